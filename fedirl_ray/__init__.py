@@ -1,0 +1,1 @@
+"""Federated inverse reinforcement learning with optimal-transport reward fusion."""
