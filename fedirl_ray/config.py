@@ -162,8 +162,8 @@ class FusionConfig:
             _require(rule in known, "fusion.rules", f"among {', '.join(known)}", repr(rule))
         repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
         _require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
-        _require("mean" in self.rules, "fusion.rules",
-                 "a list with mean, which the others are compared to", ",".join(self.rules))  # fmt: skip
+        law = "a list with mean, which the others are compared to"
+        _require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules))
         if not isinstance(self.sigma, str):
             _require_positive("fusion.sigma", self.sigma)
         if not isinstance(self.mass, str):

@@ -62,7 +62,9 @@ class TabularMDP:
         _expect("reward", self.reward.shape, [(s, 1), (s, a)])
         points = int(np.prod([len(axis) for axis in self.axes]))
         if points != s:
-            raise DataError(f"axes must span as many points as there are states ({s}), got {points}")
+            raise DataError(
+                f"axes must span as many points as there are states ({s}), got {points}"
+            )
         if self.successors.min() < 0 or self.successors.max() >= s:
             raise DataError(f"successors must lie in 0..{s - 1}, got {self.successors.min()} to "
                             f"{self.successors.max()}")  # fmt: skip
@@ -214,4 +216,5 @@ class Stack:
             `[k, d]`.
         """
         flat = np.ascontiguousarray(occupancy.T).reshape(self.k, 1, self.s * self.feature_actions)
-        return np.matmul(flat, self.features)[:, 0, :]
+        sums: Floats = np.matmul(flat, self.features)[:, 0, :]
+        return sums

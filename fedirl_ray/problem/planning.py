@@ -1,0 +1,196 @@
+"""Planning in stacked worlds: soft and greedy policies, and where they lead.
+
+Shapes as in `problem.mdp`: `k` worlds of `s` states give vectors `[k s]`; `a` actions, `h` steps,
+`c` columns (rewards planned side by side). Rewards come as `[a, k s]` or `[1, k s]`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedirl_ray.problem.mdp import Bools, Floats, Stack
+
+TIE = 1e-8  # share of the value's scale within which two actions count as equally good
+SETTLED = 1e-10  # share of the reward's scale at which value iteration stops
+
+
+class SoftPolicy(NamedTuple):
+    """A time-dependent soft-optimal policy and its value at the first step."""
+
+    policy: Floats
+    """pi_t(a | s), `[h, a, k s]`."""
+    value: Floats
+    """Soft value of each state with all `h` steps to go, `[k s]`."""
+
+
+def soft_policy(
+    stack: Stack, reward: Floats, *, horizon: int, discount: float, temperature: float
+) -> SoftPolicy:
+    """Finite-horizon maximum causal entropy policy (Ziebart 2010, soft value iteration).
+
+    Q_t = r + discount E[V_t+1] with V_h = 0, V_t = temperature log sum_a exp(Q_t / temperature).
+
+    Args:
+        stack: Worlds.
+        reward: `[a, k s]` or `[1, k s]`.
+        horizon: Steps `h`; exactly `h` rewards are earned, at t = 0 .. h - 1.
+        discount: In (0, 1].
+        temperature: Entropy temperature, > 0.
+
+    Returns:
+        Policy and first value.
+    """
+    points = stack.k * stack.s
+    policy = np.empty((horizon, stack.a, points))
+    # Everything is held in units of the temperature, which saves two passes over Q a step.
+    reward = reward / temperature
+    value = np.zeros(points)
+    peak, total = np.empty(points), np.empty(points)
+    for t in reversed(range(horizon)):
+        q = (stack.expect @ value).reshape(stack.a, points)
+        q *= discount
+        q += reward
+        np.max(q, axis=0, out=peak)
+        q -= peak
+        np.exp(q, out=q)
+        np.sum(q, axis=0, out=total)
+        np.divide(q, total, out=policy[t])
+        value = peak + np.log(total)
+    return SoftPolicy(policy, value * temperature)
+
+
+def occupancy(stack: Stack, policy: Floats, *, discount: float) -> Floats:
+    """Discounted occupancy of a time-dependent policy, from the worlds' first states.
+
+    Args:
+        stack: Worlds.
+        policy: `[h, a, k s]`.
+        discount: In (0, 1]; visits at step t weigh discount^t.
+
+    Returns:
+        `[a, k s]`, or `[1, k s]` (summed over actions) where features ignore the action. Each
+        world's entries sum to 1 + discount + ... + discount^(h-1).
+    """
+    mass = stack.initial
+    total = np.zeros((stack.feature_actions, mass.size))
+    weight = 1.0
+    for step in policy:
+        flow = step * mass
+        total += weight * (mass if stack.feature_actions == 1 else flow)
+        mass = stack.push @ flow.ravel()
+        weight *= discount
+    return total
+
+
+def feature_covariance(
+    stack: Stack, policy: Floats, *, discount: float, temperature: float
+) -> Floats:
+    """Hessian of the soft value of the first state with respect to theta.
+
+    With G_t(s, a) the expected discounted features from (s, a) on, the Hessian is
+    sum_t discount^t E[Cov_{a ~ pi_t}(G_t(s_t, a))] / temperature. Because actions are chosen
+    causally, only the spread that the *choice* leaves counts, not that of the dynamics.
+
+    Args:
+        stack: Worlds.
+        policy: Soft-optimal, `[h, a, k s]`.
+        discount: In (0, 1].
+        temperature: Entropy temperature, > 0.
+
+    Returns:
+        `[k, d, d]`, symmetric, positive semi-definite.
+    """
+    h, a, points = policy.shape
+    visits = np.empty((h, points))
+    mass, weight = stack.initial, 1.0
+    for t, step in enumerate(policy):
+        visits[t] = weight * mass
+        mass = stack.push @ (step * mass).ravel()
+        weight *= discount
+    features = stack.features.reshape(points, stack.feature_actions, stack.d).transpose(1, 0, 2)
+    ahead = np.zeros((points, stack.d))
+    hessian = np.zeros((stack.k, stack.d, stack.d))
+    for t in reversed(range(h)):
+        gain = (stack.expect @ ahead).reshape(a, points, stack.d)
+        gain *= discount
+        gain += features
+        chance = policy[t][:, :, None]
+        ahead = (chance * gain).sum(axis=0)
+        gain -= ahead
+        spread = (np.sqrt(chance * visits[t][:, None]) * gain).reshape(a, stack.k, stack.s, stack.d)
+        for choice in spread:  # [k, s, d] of one action
+            hessian += choice.transpose(0, 2, 1) @ choice
+    return hessian / temperature
+
+
+def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
+    """Optimal stationary policies of the infinite-horizon discounted problem.
+
+    Value iteration from below, with absorbed values in closed form. Each (world, column) stops by
+    its own test, so its numbers do not depend on what is planned beside it. Ties are split evenly.
+
+    Args:
+        stack: Worlds.
+        rewards: `[a, k s, c]` or `[1, k s, c]`.
+        discount: In (0, 1).
+
+    Returns:
+        `[a, k s, c]`, rows over `a` sum to one.
+    """
+    k, s, a, c = stack.k, stack.s, stack.a, rewards.shape[2]
+    best = rewards.max(axis=0)
+    size = np.abs(rewards).max(axis=0).reshape(k, s, c).max(axis=1)  # [k, c]
+    floor = best.reshape(k, s, c).min(axis=1) / (1.0 - discount)
+    value = np.repeat(floor, s, axis=0)
+    value[stack.terminal] = best[stack.terminal] / (1.0 - discount)
+    q = np.empty((a, k * s, c))
+    columns = np.arange(c)
+    moving = np.ones((k, c), dtype=bool)
+    while columns.size:
+        ahead = (stack.expect @ value[:, columns]).reshape(a, k * s, columns.size)
+        now = discount * ahead + rewards[:, :, columns]
+        q[:, :, columns] = np.where(np.repeat(moving[:, columns], s, axis=0), now, q[:, :, columns])
+        fresh = q[:, :, columns].max(axis=0)
+        change = np.abs(fresh - value[:, columns]).reshape(k, s, -1).max(axis=1)
+        value[:, columns] = fresh
+        moving[:, columns] &= change > SETTLED * size[:, columns]
+        columns = columns[moving[:, columns].any(axis=0)]
+    slack = np.repeat(TIE * size / (1.0 - discount), s, axis=0)
+    ties = (q >= q.max(axis=0) - slack).astype(np.float64)
+    policy: Floats = ties / ties.sum(axis=0)
+    return policy
+
+
+class Outcome(NamedTuple):
+    """What a policy earns in each world."""
+
+    success: Floats
+    """Probability of standing on a goal when the horizon ends, `[k, c]`."""
+    value: Floats
+    """Expected discounted true reward over the horizon, `[k, c]`."""
+
+
+def roll_out(stack: Stack, policy: Floats, *, horizon: int, discount: float) -> Outcome:
+    """Exact outcome of policies by forward propagation; no sampling.
+
+    Args:
+        stack: Worlds.
+        policy: Stationary `[a, k s, c]`, or time-dependent `[h, a, k s, c]`.
+        horizon: Steps.
+        discount: Of the true reward.
+
+    Returns:
+        Success and value.
+    """
+    k, s, a, c = stack.k, stack.s, stack.a, policy.shape[-1]
+    reward = stack.true_rewards()[:, :, None]
+    mass = np.repeat(stack.initial[:, None], c, axis=1)
+    value = np.zeros((k, c))
+    weight = 1.0
+    for t in range(horizon):
+        flow = (policy if policy.ndim == 3 else policy[t]) * mass
+        value += weight * (flow * reward).sum(axis=0).reshape(k, s, c).sum(axis=1)
+        mass = stack.push @ flow.reshape(a * k * s, c)
+        weight *= discount
+    goal: Bools = stack.goal[:, None]
+    return Outcome(np.where(goal, mass, 0.0).reshape(k, s, c).sum(axis=1), value)
