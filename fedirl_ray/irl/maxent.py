@@ -10,7 +10,7 @@ with V_0 the soft value and mu_i the demonstrations' discounted feature counts. 
 Letters: `k` clients, `s` states, `a` actions, `d` features.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.irl.descent import Minimum, Objective, adam, lbfgs
-from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
 from fedirl_ray.problem.planning import (
     SoftPolicy,
     feature_covariance,
@@ -26,7 +26,6 @@ from fedirl_ray.problem.planning import (
     soft_policy,
 )
 
-CACHE_BYTES = 1_500_000  # what a tile of clients may touch in one step of a sweep
 ROUNDING = 1e-9  # relative to the feature counts, what a negative likelihood may be by rounding
 
 
@@ -119,7 +118,7 @@ def fit(
         iterations = np.full(len(worlds), config.iterations)
     parts = [
         _fit_tile(worlds[tile], counts[tile], config, horizon, start[tile], iterations[tile])
-        for tile in _tiles(worlds)
+        for tile in tiles(worlds)
     ]
     return Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__annotations__))
 
@@ -140,11 +139,11 @@ def fit_pooled(
     Returns:
         theta `[d]`.
     """
-    tiles = [(Stack(worlds[tile]), counts[tile]) for tile in _tiles(worlds)]
+    parts = [(Stack(worlds[tile]), counts[tile]) for tile in tiles(worlds)]
 
     def objective(theta: Floats, _: NDArray[np.intp]) -> tuple[Floats, Floats]:
         total, slope = 0.0, np.zeros(theta.shape[1])
-        for stack, part in tiles:
+        for stack, part in parts:
             everywhere = np.repeat(theta, stack.k, axis=0)
             value, gradient = dual(stack, everywhere, part, config, horizon)
             # One client at a time, so that the sum's order does not depend on the tiles.
@@ -159,18 +158,6 @@ def fit_pooled(
     found = _descend(objective, start, config, np.array([scale]), np.array([config.iterations]))
     theta: Floats = found.theta[0]
     return theta
-
-
-def _tiles(worlds: Sequence[TabularMDP]) -> Iterator[slice]:
-    """Blocks of clients small enough that a sweep's step stays in the cache."""
-    if not worlds:
-        return
-    s, a, b = worlds[0].successors.shape
-    # Operator and transpose (index, weight) and about five vectors over (s, a).
-    touched = s * a * (2 * 12 * b + 5 * 8)
-    size = max(1, CACHE_BYTES // touched)
-    for first in range(0, len(worlds), size):
-        yield slice(first, first + size)
 
 
 def _fit_tile(

@@ -9,7 +9,7 @@ one therefore earn the same number of terms, so that neither dying early nor liv
 construction, whatever the sign of the reward; with theta = 0 every state has the same soft value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,8 @@ from fedirl_ray.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+
+CACHE_BYTES = 1_500_000  # what a tile of worlds may touch in one step of a sweep
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,23 @@ class Stack:
         flat = np.ascontiguousarray(occupancy.T).reshape(self.k, 1, self.s * self.feature_actions)
         sums: Floats = np.matmul(flat, self.features)[:, 0, :]
         return sums
+
+
+def tiles(worlds: Sequence[TabularMDP], columns: int = 1) -> Iterator[slice]:
+    """Cut worlds into blocks small enough that one step of a sweep stays in the cache.
+
+    Args:
+        worlds: Of equal shape.
+        columns: Rewards planned side by side in each world.
+
+    Yields:
+        Slices of `worlds`, in order.
+    """
+    if not worlds:
+        return
+    s, a, b = worlds[0].successors.shape
+    # The operator and its transpose (index and weight), and about five vectors over (s, a).
+    touched = s * a * (2 * 12 * b + 5 * 8 * columns)
+    size = max(1, CACHE_BYTES // touched)
+    for first in range(0, len(worlds), size):
+        yield slice(first, first + size)
