@@ -5,7 +5,7 @@ rules, `d` features.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,19 +54,22 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
-def federate(config: RunConfig, fleet: Fleet, first: int = 0) -> Iterator[SeedResult]:
-    """Run the remaining seeds one after the other on the same clients.
+def federate(
+    config: RunConfig, fleet: Fleet, done: Container[int] = ()
+) -> Iterator[tuple[int, SeedResult]]:
+    """Run the seeds one after the other on the same clients.
 
     Args:
         config: The run.
         fleet: Its clients.
-        first: Seeds already done.
+        done: Seeds to leave out.
 
     Yields:
-        One result a seed.
+        Each seed with its result.
     """
-    for seed in range(first, config.seeds):
-        yield run_seed(config, fleet, seed)
+    for seed in range(config.seeds):
+        if seed not in done:
+            yield seed, run_seed(config, fleet, seed)
 
 
 def run_seed(config: RunConfig, fleet: Fleet, seed: int) -> SeedResult:

@@ -41,8 +41,8 @@ from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
 OWN = frozenset(
-    [
-        "config.yaml",
+    (
+        CONFIG,
         "environment.json",
         "seeds",
         "results.parquet",
@@ -51,7 +51,7 @@ OWN = frozenset(
         "timings.json",
         "table.txt",
         "figure.png",
-    ]
+    )
 )
 
 
@@ -192,7 +192,7 @@ def _clear(path: Path, overwrite: bool) -> None:
         raise ConfigError(
             f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
         )
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in OWN)
+    foreign = sorted(entry.name for entry in path.iterdir() if not _own(entry.name))
     if foreign:
         raise ConfigError(
             f"run-dir must hold nothing but a run to be overwritten, got {foreign[0]}"
@@ -202,6 +202,11 @@ def _clear(path: Path, overwrite: bool) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _own(name: str) -> bool:
+    """Whether a run writes files of this name (a killed one may leave a part behind)."""
+    return name.removeprefix(".").removesuffix(".part") in OWN
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
