@@ -53,13 +53,14 @@ class ProblemConfig:
     size: int = 5
     """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
     obstacles: float = 0.25
-    """Share of cells that are obstacles (GridWorld), holes (generated FrozenLake maps)."""
+    """Share of cells that are obstacles (GridWorld), holes (generated FrozenLake maps), further
+    cliff (CliffWalking, times layout)."""
     layout: float = 1.0
     """How far layouts differ between clients: 0 all alike, 1 every obstacle placed anew."""
     slip: float = 0.1
     """Each world's chance of slipping sideways is drawn from U(0, slip)."""
     horizon: int | None = None
-    """Steps in an episode; None: 6 x size, and 200 for Taxi."""
+    """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
     demonstrations: int = 50
     """Expert episodes each client holds."""
     demonstrations_file: Path | None = None

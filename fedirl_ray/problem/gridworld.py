@@ -20,6 +20,9 @@ from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, perp
 MOVES = np.array([[0, -1], [1, 0], [0, 1], [-1, 0]], dtype=np.float64)
 """Left, down, right, up as (row, column): neighbours in this cycle are perpendicular."""
 
+Cell = tuple[int, int]
+"""Row and column."""
+
 _TRIES = 100
 """Layouts drawn before a path is set aside; enough that 25 % obstacles practically never do."""
 
@@ -102,16 +105,29 @@ def draw_layout(
 ) -> Bools:
     """Draw a world's obstacles, `[n, n]`, with a path from start to goal.
 
-    The seed's common layout comes from `base`. Each of its obstacles is then lifted with
-    probability `config.layout`, and the lifted ones are placed anew.
+    The seed's common layout comes from `base`, and is redrawn by the share `config.layout`.
 
     Raises:
         ConfigError: So many obstacles leave no path.
     """
     m = count_obstacles(config)
     common = place(np.zeros((config.size, config.size), dtype=bool), m, base)
-    lifted = common & (own.random(common.shape) < config.layout)
-    return place(common & ~lifted, int(lifted.sum()), own)
+    return redraw(common, config.layout, own)
+
+
+def redraw(common: Bools, share: float, rng: np.random.Generator) -> Bools:
+    """Lift each obstacle with probability `share`, and place the lifted ones anew.
+
+    Args:
+        common: `[rows, columns]`, with a path from the first cell to the last.
+        share: 0 returns the same layout, 1 one drawn from scratch.
+        rng: Consumed.
+
+    Returns:
+        `[rows, columns]` with as many obstacles and with a path.
+    """
+    lifted = common & (rng.random(common.shape) < share)
+    return place(common & ~lifted, int(lifted.sum()), rng)
 
 
 def count_obstacles(config: ProblemConfig) -> int:
@@ -132,30 +148,37 @@ def count_obstacles(config: ProblemConfig) -> int:
     return m
 
 
-def place(kept: Bools, count: int, rng: np.random.Generator) -> Bools:
-    """Add obstacles to those kept so that a path from start to goal remains.
+def place(
+    kept: Bools,
+    count: int,
+    rng: np.random.Generator,
+    ends: tuple[Cell, Cell] | None = None,
+) -> Bools:
+    """Add obstacles to those kept so that a path between two cells remains.
 
     Uniform over all such layouts by rejection while that is cheap. Where layouts with a path are
     rare (large grids beyond 40 % obstacles) a shortest path around the kept ones, ties broken at
     random, is set aside after 100 tries, and the rest is drawn uniformly off it.
 
     Args:
-        kept: `[n, n]` obstacles that stay, with a path around them short enough.
+        kept: `[rows, columns]` obstacles that stay, with a path around them short enough.
         count: Obstacles to add.
         rng: Consumed.
+        ends: Cells to stay connected, (row, column) each; None: the first and the last.
 
     Returns:
-        `[n, n]`, with exactly `count` more than `kept`.
+        `[rows, columns]`, with exactly `count` more than `kept`.
     """
     if count == 0:
         return kept.copy()
+    start, goal = ends or ((0, 0), (kept.shape[0] - 1, kept.shape[1] - 1))
     free = ~kept
-    free[0, 0] = free[-1, -1] = False
+    free[start] = free[goal] = False
     for _ in range(_TRIES):
         layout = _add(kept, free, count, rng)
-        if connected(layout):
+        if connected(layout, start, goal):
             return layout
-    free[tuple(_shortest_path(kept, rng).T)] = False
+    free[tuple(_shortest_path(kept, start, goal, rng).T)] = False
     return _add(kept, free, count, rng)
 
 
@@ -165,23 +188,22 @@ def _add(kept: Bools, free: Bools, count: int, rng: np.random.Generator) -> Bool
     return layout
 
 
-def connected(obstacles: Bools) -> bool:
-    """Whether a path leads from start to goal."""
+def connected(obstacles: Bools, start: Cell = (0, 0), goal: Cell = (-1, -1)) -> bool:
+    """Whether a path around the obstacles leads from start to goal, both (row, column)."""
     parts, _ = ndimage.label(~obstacles)
-    return bool(parts[0, 0] == parts[-1, -1] != 0)
+    return bool(parts[start] == parts[goal] != 0)
 
 
-def _shortest_path(obstacles: Bools, rng: np.random.Generator) -> Ints:
-    """Cells `[length, 2]` of a shortest path from start to goal, ties broken at random."""
+def _shortest_path(obstacles: Bools, start: Cell, goal: Cell, rng: np.random.Generator) -> Ints:
+    """Cells `[length, 2]` of a shortest path, ties broken at random."""
     rows, columns = obstacles.shape
     steps = MOVES.astype(int).tolist()
 
-    def around(cell: tuple[int, int]) -> list[tuple[int, int]]:
+    def around(cell: Cell) -> list[Cell]:
         beside = [(cell[0] + i, cell[1] + j) for i, j in steps]
         return [(i, j) for i, j in beside
                 if 0 <= i < rows and 0 <= j < columns and not obstacles[i, j]]  # fmt: skip
 
-    goal = (rows - 1, columns - 1)
     left = {goal: 0}  # steps to the goal
     queue = deque([goal])
     while queue:
@@ -190,7 +212,7 @@ def _shortest_path(obstacles: Bools, rng: np.random.Generator) -> Ints:
             if other not in left:
                 left[other] = left[cell] + 1
                 queue.append(other)
-    path = [(0, 0)]
+    path = [start]
     while path[-1] != goal:
         closer = [cell for cell in around(path[-1]) if left[cell] < left[path[-1]]]
         path.append(closer[rng.integers(len(closer))])
