@@ -1,16 +1,10 @@
 """The command line: `python -m fedirl_ray.run [COMMAND] [FILE.yaml] [--flag value ...]`."""
 
 import difflib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-
-# One BLAS thread a process, here and in every actor started from here: the work is parallel over
-# clients already, and equal bytes need equal summation. Read when numpy is first imported.
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from threadpoolctl import threadpool_limits
 
 from fedirl_ray.cli import load
 from fedirl_ray.config import Invocation, RunConfig
@@ -55,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 the machine failed (e.g. disk full), 2 bad input, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    threadpool_limits(limits=1)  # see engine.local
     try:
         command = _command(words)
         return command(words)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_expert
@@ -21,6 +22,8 @@ class Clients:
     """
 
     def __init__(self, config: RunConfig, members: Sequence[int]) -> None:
+        # The work is parallel over clients already, and equal bytes need equal summation.
+        threadpool_limits(limits=1)
         self.config = config
         self.members = tuple(members)
         self._seed = -1
