@@ -101,7 +101,7 @@ class IRLConfig:
     """Step size of adam."""
     tolerance: float = 1e-5
     """lbfgs stops when the largest entry of the gradient is below this times its scale."""
-    l2: float = 1e-2
+    l2: float = 1.0
     """Weight lambda of |theta|^2 / 2; it sets the scale of theta."""
     discount: float = 0.99
     """Discount of the learner's model."""
@@ -259,3 +259,21 @@ class RunConfig:
         _require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
         _require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
         _require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation(RunConfig):
+    """A run, and the folder it is kept in."""
+
+    run_dir: Path | None = None
+    """Folder of this run; None: runs/<time>-<problem>/ below the current folder."""
+    resume: Path | None = None
+    """Go on with the run in this folder; only engine.* and record.* may be changed."""
+    overwrite: bool = False
+    """Replace the run that is already in the folder."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        super().__post_init__()
+        both = self.run_dir is not None and self.resume is not None
+        _require(not both, "resume", "given without run-dir", self.resume)

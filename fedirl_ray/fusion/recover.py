@@ -18,5 +18,5 @@ def recover_theta(features: Floats, reward: Floats, *, intercept: bool) -> Float
         theta `[d]`; the shortest one where the features do not determine it.
     """
     design = np.column_stack([features, np.ones(len(features))]) if intercept else features
-    solution: Floats = np.linalg.lstsq(design, reward, rcond=None)[0]
-    return solution[: features.shape[1]]
+    solution = np.linalg.lstsq(design, reward, rcond=None)[0]
+    return solution[: features.shape[1]].astype(np.float64)

@@ -12,6 +12,7 @@ from fedirl_ray.problem.mdp import Bools, Floats, Stack
 
 TIE = 1e-8  # share of the value's scale within which two actions count as equally good
 SETTLED = 1e-10  # share of the reward's scale at which value iteration stops
+SWEEPS = 16  # of value iteration between two tests for its end
 
 
 class SoftPolicy(NamedTuple):
@@ -137,28 +138,49 @@ def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
     Returns:
         `[a, k s, c]`, rows over `a` sum to one.
     """
-    k, s, a, c = stack.k, stack.s, stack.a, rewards.shape[2]
+    k, s, c = stack.k, stack.s, rewards.shape[2]
     best = rewards.max(axis=0)
-    size = np.abs(rewards).max(axis=0).reshape(k, s, c).max(axis=1)  # [k, c]
-    floor = best.reshape(k, s, c).min(axis=1) / (1.0 - discount)
-    value = np.repeat(floor, s, axis=0)
+    size = np.abs(best).reshape(k, s, c).max(axis=1)  # [k, c]
+    np.maximum(size, np.abs(rewards.min(axis=0)).reshape(k, s, c).max(axis=1), out=size)
+    value = np.repeat(best.reshape(k, s, c).min(axis=1) / (1.0 - discount), s, axis=0)
     value[stack.terminal] = best[stack.terminal] / (1.0 - discount)
-    q = np.empty((a, k * s, c))
-    columns = np.arange(c)
+    settled = value.copy()
     moving = np.ones((k, c), dtype=bool)
+    columns = np.arange(c)
     while columns.size:
-        ahead = (stack.expect @ value[:, columns]).reshape(a, k * s, columns.size)
-        now = discount * ahead + rewards[:, :, columns]
-        q[:, :, columns] = np.where(np.repeat(moving[:, columns], s, axis=0), now, q[:, :, columns])
-        fresh = q[:, :, columns].max(axis=0)
-        change = np.abs(fresh - value[:, columns]).reshape(k, s, -1).max(axis=1)
-        value[:, columns] = fresh
-        moving[:, columns] &= change > SETTLED * size[:, columns]
-        columns = columns[moving[:, columns].any(axis=0)]
+        own = np.ascontiguousarray(rewards[:, :, columns])
+        for _ in range(SWEEPS):
+            before = value
+            value = _best_action(_look_ahead(stack, value, own, discount))
+        change = np.abs(value - before).reshape(k, s, -1).max(axis=1)
+        done = moving[:, columns] & (change <= SETTLED * size[:, columns])
+        world, place = np.nonzero(done)
+        blocks, ended = settled.reshape(k, s, c), columns[place]
+        blocks[world, :, ended] = value.reshape(k, s, -1)[world, :, place]
+        moving[world, ended] = False
+        going = moving[:, columns].any(axis=0)
+        columns, value = columns[going], np.ascontiguousarray(value[:, going])
+    q = _look_ahead(stack, settled, rewards, discount)
     slack = np.repeat(TIE * size / (1.0 - discount), s, axis=0)
-    ties = (q >= q.max(axis=0) - slack).astype(np.float64)
+    ties = (q >= _best_action(q) - slack).astype(np.float64)
     policy: Floats = ties / ties.sum(axis=0)
     return policy
+
+
+def _look_ahead(stack: Stack, value: Floats, rewards: Floats, discount: float) -> Floats:
+    """Q of values `[k s, c]`: `[a, k s, c]`."""
+    q: Floats = (stack.expect @ value).reshape(stack.a, *value.shape)
+    q *= discount
+    q += rewards
+    return q
+
+
+def _best_action(q: Floats) -> Floats:
+    """Largest entry over the leading axis; a few long rows, so faster than a reduction."""
+    best: Floats = np.maximum(q[0], q[-1])
+    for row in q[1:-1]:
+        np.maximum(best, row, out=best)
+    return best
 
 
 class Outcome(NamedTuple):

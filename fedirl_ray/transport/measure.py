@@ -1,0 +1,59 @@
+"""Checks on the measures and weights handed in; what passes is a fresh, normalised copy."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fedirl_ray.transport.axis import Floats
+
+
+def checked_measures(measures: ArrayLike, shape: tuple[int, ...], name: str = "measures") -> Floats:
+    """Return the rows of `measures` `[k, *shape]` or `[k, n]` as `[k, n]`, each of sum 1.
+
+    Raises:
+        ValueError: If a measure does not fit `shape`, or is negative, not finite or zero.
+    """
+    values = np.array(measures, dtype=np.float64)
+    n = int(np.prod(shape))
+    if values.ndim < 2 or (values.shape[1:] != shape and values.shape[1:] != (n,)):
+        raise ValueError(
+            f"{name} must have shape [k, *{list(shape)}] or [k, {n}] to match the axes, "
+            f"got {list(values.shape)}"
+        )
+    if len(values) == 0:
+        raise ValueError(f"{name} must hold at least one measure, got none")
+    rows = values.reshape(len(values), n)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum is finite only if every entry is; the largest entry is divided out first, so that
+        # entries near the limits of float64 do not overflow or vanish in the sum.
+        peaks = rows.max(axis=1)
+    for i, (row, peak) in enumerate(zip(rows, peaks, strict=True)):
+        if not np.isfinite(row).all():
+            bad = row[~np.isfinite(row)][0]
+            raise ValueError(f"{name}[{i}] must be finite, got {bad}")
+        if (row < 0).any():
+            raise ValueError(f"{name}[{i}] must be non-negative, got {row.min()}")
+        if peak == 0:
+            raise ValueError(f"{name}[{i}] must have positive mass, got all zeros")
+        row /= peak
+        row /= row.sum()
+    return rows
+
+
+def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
+    """Return `weights` `[k]` with sum 1; equal ones for `None`.
+
+    Raises:
+        ValueError: If the length is not `k`, or an entry is negative or not finite, or all are 0.
+    """
+    if weights is None:
+        return np.full(k, 1.0 / k)
+    values = np.array(weights, dtype=np.float64)
+    if values.shape != (k,):
+        raise ValueError(f"weights must have shape [{k}], got {list(values.shape)}")
+    for i, value in enumerate(values):
+        if not (value >= 0 and np.isfinite(value)):
+            raise ValueError(f"weights[{i}] must be finite and >= 0, got {value}")
+    if not values.max() > 0:
+        raise ValueError(f"weights must not all be zero, got {values.tolist()}")
+    values /= values.max()
+    return np.asarray(values / values.sum())
