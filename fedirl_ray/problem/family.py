@@ -68,8 +68,8 @@ def horizon(config: ProblemConfig) -> int:
 
 
 def slug(name: str) -> str:
-    """A problem's name as part of a folder's: letters, digits, and `-_.` between them."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "problem"
+    """A problem's name as part of a folder's: up to 60 letters, digits, and `-_.` between them."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-._") or "problem"
 
 
 def _unknown(name: str) -> ConfigError:

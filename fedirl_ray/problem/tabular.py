@@ -73,8 +73,8 @@ def read_table(env: Any) -> Table:
             terminated), states and actions numbered from 0.
 
     Raises:
-        DataError: No such table, or a state in which an episode ends on one way there and goes
-            on from another.
+        DataError: No such table, or one with gaps, or a state in which an episode ends on one way
+            there and goes on from another.
     """
     bare = env.unwrapped
     rows: Rows | None = getattr(bare, "P", None)
@@ -84,7 +84,13 @@ def read_table(env: Any) -> Table:
             "a tabular environment must have unwrapped.P and unwrapped.initial_state_distrib, "
             f"got {type(bare).__name__} without"
         )
-    s, a = len(rows), len(rows[0])
+    s, a = len(rows), len(rows.get(0, ()))
+    targets = {to for row in rows.values() for branches in row.values() for _, to, _, _ in branches}
+    numbered = all(sorted(row) == list(range(a)) for row in rows.values())
+    if not (a and numbered and sorted(rows) == list(range(s)) and targets <= set(rows)):
+        raise DataError(
+            "a transition table must number states and actions from 0, each action in each state"
+        )
     b = max(len(branches) for row in rows.values() for branches in row.values())
     to, chance = np.zeros((s, a, b), dtype=np.int32), np.zeros((s, a, b))
     paid, ends = np.zeros((s, a, b)), np.zeros((s, a, b), dtype=bool)
