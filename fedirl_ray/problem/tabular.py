@@ -10,9 +10,10 @@ chosen so that some linear reward makes an optimal planner succeed:
 
 - FrozenLake, CliffWalking: L2 distance to the goal, and to the nearest hole or cliff cell. With a
   negative weight on the first and a smaller positive one on the second the goal is the best cell.
-- Taxi: steps to the current target as if there were no walls (the passenger while waiting, the
-  destination once aboard), then whether the passenger waits, and whether aboard. Being delivered
-  is 0 in all three, so negative weights, waiting below aboard, make picking up and delivering pay.
+- Taxi: steps left as if there were no walls (to the passenger while waiting, and with it to the
+  destination), then whether the passenger waits, and whether aboard. Being delivered is 0 in all
+  three, so negative weights make picking up and delivering pay, even equal ones on the last two.
+  (Steps to the current target alone would jump up on picking up, and punish it.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -284,8 +285,10 @@ def taxi(config: ProblemConfig, own: np.random.Generator, deterministic: bool) -
     row, column, passenger, target = np.indices((5, 5, 5, 4)).reshape(4, -1)
     waiting = (passenger < _ABOARD) & (passenger != target)
     aboard = passenger == _ABOARD
-    stand = _TAXI_STANDS[np.where(aboard, target, passenger % _ABOARD)]  # [s, 2]
-    distance = np.abs(np.stack([row, column], axis=-1) - stand).sum(axis=-1)
+    here, there = np.stack([row, column], axis=-1), _TAXI_STANDS[target]  # [s, 2]
+    pick_up = _TAXI_STANDS[passenger % _ABOARD]
+    via = np.where(waiting[:, None], pick_up, here)
+    distance = np.abs(here - via).sum(axis=-1) + np.abs(via - there).sum(axis=-1)
     cells = np.arange(5, dtype=np.float64)
     return close(
         slide(table, slip, [(2, 3), (2, 3), (0, 1), (0, 1), (), ()]),
