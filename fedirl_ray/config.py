@@ -217,7 +217,7 @@ class EngineConfig:
     address: str | None = None
     """Ray cluster to join: auto or HOST:PORT; None starts one on this machine."""
     clients_per_actor: Literal["auto"] | int = "auto"
-    """Clients an actor holds; auto: one, or blocks beyond 16 clients a CPU."""
+    """Clients an actor holds; auto: one, or blocks beyond 8 clients a CPU."""
 
     def __post_init__(self) -> None:
         """Check every limit."""

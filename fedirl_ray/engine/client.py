@@ -23,7 +23,7 @@ from fedirl_ray.problem.planning import Outcome
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 
-ROOMY = 16  # clients a CPU up to which each gets an actor of its own
+ROOMY = 8  # clients a CPU up to which each gets an actor of its own
 
 
 class Placement(NamedTuple):
@@ -66,7 +66,7 @@ class RayFleet:
     def __init__(self, config: RunConfig) -> None:
         self._joined = not ray.is_initialized()
         if self._joined:
-            connect(config.engine.address)
+            connect(config.engine.address, workers=config.clients)
         self.placement = place(config, max(1, _cpus()))
         # Actors wait far more than they work: no CPU is set aside for any of them, so that
         # hundreds fit on a laptop.
@@ -135,11 +135,12 @@ def _cpus() -> int:
     return int(resources.get("CPU", 1))
 
 
-def connect(address: str | None) -> None:
+def connect(address: str | None, *, workers: int) -> None:
     """Join a Ray cluster, or start one on this machine that only this process uses.
 
     Args:
         address: `auto`, `HOST:PORT`, or None.
+        workers: Processes that may start at once without Ray warning of it.
 
     Raises:
         ConfigError: No cluster answers there.
@@ -151,6 +152,9 @@ def connect(address: str | None) -> None:
             configure_logging=True,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            _system_config=(
+                {"worker_maximum_startup_concurrency": max(8, workers)} if address is None else None
+            ),
         )
     except (ConnectionError, ValueError, RuntimeError) as err:
         reason = str(err).splitlines()[0]

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.irl.maxent import learner_policy
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
-from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out
+from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy
+
+POLICY_BYTES = 64_000_000  # of time-dependent policies held at once
 
 
 class Judgement(NamedTuple):
@@ -70,18 +71,30 @@ def judge_expert(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome:
 
 def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig) -> Judgement:
     steps, discount = horizon(config.problem), config.problem.expert_discount
-    columns = range(thetas.shape[1])
-    rewards = np.stack([stack.rewards(thetas[:, c]) for c in columns], axis=-1)
     outcomes = []
+    rewards = _rewards(stack, thetas)
     for planned in (config.evaluation.discount, *config.evaluation.discounts):
         greedy = greedy_policy(stack, rewards, discount=planned)
         outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount))
-    for scaled in (thetas, matched):
+    # A time-dependent policy is `steps` times as large: a few columns at a time.
+    width = max(1, POLICY_BYTES // (8 * steps * stack.a * stack.k * stack.s))
+    for scaled in (rewards, _rewards(stack, matched)):
         ends = []
-        for c in columns:
-            soft = learner_policy(stack, scaled[:, c], config.irl, steps).policy[..., None]
-            ends.append(roll_out(stack, soft, horizon=steps, discount=discount))
+        for first in range(0, scaled.shape[2], width):
+            soft = soft_policy(
+                stack,
+                scaled[:, :, first : first + width],
+                horizon=steps,
+                discount=config.irl.discount,
+                temperature=config.irl.temperature,
+            )
+            ends.append(roll_out(stack, soft.policy, horizon=steps, discount=discount))
         outcomes.append(
             Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True)))
         )
     return Judgement(*(np.stack(part, axis=-1) for part in zip(*outcomes, strict=True)))
+
+
+def _rewards(stack: Stack, thetas: Floats) -> Floats:
+    """Rewards of `[k, c, d]` thetas, `[feature actions, k s, c]`."""
+    return np.stack([stack.rewards(thetas[:, c]) for c in range(thetas.shape[1])], axis=-1)

@@ -68,10 +68,10 @@ def dual(
     Returns:
         Values `[k]` and gradients `[k, d]`.
     """
-    return _dual_of(stack, learner_policy(stack, theta, config, horizon), theta, counts, config)
+    return _dual_of(stack, _learner_policy(stack, theta, config, horizon), theta, counts, config)
 
 
-def learner_policy(stack: Stack, theta: Floats, config: IRLConfig, horizon: int) -> SoftPolicy:
+def _learner_policy(stack: Stack, theta: Floats, config: IRLConfig, horizon: int) -> SoftPolicy:
     """The policy the learner's model predicts for theta `[k, d]` (shapes: see `SoftPolicy`)."""
     return soft_policy(
         stack,
@@ -186,7 +186,7 @@ def _fit_tile(
     scale = np.abs(counts).max(axis=1, initial=1.0)
     found = _descend(objective, start, config, scale, iterations)
     theta = found.theta
-    soft = learner_policy(whole, theta, config, horizon)
+    soft = _learner_policy(whole, theta, config, horizon)
     value, gradient = _dual_of(whole, soft, theta, counts, config)
     covariance = feature_covariance(
         whole, soft.policy, discount=config.discount, temperature=config.temperature

@@ -19,9 +19,9 @@ class SoftPolicy(NamedTuple):
     """A time-dependent soft-optimal policy and its value at the first step."""
 
     policy: Floats
-    """pi_t(a | s), `[h, a, k s]`."""
+    """pi_t(a | s), `[h, a, k s]`, with a trailing `[c]` if the reward has one."""
     value: Floats
-    """Soft value of each state with all `h` steps to go, `[k s]`."""
+    """Soft value of each state with all `h` steps to go, `[k s]` or `[k s, c]`."""
 
 
 def soft_policy(
@@ -33,7 +33,7 @@ def soft_policy(
 
     Args:
         stack: Worlds.
-        reward: `[a, k s]` or `[1, k s]`.
+        reward: `[a, k s]` or `[1, k s]`, or with a trailing `[c]` for several rewards.
         horizon: Steps `h`; exactly `h` rewards are earned, at t = 0 .. h - 1.
         discount: In (0, 1].
         temperature: Entropy temperature, > 0.
@@ -41,22 +41,20 @@ def soft_policy(
     Returns:
         Policy and first value.
     """
-    points = stack.k * stack.s
-    policy = np.empty((horizon, stack.a, points))
+    states = reward.shape[1:]
+    policy = np.empty((horizon, stack.a, *states))
     # Everything is held in units of the temperature, which saves two passes over Q a step.
     reward = reward / temperature
-    value = np.zeros(points)
-    peak, total = np.empty(points), np.empty(points)
+    value, total = np.zeros(states), np.empty(states)
     for t in reversed(range(horizon)):
-        q = (stack.expect @ value).reshape(stack.a, points)
-        q *= discount
-        q += reward
-        np.max(q, axis=0, out=peak)
+        q = _look_ahead(stack, value, reward, discount)
+        peak = _best_action(q)
         q -= peak
         np.exp(q, out=q)
         np.sum(q, axis=0, out=total)
         np.divide(q, total, out=policy[t])
-        value = peak + np.log(total)
+        value = np.log(total)
+        value += peak
     return SoftPolicy(policy, value * temperature)
 
 
@@ -168,7 +166,7 @@ def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
 
 
 def _look_ahead(stack: Stack, value: Floats, rewards: Floats, discount: float) -> Floats:
-    """Q of values `[k s, c]`: `[a, k s, c]`."""
+    """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`."""
     q: Floats = (stack.expect @ value).reshape(stack.a, *value.shape)
     q *= discount
     q += rewards
