@@ -36,6 +36,9 @@ class AxisKernel:
     log: Array
     factor: Array | None
     """`[m, r]` with `factor @ factor.T == matrix` to rounding, where that is cheaper."""
+    lost_below: float
+    """A sum below this, of terms scaled to at most 1, may have lost some of them to underflow; 0
+    where even the least entry of the matrix is far above it."""
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -77,12 +80,23 @@ class Kernel:
             x, spare = spare, x
         return x, spare
 
-    def apply_log(self, x: Array) -> Array:
-        """Return `log(kernel @ exp(row))` for each row of `x` `[k, n]`; `x` is left as it is."""
+    def apply_log(self, x: Array, buffers: Sequence[Array] | None = None) -> Array:
+        """Return `log(kernel @ exp(row))` for each row of `x` `[k, n]`.
+
+        Args:
+            x: Logarithms; left as they are unless named as the last buffer too.
+            buffers: Three arrays like `x` to work in; the product is in the second or third.
+        """
+        xp = namespace_of(x)
         k, n = x.shape
+        if buffers is None:
+            buffers = [xp.empty_like(x) for _ in range(3)]
+        work, out, spare = buffers
         for group in self.groups:
-            lines = x.reshape(k, len(group), n // len(group)).swapaxes(1, 2)
-            x = _log_lines(lines, group, LOST[self.precision]).reshape(k, n)
+            m = len(group)
+            lines = x.reshape(k, m, n // m)
+            _log_lines(lines, group, work.reshape(k, m, n // m), out.reshape(k, n // m, m))
+            x, out, spare = out, spare, out
         return x
 
 
@@ -121,6 +135,7 @@ def gibbs_kernel(
                 asarray(xp, matrix, precision),
                 asarray(xp, log, precision),
                 None if factor is None else asarray(xp, factor, precision),
+                LOST[precision] if not matrix.min() > LOST[precision] else 0.0,
             )
         )
     return Kernel(tuple(groups), epsilon, reach, precision)
@@ -147,27 +162,24 @@ def _multiply_low_rank(xp: ModuleType, lines: Array, factor: Array, out: Array) 
             xp.matmul(xp.matmul(lines[row, part], factor), factor.T, out=out[row, part])
 
 
-def _log_lines(lines: Array, group: AxisKernel, lost_below: float) -> Array:
-    """Log of the group's matrix times `exp` of each line `[k, l, m]`.
+def _log_lines(lines: Array, group: AxisKernel, work: Array, out: Array) -> None:
+    """Write `log(exp(line) @ matrix)` for each line of `lines` `[k, m, l]` to `out` `[k, l, m]`.
 
     Each line is divided by its largest entry, then a matrix product does the sum. Where all that
-    reaches a target has underflowed, that entry alone is summed in logarithms.
+    reaches a target may have underflowed, that entry alone is summed in logarithms.
     """
     xp = namespace_of(lines)
-    peak = xp.amax(lines, axis=2, keepdims=True)
+    peak = xp.amax(lines, axis=1, keepdims=True)
     # A line without mass has peak -inf, and -inf - -inf is not a number.
     peak[peak == -np.inf] = 0.0
-    scaled = lines - peak
-    xp.exp(scaled, out=scaled)
-    sums = xp.matmul(scaled, group.matrix)
-    # The weakest entry decides; a `< lost` mask over all would cost a pass and a temporary.
-    weak = sums < lost_below if bool(sums.min() < lost_below) else None
-    with np.errstate(divide="ignore"):
-        xp.log(sums, out=sums)
-    sums += peak
-    if weak is not None:
-        _sum_in_logarithms(xp, lines, group.log, weak, sums)
-    return sums
+    xp.subtract(lines, peak, out=work)
+    xp.exp(work, out=work)
+    xp.matmul(work.swapaxes(1, 2), group.matrix, out=out)
+    weak = out < group.lost_below if group.lost_below > 0 else None
+    xp.log(out, out=out)
+    out += peak.swapaxes(1, 2)
+    if weak is not None and bool(weak.any()):
+        _sum_in_logarithms(xp, lines.swapaxes(1, 2), group.log, weak, out)
 
 
 def _sum_in_logarithms(xp: ModuleType, lines: Array, log: Array, weak: Array, out: Array) -> None:
@@ -178,5 +190,4 @@ def _sum_in_logarithms(xp: ModuleType, lines: Array, log: Array, weak: Array, ou
         terms = lines[r, c] + log[t]
         peak = xp.amax(terms, axis=1, keepdims=True)
         peak[peak == -np.inf] = 0.0
-        with np.errstate(divide="ignore"):
-            out[r, c, t] = xp.log(xp.exp(terms - peak).sum(axis=1)) + peak[:, 0]
+        out[r, c, t] = xp.log(xp.exp(terms - peak).sum(axis=1)) + peak[:, 0]

@@ -13,12 +13,10 @@ and no shard ever has to wait for another's `log b`: a step still is a single ro
 Letters: `h` kept steps, `n` lattice points.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array
+from fedirl_ray.transport.backend import Array, asnumpy, like, namespace_of
 
 RIDGE = 1e-10
 """Share of the trace added to the diagonal: old residuals become nearly dependent."""
@@ -27,102 +25,82 @@ RESTART = 100.0
 """The history is dropped when the squared residual exceeds the least one kept by this factor."""
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What the loop keeps of one step; vectors `[n]`."""
-
-    total: Array
-    """`sum_k alpha_k log K'u_k`."""
-    log_b: Array
-    """The next `log_b`, before mixing."""
-    log_d: Array
-    """The next `log_d` of the debiased barycenter; zeros otherwise."""
-    centre: Array = None
-    """`c`, the mean of the clients' `log(q_k / b_old)`."""
-    excess: Array = None
-    """`e - c`: zero unless debiased."""
-    moved_d: Array = None
-    """How far the step moves `log_d`."""
-
-
-@dataclass
 class Mixer:
-    """The kept steps by slot, and the inner products of their residuals."""
+    """The kept steps by slot, and the inner products of their residuals.
 
-    slots: int
-    kept: list[Kept] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)
-    """Slots in use, oldest first."""
-    gram: Floats = field(init=False)
-    """`[h, h]`."""
+    A step is kept as rows `[c, n]`: either just `sum_k alpha_k log K'u_k`, which then is the next
+    `log_b`; or that, the next `log_b` and the next `log_d` (debiased).
+    """
 
-    def __post_init__(self) -> None:
-        self.gram = np.zeros((self.slots, self.slots))
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.order: list[int] = []
+        """Slots in use, oldest first."""
+        self.filled = 0
+        """Slots written since the last `clear`; those not in `order` get no weight."""
+        self.gram: Floats = np.zeros((slots, slots))
+        self._states: Array = None
+        self._residuals: Array = None
 
     def next_slot(self) -> int:
         """Return the slot the next step goes to: a free one, else the oldest."""
-        if not self.order:
-            return 0
-        return (self.order[-1] + 1) % self.slots
+        return (self.order[-1] + 1) % self.slots if self.order else 0
 
     def clear(self) -> None:
         """Forget every step."""
-        self.kept.clear()
         self.order.clear()
+        self.filled = 0
 
-    def keep(self, step: Kept, products: Floats) -> None:
+    def keep(self, state: Array, residual: Array, products: Floats) -> None:
         """Keep a step in the next slot.
 
         Args:
-            step: The loop's vectors.
+            state: `[c, n]`, what the step leads to.
+            residual: `[c, n]`: `c`, then, if the state has three rows, `e - c` and the residual of
+                `log_d`. Not read if only one step is kept.
             products: `sum_k alpha_k <x_k, x'_k>` with each slot's step `[h]`.
         """
         slot = self.next_slot()
-        if slot == len(self.kept):
-            self.kept.append(step)
-        else:
-            self.kept[slot] = step
-        self.order = [*(s for s in self.order if s != slot), slot]
         if self.slots == 1:
+            self._states, self.order, self.filled = state[None], [0], 1
             return
-        for other in self.order:
-            past = self.kept[other]
-            product = products[other] - _dot(step.centre, past.centre)
-            product += _dot(step.excess, past.excess) + _dot(step.moved_d, past.moved_d)
-            self.gram[slot, other] = self.gram[other, slot] = product
-        squares = [self.gram[s, s] for s in self.order]
-        if squares[-1] > RESTART * min(squares):
+        if self._states is None or self._states.shape[1:] != state.shape:
+            xp = namespace_of(state)
+            self._states = xp.zeros((self.slots, *state.shape), dtype=state.dtype, **like(state))
+            self._residuals = xp.zeros_like(self._states)
+        self._states[slot], self._residuals[slot] = state, residual
+        self.filled = max(self.filled, slot + 1)
+        self.order = [*(s for s in self.order if s != slot), slot]
+        row = products - asnumpy(self._residuals[:, 0] @ residual[0])
+        for part in range(1, len(residual)):
+            row = row + asnumpy(self._residuals[:, part] @ residual[part])
+        self.gram[slot], self.gram[:, slot] = row, row
+        if row[slot] > RESTART * self.gram[self.order, self.order].min():
             self.order = [slot]
 
     def weights(self) -> tuple[float, ...]:
         """Return the weight of each filled slot: those whose combined residual is smallest."""
-        if not self.order:
-            return ()
+        if self.filled < 2:
+            return (1.0,) * self.filled
         newest, past = self.order[-1], self.order[:-1]
-        weights = np.zeros(len(self.kept))
+        weights = np.zeros(self.filled)
         weights[newest] = 1.0
         if past:
             cross = self.gram[past, newest] - self.gram[newest, newest]
             differences = self.gram[np.ix_(past, past)] - self.gram[newest, newest]
             differences -= cross[:, None] + cross[None, :]
-            ridge = RIDGE * np.trace(differences)
+            ridge = RIDGE * float(np.trace(differences))
             if ridge > 0 and np.isfinite(ridge):
-                share = np.linalg.solve(differences + ridge * np.eye(len(past)), -cross)
-                weights[past] = share
-                weights[newest] -= share.sum()
+                differences[np.diag_indices(len(past))] += ridge
+                weights[past] = np.linalg.solve(differences, -cross)
+                weights[newest] -= weights[past].sum()
         return tuple(weights.tolist())
 
-    def mixed(self, weights: tuple[float, ...]) -> Kept:
-        """Return the weighted sum of the kept steps' `total`, `log_b` and `log_d`."""
+    def mixed(self, weights: tuple[float, ...]) -> Array:
+        """Return the weighted sum of the kept states `[c, n]`."""
         if len(weights) == 1:
-            return self.kept[0]
-        pairs = [pair for pair in zip(weights, self.kept, strict=True) if pair[0] != 0.0]
-        total, log_b, log_d = (
-            sum(w * getattr(step, name) for w, step in pairs)
-            for name in ("total", "log_b", "log_d")
-        )
-        return Kept(total, log_b, log_d)
-
-
-def _dot(one: Array, two: Array) -> float:
-    return float(one @ two)
+            return self._states[0]
+        states = self._states[: len(weights)]
+        xp = namespace_of(states)
+        row = xp.asarray(np.array(weights), **like(states))
+        return (row @ states.reshape(len(weights), -1)).reshape(states.shape[1:])

@@ -28,7 +28,7 @@ class Block:
     """`[k, h, n]`: kept `log K'u`, or `K'u` itself where `linear`."""
     ratios: Array
     """`[k, h, n]`: kept `log(q / b)`; no slots if steps are not mixed."""
-    buffers: tuple[Array, Array, Array]
+    buffers: tuple[Array, Array, Array, Array]
     """`[k, n]` each, to be overwritten."""
     linear: bool
     """Whether `logs` holds `K'u` itself, as the plain domain does when steps are not mixed."""
@@ -54,7 +54,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
 def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
     """Take the shortest way: no exponential, one logarithm."""
     xp = namespace_of(b)
-    v, spare, kept = block.buffers
+    v, spare, kept, _ = block.buffers
     if block.linear and step.rescale == 1.0:
         xp.divide(b, block.logs[:, 0], out=v)
     else:
@@ -74,20 +74,21 @@ def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tupl
 def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
     """Work from and to logarithms, which can be mixed with those of past steps."""
     xp = namespace_of(b)
-    one, two, three = block.buffers
-    log_v = _log_scaling(block, step, three)
+    one, two, three, four = block.buffers
+    log_v = _log_scaling(block, step, four)
     if step.domain == "plain":
         v = xp.exp(log_v, out=one)
         ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, two, step.measure)
         log_ktu = xp.log(ktu, out=spare)
     else:
-        log_u = xp.log(block.measures, out=one)
-        log_u -= kernel.apply_log(log_v)
+        log_kv = kernel.apply_log(log_v, (one, two, three))
+        free = three if log_kv is two else two
+        log_u = xp.subtract(xp.log(block.measures, out=one), log_kv, out=log_kv)
         duals, margins = np.empty(0), np.empty(0)
         if step.measure:
             held = block.measures > 0
             duals = _row_sums(block.measures * xp.where(held, log_u, xp.zeros_like(log_u)))
-        log_ktu = kernel.apply_log(log_u)
+        log_ktu = kernel.apply_log(log_u, (one, free, log_u))
     log_v += log_ktu
     log_v -= asarray(xp, step.log_b, kernel.precision)
     ratio, products, errors = log_v, np.empty((0, 0)), np.empty(0)

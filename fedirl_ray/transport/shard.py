@@ -100,7 +100,7 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     k, n = shard.measures.shape
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
-        shard.buffers = tuple(xp.empty_like(shard.measures[:batch]) for _ in range(3))
+        shard.buffers = tuple(xp.empty_like(shard.measures[:batch]) for _ in range(4))
     b = asarray(xp, xp.exp(step.log_b), problem.precision)
     alphas = asarray(xp, shard.weights)[:, None]
     total: Array = None
@@ -108,12 +108,12 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, k, batch):
             rows = slice(start, min(k, start + batch))
-            one, two, three = (buffer[: rows.stop - start] for buffer in shard.buffers)
+            one, two, three, four = (buffer[: rows.stop - start] for buffer in shard.buffers)
             block = Block(
                 shard.measures[rows],
                 shard.logs[rows],
                 shard.ratios[rows],
-                (one, two, three),
+                (one, two, three, four),
                 shard.linear,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, Precision, asarray, namespace
+from fedirl_ray.transport.backend import Array, Precision, asarray, namespace, namespace_of
 from fedirl_ray.transport.kernel import LOST, Kernel
-from fedirl_ray.transport.mixing import Kept, Mixer
+from fedirl_ray.transport.mixing import Mixer
 from fedirl_ray.transport.projection import PLAIN_REACH
 from fedirl_ray.transport.shard import Problem
 from fedirl_ray.transport.step import Advance, Domain, Measured, Step
@@ -150,29 +150,36 @@ class _Loop:
         self, epsilon: float, rescale: float, kernel: Kernel | None, measure: bool
     ) -> Measured:
         """Ask the shards for one step, keep it, and move `log_b`."""
-        mix = self.mixer.weights()
-        start = self.mixer.mixed(mix) if mix else Kept(self.zeros, self.zeros, self.zeros)
-        mean_log_v, log_d = start.log_b - start.total, start.log_d
+        mixer, goal = self.mixer, self.goal
+        mix = mixer.weights()
+        start = mixer.mixed(mix) if mix else self.zeros[None]
+        # One row: the total is the next log_b, and the mean of the clients' log v is zero.
+        simple = kernel is None and goal.held is None
+        before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
+        mean_log_v, log_d = rescale * (before - start[0]), rescale * log_d
         if rescale != 1.0:
-            mean_log_v, log_d = rescale * mean_log_v, rescale * log_d
-            self.mixer.clear()
-        slot = self.mixer.next_slot()
-        term = self.advance(Step(start.log_b, epsilon, self.domain, mix, slot, rescale, measure))
+            mixer.clear()
+        slot = mixer.next_slot()
+        term = self.advance(Step(before, epsilon, self.domain, mix, slot, rescale, measure))
         total = self.problem.fixed_point.decode(term.total)
         self._check_range(total, term.measured, epsilon, measure)
         log_b, moved_d, unbalanced = total, self.zeros, 0.0
-        if self.goal.held is not None:
-            log_b = self.goal.held
+        if goal.held is not None:
+            log_b = goal.held
         if kernel is not None:
             log_b = total + log_d
             moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
-        centre = total + mean_log_v - start.log_b
-        self.mixer.keep(
-            Kept(total, log_b, log_d + moved_d, centre, log_b - start.log_b - centre, moved_d),
-            self.weights @ term.measured.products if self.problem.slots > 1 else np.zeros(1),
-        )
+        kept = term.measured.products
+        products = self.weights @ kept if self.problem.slots > 1 else kept
+        centre = total + mean_log_v - before
+        if simple:
+            mixer.keep(total[None], centre[None], products)
+        else:
+            stack = namespace_of(total).stack
+            state = stack((total, log_b, log_d + moved_d))
+            mixer.keep(state, stack((centre, log_b - before - centre, moved_d)), products)
         if measure:
-            moved = _distance(log_b, start.log_b)
+            moved = _distance(log_b, before)
             self.error = float(term.measured.errors.max()) + moved + unbalanced
         self.log_b, self.total = log_b, total
         return term.measured
@@ -196,5 +203,5 @@ def _rebalance(kernel: Kernel, log_b: Array, log_d: Array) -> tuple[Array, float
 
 
 def _distance(one: Array, two: Array) -> float:
-    xp = namespace("numpy") if isinstance(one, np.ndarray) else namespace("torch")
+    xp = namespace_of(one)
     return float(abs(xp.exp(one) - xp.exp(two)).sum())
