@@ -163,7 +163,7 @@ GOOD = {
         ({"client": np.array([0, 1, 2])}, r"client must lie in 0\.\.1, got 0\.\.2$"),
         ({"client": np.array([0, 1, -1])}, r"client must lie in 0\.\.1, got -1\.\.1$"),
         ({"client": np.zeros(3, int)}, "must hold an episode of every client; none of client 1$"),
-        ({"states": np.array([[None] * 4] * 3)}, "must be a readable .npz of plain arrays, got"),
+        ({"states": np.array([[None] * 4] * 3)}, r"must be a readable \.npz of plain arrays, got"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path, changes, message):
@@ -201,7 +201,7 @@ def bare_array():
 def test_a_file_that_is_no_npz_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "demos.npz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="must be a readable .npz of plain arrays, got") as error:
+    with pytest.raises(DataError, match=r"must be a readable \.npz of plain arrays, got") as error:
         load(path)
     assert "\n" not in str(error.value)
 
@@ -218,5 +218,5 @@ def test_a_pickled_object_is_never_run(tmp_path):
 
     path = tmp_path / "demos.npz"
     np.savez(path, **(GOOD | {"client": np.array([Trap()] * 3, dtype=object)}))
-    with pytest.raises(DataError, match="must be a readable .npz of plain arrays"):
+    with pytest.raises(DataError, match=r"must be a readable \.npz of plain arrays"):
         load(path)
