@@ -1,6 +1,7 @@
 """The command line: `python -m fedirl_ray.run [COMMAND] [FILE.yaml] [--flag value ...]`."""
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -58,8 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FedirlError as err:
         print(err, file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has left (`... | head`); nobody is there to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as err:
-        print(f"{err.strerror}: {err.filename}", file=sys.stderr)
+        where = f": {err.filename}" if err.filename else ""
+        print(f"{err.strerror or err}{where}", file=sys.stderr)
         return 1
 
 
