@@ -59,6 +59,8 @@ class ProblemConfig:
     """How far layouts differ between clients: 0 all alike, 1 every obstacle placed anew."""
     slip: float = 0.1
     """Each world's chance of slipping sideways is drawn from U(0, slip)."""
+    slip_to: Literal["sideways", "anywhere"] = "sideways"
+    """Where a slip leads: to the two moves perpendicular to the intended, or to any other."""
     horizon: int | None = None
     """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
     demonstrations: int = 50

@@ -3,7 +3,8 @@
 Letters: `n` side of the grid, `m` obstacles; states are cells in C order (row, column).
 
 Start (0, 0), goal (n-1, n-1). Four moves; with the world's slip u the agent moves to one of the
-two perpendicular sides instead, u/2 each; off the grid means staying put. Entering an obstacle or
+two perpendicular sides instead, u/2 each (or, by choice, to any of the three other neighbours,
+u/3 each); off the grid means staying put. Entering an obstacle or
 the goal ends the episode. True reward: +1 on the goal, -1 on an obstacle, 0 elsewhere, earned to
 the horizon (see `mdp`). The paper leaves density and kind of slip open; ours are in ProblemConfig.
 """
@@ -15,10 +16,16 @@ from scipy import ndimage
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, perpendicular_slip
+from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, add_slip
 
 MOVES = np.array([[0, -1], [1, 0], [0, 1], [-1, 0]], dtype=np.float64)
 """Left, down, right, up as (row, column): neighbours in this cycle are perpendicular."""
+
+SLIPS: dict[str, list[tuple[int, ...]]] = {
+    "sideways": [((a - 1) % 4, (a + 1) % 4) for a in range(4)],
+    "anywhere": [tuple(other for other in range(4) if other != a) for a in range(4)],
+}
+"""Moves a slip may lead to, by `problem.slip-to`, for four moves that go around the compass."""
 
 Cell = tuple[int, int]
 """Row and column."""
@@ -36,7 +43,7 @@ def draw(
     """Draw one world: the seed's layout, redrawn in part, and a slip.
 
     Args:
-        config: `size`, `obstacles`, `layout` and `slip` are read.
+        config: `size`, `obstacles`, `layout`, `slip` and `slip_to` are read.
         base: Stream of the seed's common layout; pass it freshly opened for each world.
         own: Stream of this world alone.
         deterministic: Do not slip at all.
@@ -45,24 +52,25 @@ def draw(
         ConfigError: So many obstacles leave no path.
     """
     slip = 0.0 if deterministic else own.uniform(0.0, config.slip)
-    return world(draw_layout(config, base, own), slip)
+    return world(draw_layout(config, base, own), slip, SLIPS[config.slip_to])
 
 
-def world(obstacles: Bools, slip: float) -> TabularMDP:
+def world(
+    obstacles: Bools, slip: float, beside: list[tuple[int, ...]] = SLIPS["sideways"]
+) -> TabularMDP:
     """Build the world of a layout.
 
     Args:
         obstacles: `[n, n]`, free at start and goal.
-        slip: Probability in [0, 1] of moving sideways, half to each side.
+        slip: Probability in [0, 1] of making another move than the intended one.
+        beside: For each move, those a slip may lead to, equally likely.
     """
     n = len(obstacles)
     goal = np.zeros(n * n, dtype=bool)
     goal[-1] = True
     blocked = obstacles.ravel()
     to = grid_steps(n, n, MOVES)
-    successors, probabilities = perpendicular_slip(
-        to, np.ones(to.shape), slip, [((a - 1) % 4, (a + 1) % 4) for a in range(4)]
-    )
+    successors, probabilities = add_slip(to, np.ones(to.shape), slip, beside)
     successors, probabilities = absorb(successors, probabilities, goal | blocked)
     initial = np.zeros(n * n)
     initial[0] = 1.0

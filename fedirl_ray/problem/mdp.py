@@ -113,7 +113,7 @@ def absorb(successors: Ints, probabilities: Floats, terminal: Bools) -> tuple[In
     return successors, probabilities
 
 
-def perpendicular_slip(
+def add_slip(
     successors: Ints, probabilities: Floats, slip: float, beside: Sequence[tuple[int, ...]]
 ) -> tuple[Ints, Floats]:
     """Let the action taken be, with probability `slip`, one of those beside it instead.

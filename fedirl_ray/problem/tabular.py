@@ -26,11 +26,14 @@ from gymnasium.envs.toy_text.frozen_lake import MAPS, generate_random_map
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError, DataError
-from fedirl_ray.problem.gridworld import MOVES, distance_to, place, redraw
-from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, perpendicular_slip
+from fedirl_ray.problem.gridworld import MOVES, SLIPS, distance_to, place, redraw
+from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, add_slip
 
-_SIDEWAYS = [((a - 1) % 4, (a + 1) % 4) for a in range(4)]
-"""Perpendicular moves where the four go around the compass (FrozenLake, CliffWalking)."""
+_TAXI_SLIPS = {
+    "sideways": [(2, 3), (2, 3), (0, 1), (0, 1), (), ()],
+    "anywhere": [*((*(other for other in range(4) if other != a),) for a in range(4)), (), ()],
+}
+"""As `SLIPS`, for moves south, north, east, west; picking up and dropping off never slip."""
 
 _CLIFF_SHAPE = 4, 12
 _CLIFF_MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]], dtype=np.float64)
@@ -127,8 +130,8 @@ def _reachable(to: Ints, chance: Floats, first: Bools, done: Bools) -> Bools:
 
 
 def slide(table: Table, slip: float, beside: Sequence[tuple[int, ...]]) -> Table:
-    """Mix slip into dynamics and expected rewards; see `perpendicular_slip`."""
-    to, chance = perpendicular_slip(table.successors, table.probabilities, slip, beside)
+    """Mix slip into dynamics and expected rewards; see `add_slip`."""
+    to, chance = add_slip(table.successors, table.probabilities, slip, beside)
     taken = np.eye(len(beside))
     for action, others in enumerate(beside):
         if others:
@@ -176,7 +179,7 @@ def frozen_lake(
     its generator, with that share of holes. Each hole is moved with probability `config.layout`.
 
     Args:
-        config: `size`, `obstacles`, `layout` and `slip` are read.
+        config: `size`, `obstacles`, `layout`, `slip`, `slip_to` are read.
         base: Stream of the seed's common map; pass it freshly opened for each world.
         own: Stream of this world alone.
         deterministic: Do not slip at all.
@@ -191,7 +194,8 @@ def frozen_lake(
     letters[0, 0], letters[-1, -1] = "S", "G"
     desc = ["".join(row) for row in letters]
     # Without Gymnasium's own slip, which is 2/3 or nothing; ours is mixed in afterwards.
-    table = slide(read_table(_make("FrozenLake-v1", desc=desc, is_slippery=False)), slip, _SIDEWAYS)
+    dry = read_table(_make("FrozenLake-v1", desc=desc, is_slippery=False))
+    table = slide(dry, slip, SLIPS[config.slip_to])
     goal = letters == "G"
     cells = np.arange(n, dtype=np.float64)
     features = np.stack([distance_to(goal), distance_to(holes)], axis=-1)
@@ -222,7 +226,7 @@ def cliff_walking(
     from start to goal always remains.
 
     Args:
-        config: `obstacles`, `layout` and `slip` are read; the size is Gymnasium's 4 x 12.
+        config: `obstacles`, `layout`, `slip`, `slip_to` are read; the size is Gymnasium's 4 x 12.
         own: Stream of this world alone.
         deterministic: Do not slip at all.
 
@@ -247,7 +251,7 @@ def cliff_walking(
         reward=np.where(falls[:, :, 0], table.reward.min(), table.reward),
     )
     return close(
-        slide(table, slip, _SIDEWAYS),
+        slide(table, slip, SLIPS[config.slip_to]),
         goal.ravel(),
         np.stack([distance_to(goal), distance_to(cliff)], axis=-1),
         (np.arange(rows, dtype=np.float64), np.arange(columns, dtype=np.float64)),
@@ -276,7 +280,7 @@ def taxi(config: ProblemConfig, own: np.random.Generator, deterministic: bool) -
     does, as in the other families.
 
     Args:
-        config: `slip` is read.
+        config: `slip` and `slip_to` are read.
         own: Stream of this world alone.
         deterministic: Do not slip at all.
     """
@@ -291,7 +295,7 @@ def taxi(config: ProblemConfig, own: np.random.Generator, deterministic: bool) -
     distance = np.abs(here - via).sum(axis=-1) + np.abs(via - there).sum(axis=-1)
     cells = np.arange(5, dtype=np.float64)
     return close(
-        slide(table, slip, [(2, 3), (2, 3), (0, 1), (0, 1), (), ()]),
+        slide(table, slip, _TAXI_SLIPS[config.slip_to]),
         table.done,
         np.stack([distance * (waiting | aboard), waiting, aboard], axis=-1).astype(np.float64),
         (cells, cells, 1.0 - np.eye(5), 1.0 - np.eye(4)),

@@ -175,3 +175,22 @@ def test_100_clients_on_50_x_50_fit_in_one_gibibyte():
     held = sum(getattr(world, name).nbytes for world in worlds for name in arrays)
     assert held < 2**30
     assert held / 2**20 == pytest.approx(42, abs=2)  # published: 42 MiB; keep it that way
+
+
+def test_a_slip_anywhere_shares_its_chance_among_the_three_other_moves():
+    obstacles = np.zeros((3, 3), dtype=bool)
+    world = gridworld.world(obstacles, 0.3, gridworld.SLIPS["anywhere"])
+    middle, right = 4, 2
+    reached = dict.fromkeys((1, 3, 5, 7), 0.0)
+    for to, p in zip(
+        world.successors[middle, right], world.probabilities[middle, right], strict=True
+    ):
+        reached[int(to)] += float(p)
+    assert reached == pytest.approx({5: 0.7, 1: 0.1, 3: 0.1, 7: 0.1})
+
+
+@pytest.mark.parametrize("name", ["GridWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4"])
+def test_where_a_slip_leads_is_a_dial_of_every_family(name):
+    sideways, anywhere = (draw(name=name, slip=0.9, slip_to=to) for to in ("sideways", "anywhere"))
+    assert sideways.successors.shape[2] == 3
+    assert anywhere.successors.shape[2] == 4

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedirl_ray.errors import DataError
-from fedirl_ray.problem.mdp import Stack, TabularMDP, absorb, perpendicular_slip
+from fedirl_ray.problem.mdp import Stack, TabularMDP, absorb, add_slip
 
 
 def random_world(seed, s=6, a=3, b=2, d=2, feature_actions=1):
@@ -134,7 +134,7 @@ def test_slip_mixes_an_action_with_those_beside_it(slip, seed):
     world = random_world(seed, a=4)
     plain = dense(world.successors, world.probabilities)
     beside = [(1, 2), (3,), (), (0, 1)]
-    mixed = dense(*perpendicular_slip(world.successors, world.probabilities, slip, beside))
+    mixed = dense(*add_slip(world.successors, world.probabilities, slip, beside))
     np.testing.assert_allclose(mixed.sum(axis=-1), 1.0, atol=1e-12)
     for action, others in enumerate(beside):
         expected = plain[action]
