@@ -131,6 +131,9 @@ def _through_measures(
     transport: str | None,
 ) -> Fused:
     """Rewards to measures, their mean (by transport or entry by entry), and back to theta."""
+    # A client without weight must not set the shared sigma either.
+    counted = weights > 0.0
+    thetas, weights = thetas[counted], weights[counted]
     measures = to_measures(thetas @ support.features.T, config)
     iterations, converged = 0, True
     if transport is None:
