@@ -93,7 +93,7 @@ class Kernel:
 
     def _apply_in_place(self, x: Array, spare: Array) -> tuple[Array, Array]:
         """Leave every axis where it is: many products, but memory is read in order."""
-        xp, lengths = namespace_of(x), [len(group) for group in self.groups]
+        xp, lengths = namespace_of(x), self.lengths
         for axis, group in enumerate(self.groups):
             _multiply_along(xp, x, lengths, axis, group.matrix, spare)
             x, spare = spare, x
@@ -101,18 +101,39 @@ class Kernel:
 
     def _apply_factors(self, x: Array, spare: Array) -> tuple[Array, Array]:
         """Project the axes that have factors, multiply the others meanwhile, then expand."""
-        xp, lengths = namespace_of(x), [len(group) for group in self.groups]
-        for axis, group in enumerate(self.groups):
+        return self.expand(*self.reduce(x, spare))
+
+    def reduce(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
+        """Project from axis `first` on; the core begins the rows of the buffer returned first."""
+        xp, lengths = namespace_of(x), self.ranks[:first] + self.lengths[first:]
+        for axis in range(first, len(lengths)):
+            group = self.groups[axis]
             matrix = group.matrix if group.factor is None else group.factor.T
             _multiply_along(xp, x, lengths, axis, matrix, spare)
             lengths[axis] = len(matrix)
             x, spare = spare, x
-        for axis, group in reversed(list(enumerate(self.groups))):
-            if group.factor is not None:
-                _multiply_along(xp, x, lengths, axis, group.factor, spare)
-                lengths[axis] = len(group)
+        return x, spare
+
+    def expand(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
+        """Undo `reduce` from the last axis down to `first`, which completes the product."""
+        xp, lengths = namespace_of(x), self.ranks
+        for axis in reversed(range(first, len(lengths))):
+            factor = self.groups[axis].factor
+            if factor is not None:
+                _multiply_along(xp, x, lengths, axis, factor, spare)
+                lengths[axis] = len(factor)
                 x, spare = spare, x
         return x, spare
+
+    @property
+    def lengths(self) -> list[int]:
+        """Points of each group of axes."""
+        return [len(group) for group in self.groups]
+
+    @property
+    def ranks(self) -> list[int]:
+        """Nodes of each group: its rank, or its points where it has no factor."""
+        return [len(g) if g.factor is None else g.factor.shape[1] for g in self.groups]
 
     def apply_log(self, x: Array, buffers: Sequence[Array] | None = None) -> Array:
         """Return `log(kernel @ exp(row))` for each row of `x` `[k, n]`.

@@ -9,7 +9,7 @@ Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Backend, Precision, asarray, asnumpy, namespace
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
-from fedirl_ray.transport.projection import Block, project
+from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 
 BATCH_UP_TO = 2**15
@@ -72,7 +72,10 @@ class Shard:
     """`[k, h, n]`: kept `log(q / b)`; no slots if steps are not mixed."""
     linear: bool = False
     kernel: Kernel | None = None
-    buffers: tuple[Array, ...] = field(default=())
+    buffers: tuple[Array, ...] = ()
+    """Four arrays to work in, as large as the clients that are stepped together."""
+    wide: Array = None
+    """A small one in float64, for some of the terms of the sum."""
 
 
 Saved = tuple[Array, Array, bool]
@@ -100,10 +103,12 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     k, n = shard.measures.shape
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
-        shard.buffers = tuple(xp.empty_like(shard.measures[:batch]) for _ in range(4))
+        first = shard.measures[:batch]
+        shard.buffers = tuple(xp.empty_like(first) for _ in range(4))
+        shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
     b = asarray(xp, xp.exp(step.log_b), problem.precision)
     alphas = asarray(xp, shard.weights)[:, None]
-    total: Array = None
+    total = xp.zeros_like(b, dtype=xp.int64)
     seen = []
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, k, batch):
@@ -117,12 +122,11 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 shard.linear,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)
-            if problem.precision == "float64":
-                log_ktu *= alphas[rows]
-            else:
-                log_ktu = log_ktu * alphas[rows]
-            part = problem.fixed_point.sum_rows(log_ktu)
-            total = part if total is None else total + part
+            for part in range(0, n, CACHED):
+                columns = slice(part, min(n, part + CACHED))
+                terms = shard.wide[: rows.stop - start, : columns.stop - part]
+                xp.multiply(log_ktu[:, columns], alphas[rows], out=terms)
+                problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
     shard.linear = step.domain == "plain" and shard.ratios.shape[1] == 0
     return Term(total, join(seen))
