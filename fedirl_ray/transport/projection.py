@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, asarray, asnumpy, namespace_of
+from fedirl_ray.transport.backend import Array, asarray, asnumpy, like, namespace_of
 from fedirl_ray.transport.kernel import Kernel
 from fedirl_ray.transport.step import Measured, Step
 
@@ -49,7 +49,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
     Returns:
         `log K'u` `[k, n]` in one of the buffers, and what was measured.
     """
-    if step.domain == "plain" and block.ratios.shape[1] == 0:
+    if step.domain == "plain" and step.slots == 1:
         usual = block.linear and step.rescale == 1.0 and not step.measure
         factor = kernel.groups[0].factor
         if usual and factor is not None:
@@ -152,7 +152,7 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
     log_v += log_ktu
     log_v -= asarray(xp, step.log_b, kernel.precision)
     ratio, products, errors = log_v, np.empty((0, 0)), np.empty(0)
-    if block.ratios.shape[1]:
+    if step.slots > 1:
         block.ratios[:, step.slot] = ratio
         products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
     block.logs[:, step.slot] = log_ktu
@@ -198,9 +198,9 @@ def _log_scaling(block: Block, step: Step, out: Array) -> Array:
         kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, 0]
         xp.subtract(log_b, kept, out=out)
     else:
-        weights = xp.ones_like(out[:1, :filled])
-        weights[0] = asarray(xp, np.array(step.mix))
-        mixed = xp.matmul(weights[:, None, :], block.logs[:, :filled])
+        weights = xp.zeros((1, 1, filled), dtype=out.dtype, **like(out))
+        weights[0, 0] = asarray(xp, np.array(step.mix))
+        mixed = xp.matmul(weights, block.logs[:, :filled])
         xp.subtract(log_b, mixed[:, 0], out=out)
     if step.rescale != 1.0:
         out *= step.rescale

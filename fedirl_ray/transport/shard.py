@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, Backend, Precision, asarray, asnumpy, namespace
+from fedirl_ray.transport.backend import (
+    Array,
+    Backend,
+    Precision,
+    asarray,
+    asnumpy,
+    like,
+    namespace,
+)
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
 from fedirl_ray.transport.projection import CACHED, Block, project
@@ -34,7 +42,7 @@ class Problem:
     fixed_point: FixedPoint
     """The grid on which the shards' terms add exactly."""
     slots: int = 1
-    """Kept steps `h`; more than one allows mixing."""
+    """Most kept steps `h`; more than one allows mixing."""
     backend: Backend = "numpy"
     precision: Precision = "float64"
     low_rank: bool = True
@@ -86,13 +94,8 @@ def make_shard(problem: Problem, measures: Floats, weights: Floats) -> Shard:
     """Return a shard of the clients' normalised `measures` `[k, n]` and `weights` `[k]`."""
     xp = namespace(problem.backend)
     rows = asarray(xp, measures, problem.precision)
-    k, n = rows.shape
-
-    def slots(h: int) -> Array:
-        return asarray(xp, np.zeros((k, h, n), problem.precision), problem.precision)
-
-    kept = problem.slots
-    return Shard(problem, rows, weights, slots(kept), slots(kept if kept > 1 else 0))
+    empty = xp.empty_like(rows[:, None])
+    return Shard(problem, rows, weights, empty, empty[:, :0])
 
 
 def advance_shard(shard: Shard, step: Step) -> Term:
@@ -101,6 +104,8 @@ def advance_shard(shard: Shard, step: Step) -> Term:
         shard.kernel = shard.problem.kernel(step.epsilon)
     problem, xp = shard.problem, namespace(shard.problem.backend)
     k, n = shard.measures.shape
+    if step.slots > shard.logs.shape[1]:
+        _keep_more(shard, step.slots)
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
         first = shard.measures[:batch]
@@ -128,8 +133,18 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 xp.multiply(log_ktu[:, columns], alphas[rows], out=terms)
                 problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
-    shard.linear = step.domain == "plain" and shard.ratios.shape[1] == 0
+    shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
+
+
+def _keep_more(shard: Shard, slots: int) -> None:
+    """Make room for `slots` kept steps, the newest becoming the first of them."""
+    xp = namespace(shard.problem.backend)
+    k, n = shard.measures.shape
+    precision = getattr(xp, shard.problem.precision)
+    logs = xp.zeros((k, slots, n), dtype=precision, **like(shard.measures))
+    logs[:, 0] = xp.log(shard.logs[:, 0]) if shard.linear else shard.logs[:, 0]
+    shard.logs, shard.ratios, shard.linear = logs, xp.zeros_like(logs), False
 
 
 def snapshot(shard: Shard) -> Saved:
