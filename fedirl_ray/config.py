@@ -1,0 +1,281 @@
+"""The frozen tree of dataclasses that describes a run.
+
+The docstring under a field is its help text; limits are checked on construction, so a
+configuration that exists can be run. Numbers derived from others are properties elsewhere.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from fedirl_ray.errors import ConfigError
+
+Rule = Literal[
+    "local",
+    "mean",
+    "median",
+    "trimmed",
+    "precision",
+    "arithmetic",
+    "barycenter",
+    "debiased",
+    "self-control",
+    "pooled",
+    "expert",
+]
+
+
+def _require(holds: bool, name: str, law: str, got: object) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {law}, got {got}")
+
+
+def _require_share(name: str, value: float) -> None:
+    _require(0.0 <= value <= 1.0, name, "in [0, 1]", value)
+
+
+def _require_positive(name: str, value: float) -> None:
+    # `not x > 0` also refuses NaN.
+    _require(value > 0.0 and math.isfinite(value), name, "> 0 and finite", value)
+
+
+def _require_discount(name: str, value: float) -> None:
+    _require(0.0 < value < 1.0, name, "in (0, 1)", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemConfig:
+    """The worlds, and the data each client holds."""
+
+    name: str = "GridWorld"
+    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4, or module:function of your own."""
+    size: int = 5
+    """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
+    obstacles: float = 0.25
+    """Share of cells that are obstacles (GridWorld), holes (generated FrozenLake maps), further
+    cliff (CliffWalking, times layout)."""
+    layout: float = 1.0
+    """How far layouts differ between clients: 0 all alike, 1 every obstacle placed anew."""
+    slip: float = 0.1
+    """Each world's chance of slipping sideways is drawn from U(0, slip)."""
+    slip_to: Literal["sideways", "anywhere"] = "sideways"
+    """Where a slip leads: to the two moves perpendicular to the intended, or to any other."""
+    horizon: int | None = None
+    """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
+    demonstrations: int = 50
+    """Expert episodes each client holds."""
+    demonstrations_file: Path | None = None
+    """Your own demonstrations instead (.npz with client, states, actions; see README)."""
+    expert_temperature: float = 0.0
+    """0: the expert acts optimally; above: softly, with this temperature."""
+    expert_discount: float = 0.99
+    """Discount the expert plans with."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        _require(self.size >= 2, "problem.size", "an integer >= 2", self.size)
+        _require_share("problem.obstacles", self.obstacles)
+        _require_share("problem.layout", self.layout)
+        _require_share("problem.slip", self.slip)
+        horizon = self.horizon
+        _require(horizon is None or horizon >= 1, "problem.horizon", ">= 1 or None", horizon)
+        _require(self.demonstrations >= 1, "problem.demonstrations", ">= 1", self.demonstrations)
+        temperature = self.expert_temperature
+        _require(
+            temperature >= 0.0 and math.isfinite(temperature),
+            "problem.expert-temperature",
+            ">= 0 and finite",
+            temperature,
+        )
+        _require_discount("problem.expert-discount", self.expert_discount)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IRLConfig:
+    """Maximum causal entropy IRL on one client."""
+
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """lbfgs: to convergence; adam: a fixed number of steps, as in the paper."""
+    iterations: int = 200
+    """Largest number of iterations; few with adam underfits on purpose."""
+    step: float = 5e-3
+    """Step size of adam."""
+    tolerance: float = 1e-5
+    """lbfgs stops when the largest entry of the gradient is below this times its scale."""
+    l2: float = 1.0
+    """Weight lambda of |theta|^2 / 2; it sets the scale of theta."""
+    discount: float = 0.99
+    """Discount of the learner's model."""
+    temperature: float = 1.0
+    """Entropy temperature of the learner's soft policy."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        _require(self.iterations >= 0, "irl.iterations", ">= 0", self.iterations)
+        _require_positive("irl.step", self.step)
+        _require_positive("irl.tolerance", self.tolerance)
+        _require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
+        _require(0.0 < self.discount <= 1.0, "irl.discount", "in (0, 1]", self.discount)
+        _require_positive("irl.temperature", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """How the clients' rewards become one reward."""
+
+    rules: tuple[Rule, ...] = (
+        "local",
+        "mean",
+        "arithmetic",
+        "barycenter",
+        "debiased",
+        "self-control",
+        "pooled",
+        "expert",
+    )
+    """Rules to compare, separated by commas; also median, trimmed, precision."""
+    measure: Literal["shift", "gibbs"] = "shift"
+    """Reward to probability measure: shift and normalise, or exp(r / temperature)."""
+    sigma: Literal["shared", "client"] | float = "shared"
+    """Shift that makes rewards positive: one for all, each client's own, or a number."""
+    floor: float = 0.01
+    """Least entry after the shift, as a share of the reward's range."""
+    gibbs_temperature: float = 1.0
+    """Temperature of the gibbs measure, in units of reward."""
+    mass: Literal["mean"] | float = "mean"
+    """Z of the way back, r = Z p - sigma: the clients' weighted mean, or a number."""
+    intercept: bool = False
+    """Fit theta with a constant column beside the features."""
+    epsilon: float = 0.5
+    """Entropic regularisation of the barycenter, in units of the scaled ground cost."""
+    cost_scale: Literal["none", "max"] = "none"
+    """Ground cost: squared distance in cells, or scaled so that its largest entry is 1."""
+    iterations: int = 500
+    """Largest number of barycenter iterations (the paper: 50 steps of 10)."""
+    tolerance: float = 1e-7
+    """Marginal error (L1) at which the barycenter stops."""
+    trim: float = 0.1
+    """Share of clients the trimmed mean drops at each end."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        known = get_args(Rule)
+        for rule in self.rules:
+            _require(rule in known, "fusion.rules", f"among {', '.join(known)}", repr(rule))
+        repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
+        _require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
+        law = "a list with mean, which the others are compared to"
+        _require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules))
+        if not isinstance(self.sigma, str):
+            _require_positive("fusion.sigma", self.sigma)
+        if not isinstance(self.mass, str):
+            _require_positive("fusion.mass", self.mass)
+        _require_positive("fusion.floor", self.floor)
+        _require_positive("fusion.gibbs-temperature", self.gibbs_temperature)
+        _require_positive("fusion.epsilon", self.epsilon)
+        _require(self.iterations >= 1, "fusion.iterations", ">= 1", self.iterations)
+        _require_positive("fusion.tolerance", self.tolerance)
+        _require(0.0 <= self.trim < 0.5, "fusion.trim", "in [0, 0.5)", self.trim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationConfig:
+    """How often clients and server talk."""
+
+    rounds: int = 1
+    """Rounds of broadcast, local learning and fusion; 1 is the paper's method."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        _require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a fused reward is judged."""
+
+    held_out: int = 20
+    """Worlds of the same family, never seen by a client, per seed."""
+    discount: float = 0.95
+    """Discount of the greedy planner behind the table."""
+    discounts: tuple[float, ...] = (0.9, 0.99)
+    """Further discounts reported beside it."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        _require(self.held_out >= 1, "evaluation.held-out", ">= 1", self.held_out)
+        _require_discount("evaluation.discount", self.discount)
+        for discount in self.discounts:
+            _require_discount("evaluation.discounts", discount)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where a run runs; never changes a result."""
+
+    backend: Literal["ray", "local"] = "ray"
+    """ray: clients are Ray actors; local: the same in this process."""
+    address: str | None = None
+    """Ray cluster to join: auto or HOST:PORT; None starts one on this machine."""
+    clients_per_actor: Literal["auto"] | int = "auto"
+    """Clients an actor holds; auto: one, or blocks beyond 8 clients a CPU."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        per = self.clients_per_actor
+        _require(per == "auto" or (isinstance(per, int) and per >= 1),
+                 "engine.clients-per-actor", "auto or an integer >= 1", per)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig:
+    """What a run leaves behind."""
+
+    figure: bool = True
+    """Draw figure.png: clients x rules, reward as colour, policy as arrows."""
+    progress: bool = True
+    """Show a live progress bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run's results."""
+
+    clients: int = 3
+    """Clients that learn from their own experts."""
+    seeds: int = 20
+    """Independent repetitions, with worlds of their own; intervals are over these."""
+    seed: int = 0
+    """Root seed; every other stream derives from it."""
+    problem: ProblemConfig = field(default_factory=ProblemConfig)
+    irl: IRLConfig = field(default_factory=IRLConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        _require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
+        _require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
+        _require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation(RunConfig):
+    """A run, and the folder it is kept in."""
+
+    run_dir: Path | None = None
+    """Folder of this run; None: runs/<time>-<problem>/ below the current folder."""
+    resume: Path | None = None
+    """Go on with the run in this folder; only engine.* and record.* may be changed."""
+    overwrite: bool = False
+    """Replace the run that is already in the folder."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        super().__post_init__()
+        both = self.run_dir is not None and self.resume is not None
+        _require(not both, "resume", "given without run-dir", self.resume)

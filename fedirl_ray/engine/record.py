@@ -1,0 +1,254 @@
+"""The run folder, and its only writer.
+
+config.yaml       settings that decide the results; fed back, they give the same run
+environment.json  versions, commit, machine
+seeds/            finished seeds while the run is under way (see `engine.checkpoint`)
+results.parquet   seed, rule, split, policy, metric, value: one number a row
+summary.json      means, paired differences, intervals
+arrays.npz        theta, rewards, measures, success by world; seeds leading
+timings.json      seconds by rule: the only file that differs between two runs of one seed
+table.txt, figure.png
+"""
+
+import dataclasses
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+import fedirl_ray
+from fedirl_ray.cli import settings
+from fedirl_ray.config import Invocation, RunConfig
+from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, stack
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.evaluate.comparison import compare, split_gain
+from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.problem.family import slug
+
+CONFIG = "config.yaml"
+OWN = frozenset(
+    (
+        CONFIG,
+        "environment.json",
+        "seeds",
+        "results.parquet",
+        "summary.json",
+        "arrays.npz",
+        "timings.json",
+        "table.txt",
+        "figure.png",
+    )
+)
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seeds = path / "seeds"
+
+    @classmethod
+    def create(cls, path: Path | None, config: RunConfig, *, overwrite: bool) -> "RunFolder":
+        """Make the folder of a new run and write down what it is.
+
+        Args:
+            path: Where; None: runs/<time>-<problem>/ below the current folder.
+            config: The run.
+            overwrite: Replace a run that is already there.
+
+        Raises:
+            ConfigError: The folder cannot be written, or holds something.
+        """
+        if path is None:
+            path = _free(
+                Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(config.problem.name)}"
+            )
+        try:
+            if path.is_dir() and any(path.iterdir()):
+                _clear(path, overwrite)
+            folder = cls(path)
+            folder.seeds.mkdir(parents=True, exist_ok=True)
+            folder.write("environment.json", _json(_environment(config)))
+            folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+        except OSError as err:
+            raise ConfigError(
+                f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
+            ) from err
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunFolder":
+        """Open the folder of a run to go on with it.
+
+        Raises:
+            ConfigError: There is no run there.
+        """
+        if not (path / CONFIG).is_file():
+            raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
+        folder = cls(path)
+        folder.seeds.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run in this folder has ended."""
+        return (self.path / "table.txt").is_file()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file whole."""
+        write_atomically(self.path / name, data)
+
+    def finish(
+        self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
+    ) -> None:
+        """Write what the run has found; the checkpoints have done their work."""
+        self.write("results.parquet", _parquet(long_table(results, config)))
+        self.write("summary.json", _json(summary(config, results)))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **stack(results))
+        self.write("arrays.npz", buffer.getvalue())
+        self.write("timings.json", _json(timings(config, results)))
+        if figure is not None:
+            self.write("figure.png", figure)
+        self.write("table.txt", table.encode())  # last: its presence says that all is there
+        shutil.rmtree(self.seeds)
+
+
+def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Means, spreads, paired differences and the split of the barycenter's gain, in shares."""
+    rules, names = config.fusion.rules, policies(config)
+    tables: dict[str, Any] = {}
+    gains: dict[str, Any] = {}
+    for split in SPLITS:
+        samples = np.stack([result.success(split) for result in results])
+        for p, policy in enumerate(names):
+            by_rule = compare(samples[:, :, p], rules)
+            tables.setdefault(split, {})[policy] = {
+                rule: {
+                    "mean": found.mean,
+                    "std": found.spread,
+                    "difference": found.difference.mean,
+                    "half_width_95": found.difference.half_width,
+                }
+                for rule, found in by_rule.items()
+            }
+            gain = split_gain(samples[:, :, p], rules)
+            if gain is not None:
+                gains.setdefault(split, {})[policy] = {
+                    part: {"mean": value[0], "half_width_95": value[1]}
+                    for part, value in dataclasses.asdict(gain).items()
+                }
+    return {
+        "clients": config.clients,
+        "seeds": list(range(config.seeds)),
+        "root_seed": config.seed,
+        "compared_to": "mean",
+        "success": tables,
+        "gain_of_barycenter": gains,
+        "clients_with_unachievable_demonstrations": int(
+            sum((result.negative_log_likelihood < 0.0).sum() for result in results)
+        ),
+        "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
+    }
+
+
+def timings(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, list[float]]:
+    """Seconds of every rule and seed."""
+    table = np.stack([result.seconds for result in results])
+    return {
+        rule: table[:, c].tolist()
+        for c, rule in enumerate(config.fusion.rules)
+        if not np.isnan(table[:, c]).any()
+    }
+
+
+def _free(parent: Path, name: str) -> Path:
+    """The first of name, name-2, name-3 ... that does not exist."""
+    path, count = parent / name, 1
+    while path.exists():
+        count += 1
+        path = parent / f"{name}-{count}"
+    return path
+
+
+def _clear(path: Path, overwrite: bool) -> None:
+    """Make room for a run where one may be overwritten."""
+    if not overwrite:
+        raise ConfigError(
+            f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
+        )
+    foreign = sorted(entry.name for entry in path.iterdir() if not _own(entry.name))
+    if foreign:
+        raise ConfigError(
+            f"run-dir must hold nothing but a run to be overwritten, got {foreign[0]}"
+        )
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _own(name: str) -> bool:
+    """Whether a run writes files of this name (a killed one may leave a part behind)."""
+    return name.removeprefix(".").removesuffix(".part") in OWN
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """What decides a run, without where it is kept."""
+    tree = settings(config)
+    for field in dataclasses.fields(Invocation)[len(dataclasses.fields(RunConfig)) :]:
+        tree.pop(field.name.replace("_", "-"), None)
+    return tree
+
+
+def _environment(config: RunConfig) -> dict[str, Any]:
+    names = ("ray", "numpy", "scipy", "POT", "gymnasium", "pyarrow")
+    source = Path(fedirl_ray.__file__).parent
+    commit = subprocess.run(
+        ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "fedirl_ray": importlib.metadata.version("fedirl-ray"),
+        "commit": commit or None,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in names},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "seed": config.seed,
+    }
+
+
+def _json(tree: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_finite(tree), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _finite(tree: Any) -> Any:
+    """JSON knows no NaN: null."""
+    if isinstance(tree, Mapping):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _parquet(rows: Sequence[Row]) -> bytes:
+    columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()

@@ -1,0 +1,80 @@
+"""Rules compared over seeds: paired, with intervals, and split into where a gain comes from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedirl_ray.config import Rule
+from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.problem.mdp import Floats
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One rule under one policy in one split, in the unit of the samples."""
+
+    mean: float
+    """Mean over seeds."""
+    spread: float
+    """Standard deviation over seeds (n - 1); NaN for one seed."""
+    difference: Interval
+    """Paired difference to the parameter mean."""
+
+
+def compare(samples: Floats, rules: Sequence[Rule]) -> dict[Rule, Comparison]:
+    """Compare every rule with the parameter mean on the same seeds.
+
+    Args:
+        samples: `[seeds, c]`, one column a rule.
+        rules: Names of the columns; `mean` is among them.
+
+    Returns:
+        One comparison a rule.
+    """
+    base = samples[:, rules.index("mean")]
+    several = len(samples) > 1
+    return {
+        rule: Comparison(
+            mean=float(column.mean()),
+            spread=float(column.std(ddof=1)) if several else float("nan"),
+            difference=interval(column - base),
+        )
+        for rule, column in zip(rules, samples.T, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The barycenter's paired gain over the parameter mean, and its three parts (they add up)."""
+
+    total: Interval
+    """Barycenter minus parameter mean."""
+    normalisation: Interval
+    """Same-sigma arithmetic mean minus parameter mean: what shifting and weighing alone do."""
+    blur: Interval
+    """Self control minus parameter mean: nothing can be transported, so entropic blur alone."""
+    transport: Interval
+    """What is left for transport: total minus normalisation minus blur."""
+
+
+def split_gain(samples: Floats, rules: Sequence[Rule]) -> Gain | None:
+    """Split the barycenter's gain; None unless every rule that takes part was run.
+
+    Args:
+        samples: `[seeds, c]`, one column a rule.
+        rules: Names of the columns.
+
+    Returns:
+        The parts, each with its interval over seeds.
+    """
+    if not {"mean", "arithmetic", "self-control", "barycenter"} <= set(rules):
+        return None
+    mean, arithmetic, control, fused = (
+        samples[:, rules.index(rule)]
+        for rule in ("mean", "arithmetic", "self-control", "barycenter")
+    )
+    return Gain(
+        total=interval(fused - mean),
+        normalisation=interval(arithmetic - mean),
+        blur=interval(control - mean),
+        transport=interval((fused - mean) - (arithmetic - mean) - (control - mean)),
+    )

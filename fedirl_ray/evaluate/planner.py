@@ -1,0 +1,100 @@
+"""Judging rewards by the policies they lead to, exactly.
+
+Letters: `k` worlds, `c` rewards (columns), `p` policies, `d` features.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.problem.demonstrations import expert_policy
+from fedirl_ray.problem.family import horizon
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
+from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy
+
+POLICY_BYTES = 64_000_000  # of time-dependent policies held at once
+
+
+class Judgement(NamedTuple):
+    """Exact outcome of every reward under every policy in every world."""
+
+    success: Floats
+    """Probability of reaching a goal within the horizon, `[k, c, p]`."""
+    value: Floats
+    """Expected discounted true reward, `[k, c, p]`."""
+
+
+def policies(config: RunConfig) -> tuple[str, ...]:
+    """Names of the policies judged, the one behind the table first.
+
+    `greedy-G`: optimal for the reward at discount G; blind to the reward's scale. `soft`: the
+    learner's own soft policy, which sharpens as the reward grows. `soft-matched`: the same, with
+    theta rescaled to the norm of the parameter mean's.
+    """
+    planned = (config.evaluation.discount, *config.evaluation.discounts)
+    return (*(f"greedy-{discount:g}" for discount in planned), "soft", "soft-matched")
+
+
+def judge(
+    worlds: Sequence[TabularMDP], thetas: Floats, matched: Floats, config: RunConfig
+) -> Judgement:
+    """Plan with rewards and follow the plans.
+
+    Args:
+        worlds: `k` worlds.
+        thetas: Rewards to judge in each world, `[k, c, d]`.
+        matched: The same, brought to one norm, `[k, c, d]`.
+        config: Planner's discounts, the learner's model, the expert's discount (for `value`).
+
+    Returns:
+        Success and value by policy, in the order of `policies`.
+    """
+    parts = [
+        _judge_tile(Stack(worlds[tile]), thetas[tile], matched[tile], config)
+        for tile in tiles(worlds, columns=thetas.shape[1])
+    ]
+    return Judgement(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def judge_expert(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome:
+    """What the experts themselves earn: the ceiling. `[k, 1]` each."""
+    steps, discount = horizon(config.problem), config.problem.expert_discount
+    parts = []
+    for tile in tiles(worlds):
+        stack = Stack(worlds[tile])
+        policy = expert_policy(stack, config.problem, steps)[..., None]
+        parts.append(roll_out(stack, policy, horizon=steps, discount=discount))
+    return Outcome(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig) -> Judgement:
+    steps, discount = horizon(config.problem), config.problem.expert_discount
+    outcomes = []
+    rewards = _rewards(stack, thetas)
+    for planned in (config.evaluation.discount, *config.evaluation.discounts):
+        greedy = greedy_policy(stack, rewards, discount=planned)
+        outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount))
+    # A time-dependent policy is `steps` times as large: a few columns at a time.
+    width = max(1, POLICY_BYTES // (8 * steps * stack.a * stack.k * stack.s))
+    for scaled in (rewards, _rewards(stack, matched)):
+        ends = []
+        for first in range(0, scaled.shape[2], width):
+            soft = soft_policy(
+                stack,
+                scaled[:, :, first : first + width],
+                horizon=steps,
+                discount=config.irl.discount,
+                temperature=config.irl.temperature,
+            )
+            ends.append(roll_out(stack, soft.policy, horizon=steps, discount=discount))
+        outcomes.append(
+            Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True)))
+        )
+    return Judgement(*(np.stack(part, axis=-1) for part in zip(*outcomes, strict=True)))
+
+
+def _rewards(stack: Stack, thetas: Floats) -> Floats:
+    """Rewards of `[k, c, d]` thetas, `[feature actions, k s, c]`."""
+    return np.stack([stack.rewards(thetas[:, c]) for c in range(thetas.shape[1])], axis=-1)

@@ -1,0 +1,153 @@
+"""The fusion rules: many clients' rewards into one.
+
+To add one: write its case in `fuse`, add its name to `Rule` in `config.py`, and the conformance
+tests apply to it. Letters: `k` clients, `n` support points, `d` features.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from fedirl_ray.config import FusionConfig, Rule
+from fedirl_ray.fusion.measure import to_measures, to_reward
+from fedirl_ray.fusion.recover import recover_theta
+from fedirl_ray.problem.mdp import Floats, TabularMDP
+from fedirl_ray.transport.barycenter import barycenter
+
+REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert")
+"""Rules that fuse nothing: what a client has alone, all data in one place, the ceiling."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The shared support: where rewards are compared and fused."""
+
+    features: Floats
+    """Phi of the probe, `[n, d]`."""
+    axes: tuple[Floats, ...]
+    """Lattice axes whose lengths multiply to n (see `TabularMDP.axes`)."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One rule's answer."""
+
+    theta: Floats
+    """`[d]`."""
+    measure: Floats | None = None
+    """Fused probability measure `[n]`, of the rules that make one."""
+    iterations: int = 0
+    """Barycenter iterations."""
+    converged: bool = True
+    """Whether the barycenter reached its tolerance."""
+
+
+def support_of(probe: TabularMDP) -> Support:
+    """Read the shared support off the probe.
+
+    Features that ignore the action make rewards that are constant along it; the action axis then
+    changes no barycenter and is left out.
+    """
+    _, actions, d, feature_actions = probe.shape
+    # Different actions are all equally far apart.
+    action_axis = (1.0 - np.eye(actions),) if feature_actions > 1 else ()
+    return Support(probe.features.reshape(-1, d), (*probe.axes, *action_axis))
+
+
+def fuse(
+    rule: Rule,
+    thetas: Floats,
+    hessians: Floats,
+    weights: Floats,
+    support: Support,
+    config: FusionConfig,
+) -> Fused:
+    """Fuse the clients' rewards by one rule.
+
+    Args:
+        rule: Any rule but the references.
+        thetas: `[k, d]`.
+        hessians: Feature covariances at the clients' optima, `[k, d, d]`; read by `precision`.
+        weights: alpha, `[k]`, non-negative, sum to one.
+        support: Where rewards are compared.
+        config: Settings of the rules.
+
+    Returns:
+        The fused reward.
+    """
+    match rule:
+        case "mean":
+            return Fused(weights @ thetas)
+        case "median":
+            return Fused(_trimmed_mean(thetas, weights, trim=0.5))
+        case "trimmed":
+            return Fused(_trimmed_mean(thetas, weights, trim=config.trim))
+        case "precision":
+            total = np.einsum("k,kij->ij", weights, hessians)
+            pull = np.einsum("k,kij,kj->i", weights, hessians, thetas)
+            return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
+        case "arithmetic":
+            return _through_measures(thetas, weights, support, config, transport=None)
+        case "barycenter":
+            return _through_measures(thetas, weights, support, config, transport="plain")
+        case "debiased":
+            return _through_measures(thetas, weights, support, config, transport="debiased")
+        case "self-control":
+            copies = np.broadcast_to(weights @ thetas, thetas.shape)
+            return _through_measures(copies, weights, support, config, transport="plain")
+        case "local" | "pooled" | "expert":
+            raise ValueError(f"{rule} is a reference, not a fusion rule")
+        case other:
+            assert_never(other)
+
+
+def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
+    """Mean of each coordinate without the outer `trim` of the weight at either end.
+
+    At trim = 1/2 nothing but the weighted median is left: the midpoint of all values at which
+    the cumulated weight passes one half.
+    """
+    order = np.argsort(thetas, axis=0, kind="stable")
+    ranked = np.take_along_axis(thetas, order, axis=0)
+    upper = np.cumsum(weights[order], axis=0)
+    lower = upper - weights[order]
+    if trim >= 0.5:
+        # A hair of slack, so that weights which sum to one half in exact arithmetic count so.
+        kept = ((lower <= 0.5 + 1e-12) & (upper >= 0.5 - 1e-12)).astype(np.float64)
+        kept *= weights[order] > 0.0
+    else:
+        kept = np.clip(np.minimum(upper, 1.0 - trim) - np.maximum(lower, trim), 0.0, None)
+    mean: Floats = (kept * ranked).sum(axis=0) / kept.sum(axis=0)
+    return mean
+
+
+def _through_measures(
+    thetas: Floats,
+    weights: Floats,
+    support: Support,
+    config: FusionConfig,
+    *,
+    transport: str | None,
+) -> Fused:
+    """Rewards to measures, their mean (by transport or entry by entry), and back to theta."""
+    measures = to_measures(thetas @ support.features.T, config)
+    iterations, converged = 0, True
+    if transport is None:
+        density: Floats = weights @ measures.density
+    else:
+        found = barycenter(
+            measures.density,
+            support.axes,
+            weights=weights,
+            epsilon=config.epsilon,
+            cost_scale=config.cost_scale,
+            debiased=transport == "debiased",
+            tol=config.tolerance,
+            max_iters=config.iterations,
+        )
+        density = found.measure.ravel()
+        iterations, converged = found.iterations, found.converged
+    reward = to_reward(density, measures, weights, config)
+    theta = recover_theta(support.features, reward, intercept=config.intercept)
+    return Fused(theta, density, iterations, converged)

@@ -1,0 +1,191 @@
+"""Experts, and the episodes each client holds.
+
+Episodes run to the horizon: one that ends early stays in its absorbing state, which is how an
+end enters the feature counts (see `problem.mdp`).
+"""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedirl_ray.config import ProblemConfig
+from fedirl_ray.errors import DataError
+from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
+from fedirl_ray.problem.planning import greedy_policy, soft_policy
+
+ARRAYS = ("client", "states", "actions")
+"""What a demonstrations file holds."""
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Episodes of one client: `m` of them, `h` steps each."""
+
+    states: Ints
+    """State before each action, `[m, h]`."""
+    actions: Ints
+    """Action taken, `[m, h]`."""
+
+
+def expert_policy(stack: Stack, config: ProblemConfig, horizon: int) -> Floats:
+    """The experts' policies under the true reward.
+
+    Args:
+        stack: Worlds.
+        config: Temperature and discount of the expert.
+        horizon: Steps.
+
+    Returns:
+        `[h, a, k s]`; the same at every step for an expert of temperature 0.
+    """
+    reward = stack.true_rewards()
+    if config.expert_temperature == 0.0:
+        greedy = greedy_policy(stack, reward[:, :, None], discount=config.expert_discount)
+        return np.broadcast_to(greedy[:, :, 0], (horizon, *greedy.shape[:2]))
+    return soft_policy(
+        stack,
+        reward,
+        horizon=horizon,
+        discount=config.expert_discount,
+        temperature=config.expert_temperature,
+    ).policy
+
+
+def demonstrate(
+    world: TabularMDP, policy: Floats, episodes: int, rng: np.random.Generator
+) -> Demonstrations:
+    """Roll a policy out in one world.
+
+    Args:
+        world: The world.
+        policy: `[h, a, s]`.
+        episodes: Number of episodes `m`.
+        rng: Consumed: `[m]` draws for the first states, then `[2, m]` a step.
+
+    Returns:
+        Episodes of `h` steps.
+    """
+    horizon = policy.shape[0]
+    states = np.empty((episodes, horizon), dtype=np.int32)
+    actions = np.empty((episodes, horizon), dtype=np.int32)
+    now = _draw(
+        np.broadcast_to(world.initial, (episodes, world.initial.size)), rng.random(episodes)
+    )
+    for t in range(horizon):
+        choose, move = rng.random((2, episodes))
+        states[:, t] = now
+        actions[:, t] = _draw(policy[t][:, now].T, choose)
+        branch = _draw(world.probabilities[now, actions[:, t]], move)
+        now = world.successors[now, actions[:, t], branch]
+    return Demonstrations(states, actions)
+
+
+def _draw(chances: Floats, uniform: Floats) -> Ints:
+    """Invert each row's cumulative distribution at a uniform number."""
+    edges = np.cumsum(chances, axis=1)
+    # Rounding can leave the last edge just below a draw: the last possible outcome takes it.
+    last = chances.shape[1] - 1 - np.argmax(chances[:, ::-1] > 0.0, axis=1)
+    drawn = (edges <= uniform[:, None]).sum(axis=1)
+    outcome: Ints = np.minimum(drawn, last).astype(np.int32)
+    return outcome
+
+
+def feature_expectation(world: TabularMDP, data: Demonstrations, discount: float) -> Floats:
+    """Discounted feature counts of demonstrations, sum_t discount^t phi(s_t, a_t), their mean.
+
+    Args:
+        world: Whose features count.
+        data: Episodes `[m, h]`.
+        discount: In (0, 1].
+
+    Returns:
+        `[d]`.
+    """
+    weight = discount ** np.arange(data.states.shape[1])
+    actions = data.actions if world.features.shape[1] > 1 else np.zeros_like(data.actions)
+    counts: Floats = np.einsum("t,mtd->d", weight, world.features[data.states, actions])
+    return counts / len(data.states)
+
+
+def save_demonstrations(path: Path, data: list[Demonstrations]) -> None:
+    """Write all clients' episodes to one .npz of plain arrays (see `load_demonstrations`)."""
+    np.savez_compressed(
+        path,
+        client=np.concatenate([np.full(len(d.states), i, np.int32) for i, d in enumerate(data)]),
+        states=np.concatenate([d.states for d in data]),
+        actions=np.concatenate([d.actions for d in data]),
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Those of the arrays wanted that an archive holds."""
+    # numpy would take what is no archive for a pickle, and speak of that.
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError("no archive")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in ARRAYS if name in file}
+
+
+def load_demonstrations(
+    path: Path, clients: int, states: int, actions: int, horizon: int
+) -> list[Demonstrations]:
+    """Read every client's episodes from an .npz; nothing in it is unpickled.
+
+    The file holds three integer arrays: `client` `[m]` (0 .. clients - 1), `states` and `actions`
+    `[m, h]`. An episode that ended early repeats its absorbing state to the end.
+
+    Args:
+        path: The file.
+        clients: Number of clients; each must have an episode.
+        states: Number of states of the worlds.
+        actions: Number of actions of the worlds.
+        horizon: Steps an episode must have.
+
+    Returns:
+        One entry a client.
+
+    Raises:
+        DataError: The file cannot be read, or does not fit the worlds.
+    """
+    field = f"problem.demonstrations-file {path}"
+    try:
+        arrays = _read_arrays(path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as err:
+        reason = " ".join(str(err).split())
+        raise DataError(f"{field} must be a readable .npz of plain arrays, got: {reason}") from err
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise DataError(f"{field} must hold {', '.join(ARRAYS)}; missing {', '.join(missing)}")
+    client, visited, taken = (arrays[name] for name in ARRAYS)
+    episodes = client.size
+    for name, array, shape, axes in (
+        ("client", client, (episodes,), "episodes"),
+        ("states", visited, (episodes, horizon), "episodes, horizon"),
+        ("actions", taken, (episodes, horizon), "episodes, horizon"),
+    ):
+        if array.dtype.kind not in "iu":
+            raise DataError(f"{field}: {name} must be integers, got {array.dtype}")
+        if array.shape != shape:
+            raise DataError(f"{field}: {name} must have shape {shape} ({axes}), got {array.shape}")
+    for name, array, count in (
+        ("client", client, clients),
+        ("states", visited, states),
+        ("actions", taken, actions),
+    ):
+        if array.size and (array.min() < 0 or array.max() >= count):
+            raise DataError(
+                f"{field}: {name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}"
+            )
+    without = sorted(set(range(clients)) - set(client.tolist()))
+    if without:
+        raise DataError(
+            f"{field} must hold an episode of every client; none of client {without[0]}"
+        )
+    return [
+        Demonstrations(visited[client == i].astype(np.int32), taken[client == i].astype(np.int32))
+        for i in range(clients)
+    ]

@@ -1,0 +1,86 @@
+"""From a problem's name to its worlds: which family draws them, and from which streams."""
+
+import difflib
+import re
+from typing import Literal
+
+from fedirl_ray.config import ProblemConfig
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.problem import custom, gridworld, tabular
+from fedirl_ray.problem.mdp import TabularMDP
+from fedirl_ray.seeds import stream
+
+Role = Literal["client", "held-out", "probe"]
+"""Whose world it is: a client's, one no client has seen, or the slip-free one to look at."""
+
+NAMES = ("GridWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4")
+"""Families that come with the package."""
+
+
+def draw_world(config: ProblemConfig, root: int, seed: int, role: Role, index: int) -> TabularMDP:
+    """Draw one world, the same whoever asks and in whatever order.
+
+    Args:
+        config: Which family, and its dials.
+        root: Root seed of the run.
+        seed: Repetition, from 0; worlds of one repetition vary a common layout.
+        role: Whose world; a probe never slips.
+        index: Which of that role, from 0.
+
+    Raises:
+        ConfigError: Unknown `problem.name`, or no such world exists.
+    """
+    base = stream(root, "seed", seed, "layout")
+    own = stream(root, "seed", seed, role, index, "world")
+    deterministic = role == "probe"
+    match config.name:
+        case "GridWorld":
+            return gridworld.draw(config, base, own, deterministic)
+        case "FrozenLake-v1":
+            return tabular.frozen_lake(config, base, own, deterministic)
+        case "CliffWalking-v1":
+            return tabular.cliff_walking(config, own, deterministic)
+        case "Taxi-v4":
+            return tabular.taxi(config, own, deterministic)
+        case name if ":" in name:
+            return custom.draw(name, role, index, own)
+        case name:
+            raise _unknown(name)
+
+
+def horizon(config: ProblemConfig) -> int:
+    """Steps in an episode: `config.horizon`, or else what suits the family.
+
+    Raises:
+        ConfigError: Unknown `problem.name`.
+    """
+    if config.horizon is not None:
+        return config.horizon
+    match config.name:
+        case "GridWorld" | "FrozenLake-v1":
+            return 6 * config.size
+        case "CliffWalking-v1":
+            return 100
+        case name if name == "Taxi-v4" or ":" in name:
+            return 200
+        case name:
+            raise _unknown(name)
+
+
+def slug(name: str) -> str:
+    """A problem's name as part of a folder's: up to 60 letters, digits, and `-_.` between them."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-._") or "problem"
+
+
+def _unknown(name: str) -> ConfigError:
+    plain = name.rpartition("/")[2]
+    for known in NAMES:
+        family, _, version = known.partition("-v")
+        older = re.fullmatch(rf"{family}-v(\d+)", plain)
+        if older and version and int(older[1]) < int(version):
+            return ConfigError(f"problem.name {name} is out of date, use {known}")
+    near = difflib.get_close_matches(plain.lower(), [known.lower() for known in NAMES], n=1)
+    hint = next((f"; perhaps {known}" for known in NAMES if [known.lower()] == near), "")
+    return ConfigError(
+        f"problem.name must be {', '.join(NAMES)} or module:function, got {name!r}{hint}"
+    )

@@ -1,0 +1,224 @@
+"""Planning in stacked worlds: soft and greedy policies, and where they lead.
+
+Shapes as in `problem.mdp`: `k` worlds of `s` states give vectors `[k s]`; `a` actions, `h` steps,
+`c` columns (rewards planned side by side). Rewards come as `[a, k s]` or `[1, k s]`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedirl_ray.problem.mdp import Bools, Floats, Stack
+
+TIE = 1e-8  # share of the value's scale within which two actions count as equally good
+SETTLED = 1e-10  # share of the reward's scale at which value iteration stops
+SWEEPS = 16  # of value iteration between two tests for its end
+
+
+class SoftPolicy(NamedTuple):
+    """A time-dependent soft-optimal policy and its value at the first step."""
+
+    policy: Floats
+    """pi_t(a | s), `[h, a, k s]`, with a trailing `[c]` if the reward has one."""
+    value: Floats
+    """Soft value of each state with all `h` steps to go, `[k s]` or `[k s, c]`."""
+
+
+def soft_policy(
+    stack: Stack, reward: Floats, *, horizon: int, discount: float, temperature: float
+) -> SoftPolicy:
+    """Finite-horizon maximum causal entropy policy (Ziebart 2010, soft value iteration).
+
+    Q_t = r + discount E[V_t+1] with V_h = 0, V_t = temperature log sum_a exp(Q_t / temperature).
+
+    Args:
+        stack: Worlds.
+        reward: `[a, k s]` or `[1, k s]`, or with a trailing `[c]` for several rewards.
+        horizon: Steps `h`; exactly `h` rewards are earned, at t = 0 .. h - 1.
+        discount: In (0, 1].
+        temperature: Entropy temperature, > 0.
+
+    Returns:
+        Policy and first value.
+    """
+    states = reward.shape[1:]
+    policy = np.empty((horizon, stack.a, *states))
+    # Everything is held in units of the temperature, which saves two passes over Q a step.
+    reward = reward / temperature
+    value, total = np.zeros(states), np.empty(states)
+    for t in reversed(range(horizon)):
+        q = _look_ahead(stack, value, reward, discount)
+        peak = _best_action(q)
+        q -= peak
+        np.exp(q, out=q)
+        np.sum(q, axis=0, out=total)
+        np.divide(q, total, out=policy[t])
+        value = np.log(total)
+        value += peak
+    return SoftPolicy(policy, value * temperature)
+
+
+def occupancy(stack: Stack, policy: Floats, *, discount: float) -> Floats:
+    """Discounted occupancy of a time-dependent policy, from the worlds' first states.
+
+    Args:
+        stack: Worlds.
+        policy: `[h, a, k s]`.
+        discount: In (0, 1]; visits at step t weigh discount^t.
+
+    Returns:
+        `[a, k s]`, or `[1, k s]` (summed over actions) where features ignore the action. Each
+        world's entries sum to 1 + discount + ... + discount^(h-1).
+    """
+    mass = stack.initial
+    total = np.zeros((stack.feature_actions, mass.size))
+    weight = 1.0
+    for step in policy:
+        flow = step * mass
+        total += weight * (mass if stack.feature_actions == 1 else flow)
+        mass = stack.push @ flow.ravel()
+        weight *= discount
+    return total
+
+
+def feature_covariance(
+    stack: Stack, policy: Floats, *, discount: float, temperature: float
+) -> Floats:
+    """Hessian of the soft value of the first state with respect to theta.
+
+    With G_t(s, a) the expected discounted features from (s, a) on, the Hessian is
+    sum_t discount^t E[Cov_{a ~ pi_t}(G_t(s_t, a))] / temperature. Because actions are chosen
+    causally, only the spread that the *choice* leaves counts, not that of the dynamics.
+
+    Args:
+        stack: Worlds.
+        policy: Soft-optimal, `[h, a, k s]`.
+        discount: In (0, 1].
+        temperature: Entropy temperature, > 0.
+
+    Returns:
+        `[k, d, d]`, symmetric, positive semi-definite.
+    """
+    h, a, points = policy.shape
+    visits = np.empty((h, points))
+    mass, weight = stack.initial, 1.0
+    for t, step in enumerate(policy):
+        visits[t] = weight * mass
+        mass = stack.push @ (step * mass).ravel()
+        weight *= discount
+    features = stack.features.reshape(points, stack.feature_actions, stack.d).transpose(1, 0, 2)
+    ahead = np.zeros((points, stack.d))
+    hessian = np.zeros((stack.k, stack.d, stack.d))
+    for t in reversed(range(h)):
+        gain = (stack.expect @ ahead).reshape(a, points, stack.d)
+        gain *= discount
+        gain += features
+        chance = policy[t][:, :, None]
+        ahead = (chance * gain).sum(axis=0)
+        gain -= ahead
+        spread = (np.sqrt(chance * visits[t][:, None]) * gain).reshape(a, stack.k, stack.s, stack.d)
+        for choice in spread:  # [k, s, d] of one action
+            hessian += choice.transpose(0, 2, 1) @ choice
+    return hessian / temperature
+
+
+def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
+    """Optimal stationary policies of the infinite-horizon discounted problem.
+
+    Value iteration from below, with absorbed values in closed form. Each (world, column) stops by
+    its own test, so its numbers do not depend on what is planned beside it. Ties are split evenly.
+
+    Args:
+        stack: Worlds.
+        rewards: `[a, k s, c]` or `[1, k s, c]`.
+        discount: In (0, 1).
+
+    Returns:
+        `[a, k s, c]`, rows over `a` sum to one.
+    """
+    k, s, c = stack.k, stack.s, rewards.shape[2]
+    best = rewards.max(axis=0)
+    size = np.abs(best).reshape(k, s, c).max(axis=1)  # [k, c]
+    np.maximum(size, np.abs(rewards.min(axis=0)).reshape(k, s, c).max(axis=1), out=size)
+    value = np.repeat(best.reshape(k, s, c).min(axis=1) / (1.0 - discount), s, axis=0)
+    value[stack.terminal] = best[stack.terminal] / (1.0 - discount)
+    settled = value.copy()
+    moving = np.ones((k, c), dtype=bool)
+    columns = np.arange(c)
+    while columns.size:
+        own = np.ascontiguousarray(rewards[:, :, columns])
+        for _ in range(SWEEPS):
+            before = value
+            value = _best_action(_look_ahead(stack, value, own, discount))
+        change = np.abs(value - before).reshape(k, s, -1).max(axis=1)
+        done = moving[:, columns] & (change <= SETTLED * size[:, columns])
+        world, place = np.nonzero(done)
+        blocks, ended = settled.reshape(k, s, c), columns[place]
+        blocks[world, :, ended] = value.reshape(k, s, -1)[world, :, place]
+        moving[world, ended] = False
+        going = moving[:, columns].any(axis=0)
+        columns, value = columns[going], np.ascontiguousarray(value[:, going])
+    q = _look_ahead(stack, settled, rewards, discount)
+    slack = np.repeat(TIE * size / (1.0 - discount), s, axis=0)
+    ties = (q >= _best_action(q) - slack).astype(np.float64)
+    policy: Floats = ties / ties.sum(axis=0)
+    return policy
+
+
+def _look_ahead(stack: Stack, value: Floats, rewards: Floats, discount: float) -> Floats:
+    """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`."""
+    q: Floats = (stack.expect @ value).reshape(stack.a, *value.shape)
+    q *= discount
+    q += rewards
+    return q
+
+
+def _best_action(q: Floats) -> Floats:
+    """Largest entry over the leading axis; a few long rows, so faster than a reduction."""
+    best: Floats = np.maximum(q[0], q[-1])
+    for row in q[1:-1]:
+        np.maximum(best, row, out=best)
+    return best
+
+
+class Outcome(NamedTuple):
+    """What a policy earns in each world."""
+
+    success: Floats
+    """Probability of standing on a goal when the horizon ends, `[k, c]`."""
+    value: Floats
+    """Expected discounted true reward over the horizon, `[k, c]`."""
+
+
+def roll_out(stack: Stack, policy: Floats, *, horizon: int, discount: float) -> Outcome:
+    """Exact outcome of policies by forward propagation; no sampling.
+
+    Args:
+        stack: Worlds.
+        policy: Stationary `[a, k s, c]`, or time-dependent `[h, a, k s, c]`.
+        horizon: Steps.
+        discount: Of the true reward.
+
+    Returns:
+        Success and value.
+    """
+    rows, c = stack.a * stack.k * stack.s, policy.shape[-1]
+    reward = stack.true_rewards()[:, :, None]
+    mass = np.repeat(stack.initial[:, None], c, axis=1)
+    earned = np.zeros_like(mass)
+    weight = 1.0
+    for t in range(horizon):
+        flow = (policy if policy.ndim == 3 else policy[t]) * mass
+        earned += weight * (flow * reward).sum(axis=0)
+        mass = stack.push @ flow.reshape(rows, c)
+        weight *= discount
+    goal: Bools = stack.goal[:, None]
+    return Outcome(_sum_states(stack, np.where(goal, mass, 0.0)), _sum_states(stack, earned))
+
+
+def _sum_states(stack: Stack, table: Floats) -> Floats:
+    """Sum `[k s, c]` over each world's states, `[k, c]`."""
+    # Along contiguous memory, whatever c: a column's bytes do not depend on those beside it.
+    columns = np.ascontiguousarray(table.T).reshape(-1, stack.k, stack.s)
+    sums: Floats = columns.sum(axis=2).T
+    return sums

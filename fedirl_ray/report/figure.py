@@ -1,0 +1,99 @@
+"""Pictures of a run on a grid: what each client's reward looks like, and where it leads."""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.fusion.rules import REFERENCES
+from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
+from fedirl_ray.problem.planning import greedy_policy
+from fedirl_ray.report.table import LABELS
+
+MOST_CLIENTS = 6
+
+
+def reward_maps(config: RunConfig, result: SeedResult, seed: int = 0) -> bytes | None:
+    """Draw clients x rules: reward as colour, greedy policy as arrows (the paper's figure 1).
+
+    Each panel has a colour scale of its own, because rules differ in scale as well as in
+    direction; a reward's range stands under its panel.
+
+    Args:
+        config: The run.
+        result: The seed to draw.
+        seed: Its number.
+
+    Returns:
+        A PNG; None where the worlds are not grids with moves, or rewards depend on the action.
+    """
+    shown = range(min(config.clients, MOST_CLIENTS))
+    worlds = [draw_world(config.problem, config.seed, seed, "client", i) for i in shown]
+    if len(worlds[0].axes) != 2 or worlds[0].moves is None or worlds[0].features.shape[1] != 1:
+        return None
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rules = [rule for rule in config.fusion.rules if rule == "local" or rule not in REFERENCES]
+    figure, panels = plt.subplots(
+        len(worlds),
+        len(rules),
+        figsize=(2.1 * len(rules) + 0.6, 2.35 * len(worlds) + 0.7),
+        squeeze=False,
+        layout="constrained",
+    )
+    for i, world in enumerate(worlds):
+        for panel, rule in zip(panels[i], rules, strict=True):
+            c = config.fusion.rules.index(rule)
+            theta = result.client_theta[i] if rule == "local" else result.theta[c]
+            _draw_world(panel, world, theta, config.evaluation.discount)
+            success = 100.0 * result.client_success[i, c, 0]
+            low, high = _range(world, theta)
+            panel.set_xlabel(f"{success:.0f} % | {low:.2g} to {high:.2g}", fontsize=7)
+            if i == 0:
+                panel.set_title(LABELS[rule].split(" (")[0], fontsize=8)
+        panels[i][0].set_ylabel(f"client {i}", fontsize=8)
+    figure.suptitle(
+        f"{config.problem.name}, seed {seed}: reward (bright is high), greedy policy at discount "
+        f"{config.evaluation.discount:g};\nunder each panel: success in the client's world | "
+        "range of the reward",
+        fontsize=8,
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, format="png")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def _range(world: TabularMDP, theta: Floats) -> tuple[float, float]:
+    reward = world.features[:, 0] @ theta
+    return float(reward.min()), float(reward.max())
+
+
+def _draw_world(panel: Any, world: TabularMDP, theta: Floats, discount: float) -> None:
+    rows, columns = (len(axis) for axis in world.axes)
+    reward = (world.features[:, 0] @ theta).reshape(rows, columns)
+    traps = (world.terminal & ~world.goal).reshape(rows, columns)
+    panel.imshow(np.ma.array(reward, mask=traps), cmap="viridis")
+    panel.imshow(np.ma.array(np.ones_like(reward), mask=~traps), cmap="Greys", vmin=0, vmax=2)
+    stack = Stack([world])
+    policy = greedy_policy(stack, stack.rewards(theta[None])[:, :, None], discount=discount)
+    assert world.moves is not None
+    step = np.einsum("as,ad->sd", policy[:, :, 0], world.moves)
+    free = np.flatnonzero(~world.terminal)
+    y, x = np.divmod(free, columns)
+    panel.quiver(
+        x, y, step[free, 1], -step[free, 0],
+        color="white", pivot="mid", scale=1.5 * columns, width=0.012, headwidth=5,
+    )  # fmt: skip
+    start = int(np.argmax(world.initial))
+    panel.plot(start % columns, start // columns, "o", color="limegreen", markersize=6)
+    for goal in np.flatnonzero(world.goal):
+        panel.plot(goal % columns, goal // columns, "*", color="red", markersize=10)
+    panel.set_xticks([])
+    panel.set_yticks([])

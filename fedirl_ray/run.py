@@ -1,0 +1,176 @@
+"""The command line: `python -m fedirl_ray.run [COMMAND] [FILE.yaml] [--flag value ...]`."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from threadpoolctl import threadpool_limits
+
+from fedirl_ray.cli import load
+from fedirl_ray.config import Invocation, RunConfig
+from fedirl_ray.engine.checkpoint import load_seeds, save_seed
+from fedirl_ray.engine.driver import Fleet, federate
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.errors import ConfigError, FedirlError
+from fedirl_ray.irl.block import prepare
+from fedirl_ray.report.figure import reward_maps
+from fedirl_ray.report.table import full_text, main_table
+
+PROG = "python -m fedirl_ray.run"
+WIDTH = 120  # columns that the whole table needs
+MANUAL = """\
+Federated inverse reinforcement learning: each client learns a reward from its own expert, the
+server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.
+
+  python -m fedirl_ray.run                                the 5x5 grid-world, 3 clients, 20 seeds
+  python -m fedirl_ray.run --problem.name FrozenLake-v1 --clients 20
+  python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
+  python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments; default: the process's own.
+
+    Returns:
+        Exit code: 0 done, 1 the machine failed (e.g. disk full), 2 bad input, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    threadpool_limits(limits=1)  # see engine.local
+    try:
+        command = _command(words)
+        return command(words)
+    except FedirlError as err:
+        print(err, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output has left (`... | head`); nobody is there to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as err:
+        where = f": {err.filename}" if err.filename else ""
+        print(f"{err.strerror or err}{where}", file=sys.stderr)
+        return 1
+
+
+def federate_command(argv: Sequence[str]) -> int:
+    """Run, or go on with, a federation; print its table."""
+    invocation = load(Invocation, argv, prog=PROG, description=MANUAL)
+    if invocation.resume is not None:
+        folder = RunFolder.reopen(invocation.resume)
+        config = load(Invocation, [str(folder.path / CONFIG), *argv], prog=PROG, description=MANUAL)
+        _same_results(
+            load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
+        )
+        if folder.finished:
+            print((folder.path / "table.txt").read_text(), end="")
+            print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
+            return 0
+    else:
+        config = invocation
+        prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
+        folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
+    try:
+        return _federate(config, folder)
+    except KeyboardInterrupt:
+        print(
+            f"\nInterrupted; finished seeds are kept. Go on with: {PROG} --resume {folder.path}",
+            file=sys.stderr,
+        )
+        return 130
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"federate": federate_command}
+
+
+def _command(words: list[str]) -> Callable[[Sequence[str]], int]:
+    """Take the command's name off the arguments; without one, federate."""
+    if not words or words[0].startswith("-"):
+        return federate_command
+    if words[0] in COMMANDS:
+        return COMMANDS[words.pop(0)]
+    if not Path(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+        raise ConfigError(f"no command or settings file is called {words[0]}; {hint}")
+    return federate_command
+
+
+def _federate(config: RunConfig, folder: RunFolder) -> int:
+    terminal = Console(stderr=True)
+    done = load_seeds(folder.seeds, lambda line: print(line, file=sys.stderr))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    visible = config.record.progress
+    with Progress(*columns, console=terminal, transient=True, disable=not visible) as bar:
+        task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
+        bar.advance(task, len(done))
+        with _fleet(config) as fleet:
+            bar.update(task, description="seeds")
+            for seed, result in federate(config, fleet, done):
+                save_seed(folder.seeds, seed, result)
+                done[seed] = result
+                bar.advance(task)
+    results = [done[seed] for seed in range(config.seeds)]
+    figure = reward_maps(config, results[0]) if config.record.figure else None
+    folder.finish(config, results, full_text(config, results), figure)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(main_table(config, results, wide=console.width >= WIDTH))
+    print(f"\nRun folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
+    print(f"See it again: cat {folder.path / 'table.txt'}")
+    print(f"Run it again: {PROG} {folder.path / CONFIG}")
+    return 0
+
+
+def _fleet(config: RunConfig) -> AbstractContextManager[Fleet]:
+    match config.engine.backend:
+        case "local":
+            return nullcontext(Clients(config, range(config.clients)))
+        case "ray":
+            from fedirl_ray.engine.client import RayFleet
+
+            return RayFleet(config)
+
+
+def _same_results(saved: RunConfig, asked: RunConfig) -> None:
+    """Refuse to go on with a run under settings that would change what it finds."""
+    for name in (
+        "clients",
+        "seeds",
+        "seed",
+        "problem",
+        "irl",
+        "fusion",
+        "federation",
+        "evaluation",
+    ):
+        if getattr(saved, name) != getattr(asked, name):
+            raise ConfigError(
+                f"{name} must stay as it was when a run is resumed, got another value; only "
+                "engine.* and record.* may change"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
