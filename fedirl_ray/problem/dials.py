@@ -16,7 +16,6 @@ from fedirl_ray.config import HeterogeneityConfig
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.seeds import stream
 
-
 HOTTEST = 5.0
 """Temperature up to which experts are drawn at a dial of 1, in units of reward a step: under a soft
 policy that hot two in five reach the goal of a 5x5 grid-world, one in twenty that of a 10x10."""
