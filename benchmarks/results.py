@@ -35,11 +35,13 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Folder of its run."""
         words = self.flags.replace("--", "").replace(".", "-").split()
         return "-".join([f"{self.size}x{self.size}", *words]) or "default"
 
     @property
     def arguments(self) -> str:
+        """What follows the command."""
         grid = f"--problem.size {self.size} --clients {CLIENTS[self.size]}"
         return f"{grid} --fusion.rules {RULES} {self.flags}".strip()
 
@@ -55,9 +57,7 @@ VARIANTS = [
     ("Gibbs measures", "--fusion.measure gibbs", (5, 10)),
     ("Slips in any direction", "--problem.slip-to anywhere", (5, 10)),
 ]
-SETTINGS = [
-    Setting(title, flags, size) for title, flags, sizes in VARIANTS for size in sizes
-]
+SETTINGS = [Setting(title, flags, size) for title, flags, sizes in VARIANTS for size in sizes]
 
 
 def run(setting: Setting, folder: Path) -> None:
@@ -68,11 +68,10 @@ def run(setting: Setting, folder: Path) -> None:
     subprocess.run([*command, "--overwrite", "True", "--run-dir", str(folder)], check=True)
 
 
-def cell(found: dict[str, Any], *, signed: bool = True) -> str:
-    """A difference with its interval, in %."""
-    mean, half = 100 * found["mean" if "difference" not in found else "difference"], found[
-        "half_width_95"
-    ]
+def cell(found: dict[str, Any]) -> str:
+    """A difference, or a part of one, with its interval, in %."""
+    mean = 100 * found["difference" if "difference" in found else "mean"]
+    half = found["half_width_95"]
     if half is None:
         return f"{mean:+.1f}"
     star = "*" if abs(mean) > 100 * half else ""
