@@ -160,6 +160,7 @@ def _same_results(saved: RunConfig, asked: RunConfig) -> None:
         "seeds",
         "seed",
         "problem",
+        "heterogeneity",
         "irl",
         "fusion",
         "federation",

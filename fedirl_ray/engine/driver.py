@@ -16,6 +16,7 @@ from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.evaluate.planner import Judgement
 from fedirl_ray.fusion.rules import REFERENCES, Fused, Support, fuse, support_of
+from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.irl.maxent import Fit
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.mdp import Floats
@@ -133,6 +134,9 @@ def learn_and_fuse(
     """
     fused_rules = [rule for rule in config.fusion.rules if rule not in REFERENCES]
     weights = np.full(config.clients, 1.0 / config.clients)
+    channel = open_channel(
+        config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
+    )
     fused: dict[Rule, Fused] = {}
     start: Floats | None = None
     for _ in range(config.federation.rounds):
@@ -145,7 +149,13 @@ def learn_and_fuse(
             mine = 0 if columns == 1 else 1 + q
             with clock.timing(rule):
                 fused[rule] = fuse(
-                    rule, uploads[:, mine], hessians[:, mine], weights, support, config.fusion
+                    rule,
+                    channel.send(uploads[:, mine]),
+                    hessians[:, mine],
+                    weights,
+                    support,
+                    config.fusion,
+                    channel.seen,
                 )
         broadcast = np.stack([fused[rule].theta for rule in fused_rules])
         everywhere = np.broadcast_to(broadcast, (config.clients, *broadcast.shape))

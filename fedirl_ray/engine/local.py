@@ -53,6 +53,7 @@ class Clients:
             self.config.irl,
             horizon(self.config.problem),
             start=None if start is None else start.reshape(-1, start.shape[2]),
+            iterations=np.repeat(block.iterations, copies),
         )
 
     def pool(self, seed: int) -> Floats:

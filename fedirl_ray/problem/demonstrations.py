@@ -31,18 +31,30 @@ class Demonstrations:
     """Action taken, `[m, h]`."""
 
 
-def expert_policy(stack: Stack, config: ProblemConfig, horizon: int) -> Floats:
+def expert_policy(
+    stack: Stack, config: ProblemConfig, horizon: int, temperatures: Floats | None = None
+) -> Floats:
     """The experts' policies under the true reward.
 
     Args:
         stack: Worlds.
         config: Temperature and discount of the expert.
         horizon: Steps.
+        temperatures: Each world's own, `[k]`, all > 0, instead of the configured one.
 
     Returns:
         `[h, a, k s]`; the same at every step for an expert of temperature 0.
     """
     reward = stack.true_rewards()
+    if temperatures is not None:
+        # A soft policy depends on reward / temperature alone.
+        return soft_policy(
+            stack,
+            reward / np.repeat(temperatures, stack.s),
+            horizon=horizon,
+            discount=config.expert_discount,
+            temperature=1.0,
+        ).policy
     if config.expert_temperature == 0.0:
         greedy = greedy_policy(stack, reward[:, :, None], discount=config.expert_discount)
         return np.broadcast_to(greedy[:, :, 0], (horizon, *greedy.shape[:2]))
