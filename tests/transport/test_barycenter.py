@@ -5,9 +5,9 @@ import ot
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transport.strategies import bumps, dense_cost, problems
 
 from fedirl_ray import barycenter
-from transport.strategies import bumps, dense_cost, problems
 
 laws = settings(deadline=None, max_examples=15)
 

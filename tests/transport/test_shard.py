@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transport.strategies import bumps, problems
 
 from fedirl_ray import barycenter
 from fedirl_ray.transport.axis import ground_costs
@@ -9,7 +10,6 @@ from fedirl_ray.transport.barycenter import make_problem, split
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.shard import advance_shard, restore, snapshot
 from fedirl_ray.transport.step import Step
-from transport.strategies import bumps, problems
 
 SMALL = [np.arange(6.0), np.arange(5.0), np.arange(4.0)]
 LARGE = [np.arange(60.0), np.arange(50.0), np.arange(30.0)]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from transport.strategies import bumps
 
 from fedirl_ray import barycenter
 from fedirl_ray.transport.solver import LostDigitsError
-from transport.strategies import bumps
 
 AXES = [np.linspace(0, 1, 12), np.linspace(0, 1, 6)]
 
