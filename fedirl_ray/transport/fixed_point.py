@@ -54,7 +54,8 @@ class FixedPoint:
 
     def decode(self, total: Array) -> Array:
         """Return the float64 values of a sum of integers `[n]`."""
-        return total * self.quantum
+        xp = namespace_of(total)
+        return xp.asarray(total, dtype=xp.float64) * self.quantum
 
     def holds(self, values: Array) -> bool:
         """Whether decoded sums are within the limit; a lost or infinite term is not."""
