@@ -257,7 +257,7 @@ def test_an_unknown_command_is_refused_with_those_there_are(capsys):
 
 @pytest.mark.parametrize("argv", [["--help"], ["federate", "--help"], ["--clients", "3", "-h"]])
 def test_help_is_a_manual_with_every_group(capsys, argv):
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(argv)
     text = capsys.readouterr().out
     for group in ("problem", "irl", "fusion", "federation", "evaluation", "engine", "record"):
