@@ -1,9 +1,10 @@
-"""Runs behind docs/results.md, and the page made from them.
+"""Runs behind docs/results.md, and its tables.
 
-    python -m benchmarks.results runs/results docs/results-grid.md
+    python -m benchmarks.results runs/results docs/results.md
 
-Runs every setting that has no finished run below the first argument (about an hour on two cores
-for all), then writes the page. Each table names the command that makes its numbers.
+Runs every setting that has no finished run below the first argument (about half an hour on two
+cores for all), then replaces what stands below the page's marker. Each table names the command
+that makes its numbers.
 """
 
 import json
@@ -24,6 +25,9 @@ PAPER = {
 barycenter (the paper's table 1, means)."""
 
 CLIENTS = {5: 3, 10: 10, 20: 20}
+
+
+MARKER = "<!-- tables: python -m benchmarks.results runs/results docs/results.md -->"
 
 
 class Setting(NamedTuple):
@@ -144,7 +148,8 @@ def main() -> None:
         if odd:
             fits = summary["clients"] * len(summary["seeds"])
             text += [f"{odd} of {fits} clients hold demonstrations their model cannot match.", ""]
-    page.write_text("\n".join(text))
+    written_by_hand = page.read_text().partition(MARKER)[0]
+    page.write_text("\n".join([written_by_hand + MARKER, "", *text]))
 
 
 if __name__ == "__main__":
