@@ -9,10 +9,11 @@ import dataclasses
 import difflib
 import io
 import os
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from unittest import mock
 
 import tyro
@@ -21,6 +22,8 @@ import yaml
 from fedirl_ray.errors import ConfigError
 
 T = TypeVar("T")
+
+HELP = {"-h", "--help"}
 
 
 def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
@@ -46,7 +49,7 @@ def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -
     said = io.StringIO()
     try:
         # The parser draws boxes fit for the terminal; wide ones are easier to read back.
-        wide = {} if {"-h", "--help"} & set(typed) else {"COLUMNS": "1000"}
+        wide = {} if HELP & set(typed) else {"COLUMNS": "1000"}
         with mock.patch.dict(os.environ, wide), contextlib.redirect_stderr(said):
             return tyro.cli(
                 schema,
@@ -58,7 +61,7 @@ def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ConfigError(_one_line(said.getvalue())) from None
+        raise _cause(stop) or ConfigError(_one_line(said.getvalue())) from None
 
 
 def read_file(path: Path, schema: type[Any]) -> list[str]:
@@ -124,13 +127,12 @@ def _flags(schema: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
 
 
 def _checked(argv: Sequence[str], schema: type[Any]) -> list[str]:
-    """Refuse unknown flags, and split comma lists where a list is wanted."""
+    """Refuse unknown flags and values of the wrong kind; split comma lists where one is wanted."""
     known = dict(_flags(schema))
-    checked: list[str] = []
-    flag = ""
+    said: list[tuple[str, list[str]]] = []
     for word in argv:
-        if word in ("-h", "--help"):
-            checked.append(word)
+        if word in HELP:
+            said.append((word, []))
         elif word.startswith("--"):
             name, equals, value = word.partition("=")
             flag = name.replace("_", "-")
@@ -138,23 +140,74 @@ def _checked(argv: Sequence[str], schema: type[Any]) -> list[str]:
                 near = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}?" if near else "see --help"
                 raise ConfigError(f"no setting is called {name}; {hint}")
-            checked += [flag, *(_items(value, known[flag]) if equals else [])]
-        elif not flag:
+            said.append((flag, [value] if equals else []))
+        elif not said or said[-1][0] in HELP:
             raise ConfigError(f"settings start with --, got {word!r}; see --help")
         else:
-            checked += _items(word, known[flag])
+            said[-1][1].append(word)
+    checked: list[str] = []
+    for flag, words in said:
+        checked += [flag, *(_values(flag, words, known[flag]) if flag in known else [])]
     return checked
 
 
-def _items(word: str, hint: Any) -> list[str]:
-    return word.split(",") if typing.get_origin(hint) is tuple else [word]
+def _values(flag: str, words: list[str], hint: Any) -> list[str]:
+    """The values of one flag, each of the kind its field wants."""
+    if typing.get_origin(hint) is tuple:
+        hint = typing.get_args(hint)[0]
+        words = [item for word in words for item in word.split(",")]
+    elif len(words) != 1:
+        raise ConfigError(f"{flag[2:]} must have one value, got {' '.join(words) or 'none'}")
+    for word in words:
+        if not _fits(word, hint):
+            raise ConfigError(f"{flag[2:]} must be {_law(hint)}, got {word!r}")
+    return words
+
+
+def _choices(hint: Any) -> list[str] | None:
+    """The words a field is limited to, if it is."""
+    if hint is bool:
+        return ["True", "False"]
+    if hint is type(None):
+        return ["None"]
+    return list(typing.get_args(hint)) if typing.get_origin(hint) is Literal else None
+
+
+def _fits(word: str, hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(word, part) for part in typing.get_args(hint))
+    if (choices := _choices(hint)) is not None:
+        return word in choices
+    try:
+        hint(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _law(hint: Any) -> str:
+    *others, last = _kinds(hint)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _kinds(hint: Any) -> list[str]:
+    """What a value may be, in words."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
+    names = {int: "an integer", float: "a number", str: "a word", Path: "a path"}
+    return _choices(hint) or [names[hint]]
 
 
 def _one_line(box: str) -> str:
-    """The first paragraph of a boxed message, without its frame."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if line.startswith(("─", "╰"))), len(lines))
-    text = " ".join(lines[:rule])
-    head, colon, rest = text.partition(": ")
-    # "Error parsing problem: problem.size must be ..." already names its field.
-    return rest if colon and head.startswith("Error parsing") and " must " in rest else text
+    """The first paragraph of a boxed message, without its frame (of either alphabet)."""
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    rule = next((i for i, line in enumerate(lines) if line[:2] in ("──", "╰─", "--", "+-")), None)
+    return " ".join(lines[:rule])
+
+
+def _cause(error: BaseException) -> ConfigError | None:
+    """The refusal behind the parser's way of giving up."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, ConfigError):
+        link = link.__cause__ or link.__context__
+    return link

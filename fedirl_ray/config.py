@@ -233,7 +233,7 @@ class FusionConfig:
         repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
         _require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
         law = "a list with mean, which the others are compared to"
-        _require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules))
+        _require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
         if not isinstance(self.sigma, str):
             _require_positive("fusion.sigma", self.sigma)
         if not isinstance(self.mass, str):

@@ -3,9 +3,10 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.cli import load
+from fedirl_ray.cli import load, settings
 from fedirl_ray.config import Invocation, RunConfig
 from fedirl_ray.engine.checkpoint import load_seeds, save_seed
 from fedirl_ray.engine.driver import Fleet, federate
@@ -88,6 +89,11 @@ def federate_command(argv: Sequence[str]) -> int:
         folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
     try:
         return _federate(config, folder)
+    except ConfigError:
+        # Some settings can only be judged by the run, in its first seconds.
+        if invocation.resume is None:
+            folder.discard()
+        raise
     except KeyboardInterrupt:
         print(
             f"\nInterrupted; finished seeds are kept. Go on with: {PROG} --resume {folder.path}",
@@ -155,22 +161,23 @@ def _fleet(config: RunConfig) -> AbstractContextManager[Fleet]:
 
 def _same_results(saved: RunConfig, asked: RunConfig) -> None:
     """Refuse to go on with a run under settings that would change what it finds."""
-    for name in (
-        "clients",
-        "seeds",
-        "seed",
-        "problem",
-        "heterogeneity",
-        "irl",
-        "fusion",
-        "federation",
-        "evaluation",
-    ):
-        if getattr(saved, name) != getattr(asked, name):
+    free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
+    before = dict(_leaves(settings(saved)))
+    for name, value in _leaves(settings(asked)):
+        if value != before[name] and not f"{name}:".startswith(free):
             raise ConfigError(
-                f"{name} must stay as it was when a run is resumed, got another value; only "
+                f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
                 "engine.* and record.* may change"
             )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ timings.json      seconds by rule: the only file that differs between two runs o
 table.txt, figure.png
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import io
@@ -103,6 +104,12 @@ class RunFolder:
         folder = cls(path)
         folder.seeds.mkdir(exist_ok=True)
         return folder
+
+    def discard(self) -> None:
+        """Remove the folder of a run that could not be run."""
+        shutil.rmtree(self.path)
+        with contextlib.suppress(OSError):  # others' runs are in there
+            Path("runs").rmdir()
 
     @property
     def finished(self) -> bool:
@@ -220,9 +227,11 @@ def _plain(config: RunConfig) -> dict[str, Any]:
 def _environment(config: RunConfig) -> dict[str, Any]:
     names = ("ray", "numpy", "scipy", "POT", "gymnasium", "pyarrow")
     source = Path(fedirl_ray.__file__).parent
-    commit = subprocess.run(
-        ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    ask = ["git", "-C", str(source), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # no git on this machine
+        commit = ""
     return {
         "fedirl_ray": importlib.metadata.version("fedirl-ray"),
         "commit": commit or None,

@@ -142,7 +142,8 @@ def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
         for thetas, base in zip(own, mean, strict=True)
         for theta in thetas
     ]
-    return f"{np.median(np.linalg.norm(own, axis=2)):.2f}", f"{np.nanmedian(angles):.1f}°"
+    turned = "" if np.isnan(angles).all() else f"{np.nanmedian(angles):.1f}°"
+    return f"{np.median(np.linalg.norm(own, axis=2)):.2f}", turned
 
 
 def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool) -> str:

@@ -1,0 +1,302 @@
+"""The command line: what wins, what is refused and how, and what a refusal leaves behind."""
+
+import ast
+import dataclasses
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fedirl_ray import config
+from fedirl_ray.cli import load, settings
+from fedirl_ray.config import FusionConfig, Invocation, ProblemConfig, RunConfig
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.run import COMMANDS, main
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def read(*argv, schema=Invocation):
+    return load(schema, argv, prog="prog", description="A manual.")
+
+
+def write(tree, path="mine.yaml"):
+    with open(path, "w") as file:
+        file.write(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    return path
+
+
+def test_without_arguments_the_defaults_hold():
+    assert read() == Invocation()
+
+
+def test_a_file_beats_the_defaults_and_a_flag_beats_the_file():
+    path = write({"clients": 5, "fusion": {"epsilon": 0.1, "rules": ["mean", "median"]}})
+    found = read(path, "--fusion.epsilon", "0.2", "--seed", "7")
+    assert (found.clients, found.seed, found.seeds) == (5, 7, 20)
+    assert found.fusion == FusionConfig(epsilon=0.2, rules=("mean", "median"))
+
+
+def test_of_two_flags_the_last_wins():
+    assert read("--clients", "4", "--clients", "6").clients == 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--fusion.rules", "mean,local"], ["--fusion.rules=mean,local"],
+     ["--fusion.rules", "mean", "local"]],
+)  # fmt: skip
+def test_lists_are_written_with_commas(words):
+    assert read(*words).fusion.rules == ("mean", "local")
+
+
+@pytest.mark.parametrize("words", [["--fusion.epsilon=.25"], ["--fusion.epsilon", "25e-2"]])
+def test_a_value_may_follow_an_equals_sign(words):
+    assert read(*words).fusion.epsilon == 0.25
+
+
+def test_underscores_are_as_good_as_dashes():
+    found = read("--run_dir", "x", "--evaluation.held_out", "3")
+    assert (str(found.run_dir), found.evaluation.held_out) == ("x", 3)
+    assert read(write("evaluation:\n  held_out: 4\n")).evaluation.held_out == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing\n", "fusion:\n  epsilon: 1e-3\n", "problem:\n  horizon: null\n",
+     "record:\n  figure: false\n", "fusion.epsilon: 0.1\n"],
+)  # fmt: skip
+def test_yaml_in_all_its_spellings_is_read(text):
+    found = read(write(text))
+    assert found.fusion.epsilon == (1e-3 if "1e-3" in text else 0.1 if "0.1" in text else 0.5)
+    assert found.record.figure == ("false" not in text)
+    assert found.problem.horizon is None
+
+
+ODD = RunConfig(
+    clients=7,
+    seed=12345678901234567890,
+    problem=ProblemConfig(name="a b:c", horizon=9, demonstrations_file="/x/y z.npz", slip=1 / 3),
+    fusion=FusionConfig(sigma=2.5, mass=1e-9, rules=("expert", "mean"), intercept=True),
+)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Invocation(),
+        RunConfig(),
+        ODD,
+        dataclasses.replace(
+            RunConfig(), evaluation=dataclasses.replace(RunConfig().evaluation, discounts=())
+        ),
+    ],
+    ids=["invocation", "default", "odd", "empty list"],
+)
+def test_a_configuration_written_down_reads_back_the_same(run):
+    path = write(settings(run))
+    again = read(path, schema=type(run))
+    assert settings(again) == settings(run)
+    write(settings(again), "again.yaml")
+    assert read("again.yaml", schema=type(run)) == again
+
+
+def refuse(capsys, *argv):
+    """Run the command; it must end with code 2, one line, and nothing left behind."""
+    write("x", "regular")
+    before = {path.name for path in Path().iterdir()}
+    code = main(list(argv))
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.endswith("\n")
+    assert "Traceback" not in said.err
+    assert {path.name for path in Path().iterdir()} == before
+    return said.err[:-1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--problem.name", "Nosuch-v1"], "problem.name must be GridWorld, FrozenLake-v1, "
+         "CliffWalking-v1, Taxi-v4 or module:function, got 'Nosuch-v1'"),
+        (["--problem.name", "Taxi-v3"], "problem.name Taxi-v3 is out of date, use Taxi-v4"),
+        (["--problem.name", "nosuch:world"], "problem.name must be module:function that can be "
+         "imported from here, got 'nosuch:world' (ModuleNotFoundError: No module named 'nosuch')"),
+        (["--clients", "0"], "clients must be an integer >= 1, got 0"),
+        (["--clients", "-3"], "clients must be an integer >= 1, got -3"),
+        (["--clients=2.5"], "clients must be an integer, got '2.5'"),
+        (["--clients"], "clients must have one value, got none"),
+        (["--clients", "3", "4"], "clients must have one value, got 3 4"),
+        (["--seeds", "0"], "seeds must be an integer >= 1, got 0"),
+        (["--seed", "-1"], "seed must be an integer >= 0, got -1"),
+        (["--problem.obstacles", "0.9"], "problem.obstacles must leave a path from corner to "
+         "corner, at most 0.69 with problem.size 5, got 0.9"),
+        (["--problem.obstacles", "1.5"], "problem.obstacles must be in [0, 1], got 1.5"),
+        (["--problem.size", "1"], "problem.size must be an integer >= 2, got 1"),
+        (["--problem.horizon", "soon"], "problem.horizon must be an integer or None, got 'soon'"),
+        (["--fusion.epsilon", "0"], "fusion.epsilon must be > 0 and finite, got 0.0"),
+        (["--fusion.epsilon", "-1"], "fusion.epsilon must be > 0 and finite, got -1.0"),
+        (["--fusion.epsilon=-1"], "fusion.epsilon must be > 0 and finite, got -1.0"),
+        (["--fusion.epsilon", "nan"], "fusion.epsilon must be > 0 and finite, got nan"),
+        (["--fusion.epsilon", "inf"], "fusion.epsilon must be > 0 and finite, got inf"),
+        (["--fusion.epsilon", "abc"], "fusion.epsilon must be a number, got 'abc'"),
+        (["--fusion.sigma", "abc"], "fusion.sigma must be shared, client or a number, got 'abc'"),
+        (["--fusion.rules", "mean,nosuch"], "fusion.rules must be local, mean, median, trimmed, "
+         "precision, arithmetic, barycenter, debiased, self-control, pooled or expert, "
+         "got 'nosuch'"),
+        (["--fusion.rules", "local"], "fusion.rules must be a list with mean, which the others "
+         "are compared to, got local"),
+        (["--fusion.rules"], "fusion.rules must be a list with mean, which the others are "
+         "compared to, got none"),
+        (["--fusion.rules", "mean,mean"], "fusion.rules must be named once each, got mean"),
+        (["--evaluation.discounts", ".9,2"], "evaluation.discounts must be in (0, 1), got 2.0"),
+        (["--record.figure", "yes"], "record.figure must be True or False, got 'yes'"),
+        (["--engine.clients-per-actor", "0"],
+         "engine.clients-per-actor must be auto or an integer >= 1, got 0"),
+        (["--resume", "nosuch"], "resume must be the folder of a run (with config.yaml), "
+         "got nosuch"),
+        (["--resume", "a", "--run-dir", "b"], "resume must be given without run-dir, got a"),
+        (["--run-dir", "regular/run"],
+         "run-dir must be a folder that can be written, got regular/run: Not a directory"),
+        (["--run-dir", "regular"],
+         "run-dir must be a folder that can be written, got regular: Not a directory"),
+        (["--fuson.epsilon", "1"], "no setting is called --fuson.epsilon; did you mean "
+         "--fusion.epsilon?"),
+        (["--client", "1"], "no setting is called --client; did you mean --clients?"),
+        (["--qqq", "1"], "no setting is called --qqq; see --help"),
+        (["-x"], "settings start with --, got '-x'; see --help"),
+        (["federat"], "no command or settings file is called federat; did you mean federate?"),
+        (["nosuch.yaml"], "nosuch.yaml must be a readable YAML file: No such file or directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_is_refused_in_one_line_with_field_value_and_law(capsys, argv, line):
+    assert refuse(capsys, *argv) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("fedration:\n  rounds: 2\n", "mine.yaml: no setting is called --fedration.rounds; did "
+         "you mean --federation.rounds?"),
+        ("- 1\n- 2\n", "mine.yaml must be a mapping of settings, got a list"),
+        ("hello\n", "mine.yaml must be a mapping of settings, got a str"),
+        ("clients: many\n", "mine.yaml: clients must be an integer, got 'many'"),
+        ("clients: null\n", "mine.yaml: clients must be an integer, got 'None'"),
+        ("clients: [1, 2]\n", "mine.yaml: clients must have one value, got 1 2"),
+        ("clients: {a: 1}\n", "mine.yaml: no setting is called --clients.a; did you mean "
+         "--clients?"),
+        ("clients: 0\n", "clients must be an integer >= 1, got 0"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_refused_in_one_line(capsys, text, line):
+    assert refuse(capsys, write(text)) == line
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1\n", "a: b: c\n", "seed: !!python/object/apply:os.getcwd []\n", "\t- x"]
+)
+def test_a_file_that_is_no_yaml_is_refused_in_one_line(capsys, text):
+    assert refuse(capsys, write(text)).startswith("mine.yaml must be a YAML file: ")
+
+
+def test_a_file_that_is_no_text_is_refused_in_one_line(capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    assert refuse(capsys, "mine.yaml").startswith("mine.yaml must be a YAML file: ")
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_demonstrations_that_do_not_fit_are_refused_in_one_line(capsys, steps):
+    if steps is not None:
+        table = np.zeros((3, steps), dtype=int)
+        np.savez("demos.npz", client=np.arange(3), states=table, actions=table)
+    said = refuse(capsys, "--problem.demonstrations-file", "demos.npz")
+    assert said.startswith("problem.demonstrations-file demos.npz")
+    assert said.endswith(
+        "states must have shape (3, 30) (episodes, horizon), got (3, 4)"
+        if steps
+        else "must be a readable .npz of plain arrays, got: "
+        "[Errno 2] No such file or directory: 'demos.npz'"
+    )
+
+
+@pytest.mark.parametrize("where", [[], ["--run-dir", "mine"]])
+def test_what_only_the_run_itself_can_judge_leaves_no_folder_either(capsys, where):
+    small = ["--engine.backend", "local", "--problem.size", "3", "--record.progress", "False"]
+    said = refuse(capsys, "--fusion.sigma", "0.001", *small, *where)
+    assert said.startswith("fusion.sigma must exceed ")
+    assert said.endswith("to make every client's reward positive, got 0.001")
+
+
+def test_a_folder_with_other_things_in_it_is_never_touched(capsys, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    assert refuse(capsys, "--run-dir", "mine") == (
+        "run-dir must be a new or empty folder, got mine; --overwrite True replaces a run"
+    )
+    assert refuse(capsys, "--run-dir", "mine", "--overwrite", "True") == (
+        "run-dir must hold nothing but a run to be overwritten, got thesis.txt"
+    )
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_unknown_command_is_refused_with_those_there_are(capsys):
+    said = refuse(capsys, "zzz")
+    assert said == f"no command or settings file is called zzz; commands: {', '.join(COMMANDS)}"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["federate", "--help"], ["--clients", "3", "-h"]])
+def test_help_is_a_manual_with_every_group(capsys, argv):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(argv)
+    text = capsys.readouterr().out
+    for group in ("problem", "irl", "fusion", "federation", "evaluation", "engine", "record"):
+        assert f"--{group}." in text
+    for flag in ("--clients", "--seeds", "--seed", "--run-dir", "--resume", "--overwrite"):
+        assert f"{flag} " in text
+    assert "python -m fedirl_ray.run mine.yaml" in text
+
+
+def test_every_setting_has_a_help_text():
+    for schema in ast.parse(Path(config.__file__).read_text()).body:
+        if isinstance(schema, ast.ClassDef):
+            for entry, after in itertools.pairwise([*schema.body, None]):
+                if not isinstance(entry, ast.AnnAssign):
+                    continue
+                if not ast.unparse(entry.annotation).endswith("Config"):  # no group of settings
+                    told = isinstance(after, ast.Expr) and isinstance(after.value.value, str)
+                    assert told, f"{schema.name}.{entry.target.id}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "line"),
+    [
+        (["--fusion.epsilon", "0"], 2, "fusion.epsilon must be > 0 and finite, got 0.0\n"),
+        (["--problem.name", "Nosuch-v1"], 2, "problem.name must be GridWorld, "),
+        (["--clients", "x"], 2, "clients must be an integer, got 'x'\n"),
+    ],
+)
+def test_a_real_process_ends_with_code_two_and_one_line(tmp_path, argv, code, line):
+    done = subprocess.run(
+        [sys.executable, "-m", "fedirl_ray.run", *argv], capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_that_exists_can_be_run():
+    with pytest.raises(ConfigError, match=r"^fusion\.epsilon must be > 0 and finite, got nan$"):
+        FusionConfig(epsilon=float("nan"))

@@ -1,0 +1,110 @@
+"""The house's rule: data flows one way, and so do imports."""
+
+import ast
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedirl_ray
+
+ROOT = Path(fedirl_ray.__file__).parent
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+ORDER = ("errors", "seeds", "config", "cli", "problem", "irl", "transport", "fusion", "evaluate",
+         "engine", "study", "report", "run")  # fmt: skip
+"""Left never imports right. `cli` only turns words into a configuration."""
+MATHS = ("problem", "irl", "transport", "fusion", "evaluate")
+ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}
+"""Who may import a library, whatever the place in the file."""
+NOT_WITH_MATHS = ("ray", "torch", "optuna", "tyro", "matplotlib", "pandas", "stable_baselines3")
+NOT_WITH_A_CLIENT = ("ray", "torch", "matplotlib", "pandas", "tyro", "pyarrow", "rich", "ot")
+
+
+def name_of(path):
+    """Dotted name of a module of the package."""
+    return ".".join((ROOT.name, *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+def room_of(path):
+    return path.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Every dotted name that a module imports, wherever in the file."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def loaded(*steps):
+    """What `sys.modules` holds of the heavy libraries after each import, in one fresh process."""
+    watched = sorted({*NOT_WITH_MATHS, *NOT_WITH_A_CLIENT})
+    code = (
+        "import importlib, json, sys\n"
+        f"for name in {list(steps)}:\n"
+        "    importlib.import_module(name)\n"
+        f"    print(json.dumps([heavy for heavy in {watched} if heavy in sys.modules]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_run_one_way(path):
+    room = room_of(path)
+    if room == "__init__":
+        return  # looks its names up late
+    assert room in ORDER, f"{room} has no place in the order of rooms"
+    right = ORDER[ORDER.index(room) + 1 :]
+    wrong = [
+        found
+        for found, later in itertools.product(imports(path), right)
+        if f"{found}.".startswith(f"fedirl_ray.{later}.")
+    ]
+    assert not wrong, f"{path} must not import {wrong}, which lies to its right"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_a_library_is_imported_only_in_its_room(path):
+    for library, rooms in ONLY_IN.items():
+        found = any(f"{name}.".startswith(f"{library}.") for name in imports(path))
+        assert not found or room_of(path) in rooms, f"{library} belongs to {rooms}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_is_longer_than_one_sitting(path):
+    assert len((ROOT / path).read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_package_files_are_empty_and_imports_are_absolute(path):
+    tree = ast.parse((ROOT / path).read_text())
+    if path.name == "__init__.py" and len(path.parts) > 1:
+        assert not tree.body
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            assert all(alias.name != "*" for alias in node.names)
+
+
+def test_importing_the_maths_loads_nothing_heavy():
+    names = [name_of(path) for path in MODULES if room_of(path) in MATHS]
+    assert len(names) > 20
+    for name, found in zip(names, loaded(*names), strict=True):
+        wrong = set(found) & set(NOT_WITH_MATHS)
+        assert not wrong, f"{name} loads {sorted(wrong)}"
+
+
+def test_a_clients_process_loads_nothing_heavy():
+    (found,) = loaded("fedirl_ray.engine.local")
+    assert not set(found) & set(NOT_WITH_A_CLIENT)
+
+
+def test_the_watch_on_loaded_modules_sees_them():
+    assert loaded("json", "pyarrow") == [[], ["pyarrow"]]
