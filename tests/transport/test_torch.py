@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from transport.strategies import bumps
 
 from fedirl_ray import barycenter
-from transport.strategies import bumps
 
 pytest.importorskip("torch")
 
