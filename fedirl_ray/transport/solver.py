@@ -12,7 +12,7 @@ from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Precision, asarray, namespace, namespace_of
 from fedirl_ray.transport.kernel import LOST, Kernel
 from fedirl_ray.transport.mixing import Mixer
-from fedirl_ray.transport.projection import PLAIN_REACH
+from fedirl_ray.transport.projection import NONE, PLAIN_REACH
 from fedirl_ray.transport.shard import Problem
 from fedirl_ray.transport.step import Advance, Domain, Measured, Step
 
@@ -165,7 +165,7 @@ class _Loop:
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
-        mean_log_v, log_d = rescale * (before - start[0]), rescale * log_d
+        log_d = log_d if rescale == 1.0 else rescale * log_d
         if self.mixer.slots < self.problem.slots and (
             reach > EASY_REACH or self.iterations > PATIENCE
         ):
@@ -182,15 +182,18 @@ class _Loop:
         if kernel is not None:
             log_b = total + log_d
             moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
-        kept = term.measured.products
-        products = self.weights @ kept if slots > 1 else kept
-        centre = total + mean_log_v - before
-        if simple:
-            mixer.keep(total[None], centre[None], products)
+        if simple and slots == 1:
+            mixer.keep(total[None], total[None], NONE)
         else:
-            stack = namespace_of(total).stack
-            state = stack((total, log_b, log_d + moved_d))
-            mixer.keep(state, stack((centre, log_b - before - centre, moved_d)), products)
+            products = self.weights @ term.measured.products if slots > 1 else NONE
+            mean_log_v = rescale * (before - start[0])
+            centre = total + mean_log_v - before
+            state, residual = total[None], centre[None]
+            if not simple:
+                stack = namespace_of(total).stack
+                state = stack((total, log_b, log_d + moved_d))
+                residual = stack((centre, log_b - before - centre, moved_d))
+            mixer.keep(state, residual, products)
         if measure:
             moved = _distance(log_b, before)
             self.error = float(term.measured.errors.max()) + moved + unbalanced
