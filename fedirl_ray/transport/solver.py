@@ -81,19 +81,28 @@ def solve(advance: Advance, problem: Problem, weights: Floats, goal: Goal) -> So
         weights: All clients' weights `[k]`, in the same order, of sum 1.
         goal: Epsilon, tolerance and limits.
 
+    The plain domain is left for logarithms when it loses digits, and mixing for plain steps when
+    it diverges, as it can where the debiased barycenter is barely determined.
+
     Raises:
         LostDigitsError: If `goal.domain` insists on `"plain"` where its range does not suffice.
     """
     spent = 0
     reach = problem.reach / goal.epsilon
+    attempts: list[tuple[Domain, bool]] = []
     if goal.domain == "plain" or (goal.domain is None and reach <= PLAIN_TRIED[problem.precision]):
+        attempts += [("plain", True)]
+    if goal.domain != "plain":
+        attempts += [("log", True)]
+    attempts += [(attempts[-1][0], False)]
+    for domain, mixing in attempts[:-1]:
         try:
-            return _Loop(advance, problem, weights, goal, "plain").run()
+            return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
         except LostDigitsError as lost:
-            if goal.domain == "plain":
-                raise
-            spent = min(lost.steps, goal.max_iters - 1)
-    return _Loop(advance, problem, weights, goal, "log", spent).run()
+            # The last attempt keeps half of the steps for itself.
+            spent = min(lost.steps, goal.max_iters // 2)
+    domain, mixing = attempts[-1]
+    return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
 
 
 def levels(problem: Problem, epsilon: float) -> list[float]:
@@ -116,10 +125,12 @@ class _Loop:
         weights: Floats,
         goal: Goal,
         domain: Domain,
-        spent: int = 0,
+        mixing: bool,
+        spent: int,
     ) -> None:
         self.advance, self.problem, self.weights, self.goal = advance, problem, weights, goal
         self.domain: Domain = domain
+        self.slots = problem.slots if mixing else 1
         self.mixer = Mixer(1)
         self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
         self.log_b = self.total = self.zeros
@@ -128,6 +139,11 @@ class _Loop:
 
     def run(self) -> Solution:
         """Go through the levels of epsilon."""
+        # A step that leaves the float's range is noticed by `_check_range`, which knows what to do.
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            return self._run()
+
+    def _run(self) -> Solution:
         *between, target = levels(self.problem, self.goal.epsilon)
         before = [*between, target][0]
         for epsilon in between:
@@ -166,10 +182,8 @@ class _Loop:
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
         log_d = log_d if rescale == 1.0 else rescale * log_d
-        if self.mixer.slots < self.problem.slots and (
-            reach > EASY_REACH or self.iterations > PATIENCE
-        ):
-            mixer = self.mixer = Mixer(self.problem.slots)
+        if self.mixer.slots < self.slots and (reach > EASY_REACH or self.iterations > PATIENCE):
+            mixer = self.mixer = Mixer(self.slots)
         elif rescale != 1.0:
             mixer.clear()
         slots, slot = mixer.slots, mixer.next_slot()
