@@ -55,9 +55,7 @@ VARIANTS = [
     ("Gibbs measures", "--fusion.measure gibbs", (5, 10)),
     ("Slips in any direction", "--problem.slip-to anywhere", (5, 10)),
 ]
-SETTINGS = [
-    Setting(title, flags, size) for title, flags, sizes in VARIANTS for size in sizes
-]
+SETTINGS = [Setting(title, flags, size) for title, flags, sizes in VARIANTS for size in sizes]
 
 
 def run(setting: Setting, folder: Path) -> None:
@@ -70,9 +68,10 @@ def run(setting: Setting, folder: Path) -> None:
 
 def cell(found: dict[str, Any], *, signed: bool = True) -> str:
     """A difference with its interval, in %."""
-    mean, half = 100 * found["mean" if "difference" not in found else "difference"], found[
-        "half_width_95"
-    ]
+    mean, half = (
+        100 * found["mean" if "difference" not in found else "difference"],
+        found["half_width_95"],
+    )
     if half is None:
         return f"{mean:+.1f}"
     star = "*" if abs(mean) > 100 * half else ""

@@ -139,7 +139,7 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
 def _fleet(config: RunConfig) -> AbstractContextManager[Fleet]:
     match config.engine.backend:
         case "local":
-            return nullcontext(Clients(config, range(config.clients)))
+            return nullcontext(Clients(config))
         case "ray":
             from fedirl_ray.engine.client import RayFleet
 

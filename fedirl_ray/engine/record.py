@@ -2,12 +2,16 @@
 
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
-seeds/            finished seeds while the run is under way (see `engine.checkpoint`)
+seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, success by world; seeds leading
-timings.json      seconds by rule: the only file that differs between two runs of one seed
+timings.json      seconds by rule
+events.jsonl      placement, refused uploads, replaced actors: what happened on the way
 table.txt, figure.png
+
+timings.json, events.jsonl and environment.json tell of the machine; all others are the same bytes
+whenever a run is repeated or resumed.
 """
 
 import dataclasses
@@ -33,7 +37,9 @@ import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import Invocation, RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, stack
+from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
+from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
@@ -49,6 +55,7 @@ OWN = frozenset(
         "summary.json",
         "arrays.npz",
         "timings.json",
+        "events.jsonl",
         "table.txt",
         "figure.png",
     )
@@ -113,6 +120,12 @@ class RunFolder:
         """Write one file whole."""
         write_atomically(self.path / name, data)
 
+    def report(self, event: Event) -> None:
+        """Add a line to events.jsonl."""
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
+        with (self.path / "events.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
     def finish(
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
@@ -164,6 +177,27 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
             sum((result.negative_log_likelihood < 0.0).sum() for result in results)
         ),
         "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
+        "communication": communication(config, results),
+    }
+
+
+def communication(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Bytes up and down, by client and round and in all, and who took part, by seed and round."""
+    d = results[0].theta.shape[1]
+    rules: dict[str, Any] = {}
+    for rule in config.fusion.rules:
+        each = traffic(rule, d)
+        totals = [sent(rule, result, config) for result in results]
+        rules[rule] = {
+            "bytes_down_per_client_and_round": each.down,
+            "bytes_up_per_client_and_round": each.up,
+            "bytes_down": sum(total.down for total in totals),
+            "bytes_up": sum(total.up for total in totals),
+        }
+    return {
+        "rules": rules,
+        "clients_asked": [result.asked.sum(axis=1).tolist() for result in results],
+        "uploads_admitted": [result.admitted.sum(axis=1).tolist() for result in results],
     }
 
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.problem.demonstrations import (
-    demonstrate,
+    demonstrate_all,
     expert_policy,
     feature_expectation,
     load_demonstrations,
 )
 from fedirl_ray.problem.family import draw_world, horizon
-from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
 from fedirl_ray.seeds import stream
 
 
@@ -47,18 +47,25 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
     problem, steps = config.problem, horizon(config.problem)
     worlds = [draw_world(problem, config.seed, seed, "client", i) for i in members]
     if problem.demonstrations_file is not None:
-        s, a, _, _ = worlds[0].shape
+        s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
         loaded = load_demonstrations(problem.demonstrations_file, config.clients, s, a, steps)
         data = [loaded[i] for i in members]
     else:
-        data = []
-        for tile in tiles(worlds):
-            policy = expert_policy(Stack(worlds[tile]), problem, steps)
-            s = worlds[0].shape[0]
-            for j, i in enumerate(members[tile]):
-                rng = stream(config.seed, "seed", seed, "client", i, "demonstrations")
-                own = policy[:, :, j * s : (j + 1) * s]
-                data.append(demonstrate(worlds[len(data)], own, problem.demonstrations, rng))
+        cut = tiles(worlds)
+        parts = [
+            demonstrate_all(
+                [worlds[i] for i in tile],
+                expert_policy(Stack([worlds[i] for i in tile]), problem, steps),
+                problem.demonstrations,
+                [
+                    stream(config.seed, "seed", seed, "client", members[i], "demonstrations")
+                    for i in tile
+                ],
+            )
+            for tile in cut
+        ]
+        joined = [episodes for part in parts for episodes in part]
+        data = [joined[i] for i in untile(cut)]
     counts = [
         feature_expectation(world, episodes, config.irl.discount)
         for world, episodes in zip(worlds, data, strict=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.result import SPLITS, SeedResult, angle_between
+from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
@@ -155,6 +156,26 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], timed: bool) -> str
         )
         total = _percent(gain.total).strip()
         lines.append(f"The barycenter's held-out gain of {total} splits into {parts}.")
+    asked, admitted = (
+        sum(int(getattr(result, name).sum()) for result in results)
+        for name in ("asked", "admitted")
+    )
+    if admitted < asked:
+        lines.append(
+            f"{asked - admitted} of {asked} uploads were refused or never came; events.jsonl says why."
+        )
+    d = results[0].theta.shape[1]
+    bytes_of = {
+        rule: traffic(rule, d) for rule in ("mean", "precision") if rule in config.fusion.rules
+    }
+    lines.append(
+        "Bytes down and up, each client and round: "
+        + "; ".join(
+            f"{'any rule' if rule == 'mean' else rule} {each.down} + {each.up}"
+            for rule, each in bytes_of.items()
+        )
+        + ("." if "pooled" not in config.fusion.rules else "; pooled sends the demonstrations.")
+    )
     impossible = sum(int((result.negative_log_likelihood < 0.0).sum()) for result in results)
     fits = config.clients * config.seeds
     if impossible:
