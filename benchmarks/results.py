@@ -35,11 +35,13 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Folder of its run."""
         words = self.flags.replace("--", "").replace(".", "-").split()
         return "-".join([f"{self.size}x{self.size}", *words]) or "default"
 
     @property
     def arguments(self) -> str:
+        """What follows the command."""
         grid = f"--problem.size {self.size} --clients {CLIENTS[self.size]}"
         return f"{grid} --fusion.rules {RULES} {self.flags}".strip()
 

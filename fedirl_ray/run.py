@@ -29,6 +29,7 @@ from fedirl_ray.report.figure import reward_maps
 from fedirl_ray.report.table import full_text, main_table
 
 PROG = "python -m fedirl_ray.run"
+WIDTH = 120  # columns that the whole table needs
 MANUAL = """\
 Federated inverse reinforcement learning: each client learns a reward from its own expert, the
 server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.
@@ -128,8 +129,8 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
     results = [done[seed] for seed in range(config.seeds)]
     figure = reward_maps(config, results[0]) if config.record.figure else None
     folder.finish(config, results, full_text(config, results), figure)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(main_table(config, results))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(main_table(config, results, wide=console.width >= WIDTH))
     print(f"\nRun folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
     print(f"See it again: cat {folder.path / 'table.txt'}")
     print(f"Run it again: {PROG} {folder.path / CONFIG}")

@@ -8,7 +8,7 @@ from fedirl_ray.errors import ConfigError
 
 # Read by Ray when it is imported: silences a notice about accelerators nobody asked for.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-import ray
+import ray as ray  # others take it from here, with the notice silenced
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 

@@ -124,10 +124,10 @@ def _wrong_numbers(uploads: Sequence[Upload], norm_bound: float) -> Iterator[str
     if not uploads:
         return
     theta = np.stack([upload.theta for upload in uploads])
-    finite = np.isfinite(theta).all(axis=(1, 2))
+    finite = np.isfinite(theta).reshape(len(theta), -1).all(axis=1)
     if uploads[0].hessian is not None:
         curved = np.stack([np.asarray(upload.hessian) for upload in uploads])
-        curved_finite = np.isfinite(curved).all(axis=(1, 2, 3))
+        curved_finite = np.isfinite(curved).reshape(len(curved), -1).all(axis=1)
     else:
         curved_finite = np.ones(len(uploads), dtype=bool)
     with np.errstate(over="ignore", invalid="ignore"):

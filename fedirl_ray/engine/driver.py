@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.door import admit
 from fedirl_ray.engine.event import Event, Report, ignore
 from fedirl_ray.engine.federation import Federation

@@ -20,7 +20,7 @@ NUMBER = 8  # bytes of a float64
 
 
 def identify(config: RunConfig) -> str:
-    """Name a run after what decides its results, so that no other run's upload is taken for ours."""
+    """Name a run after what decides its results, so that no other's upload is taken for ours."""
     decisive = replace(config, engine=type(config.engine)(), record=type(config.record)())
     return hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
 

@@ -5,6 +5,7 @@ end enters the feature counts (see `problem.mdp`).
 """
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
 from fedirl_ray.problem.planning import greedy_policy, soft_policy
+
+ARRAYS = ("client", "states", "actions")
+"""What a demonstrations file holds."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,15 @@ def save_demonstrations(path: Path, data: list[Demonstrations]) -> None:
     )
 
 
+def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Those of the arrays wanted that an archive holds."""
+    # numpy would take what is no archive for a pickle, and speak of that.
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError("no archive")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in ARRAYS if name in file}
+
+
 def load_demonstrations(
     path: Path, clients: int, states: int, actions: int, horizon: int
 ) -> list[Demonstrations]:
@@ -174,26 +187,29 @@ def load_demonstrations(
     """
     field = f"problem.demonstrations-file {path}"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("client", "states", "actions") if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile) as err:
-        raise DataError(f"{field} must be a readable .npz of plain arrays, got: {err}") from err
-    missing = sorted({"client", "states", "actions"} - arrays.keys())
+        arrays = _read_arrays(path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as err:
+        reason = " ".join(str(err).split())
+        raise DataError(f"{field} must be a readable .npz of plain arrays, got: {reason}") from err
+    missing = [name for name in ARRAYS if name not in arrays]
     if missing:
-        raise DataError(f"{field} must hold client, states, actions; missing {', '.join(missing)}")
-    client, visited, taken = (arrays[name] for name in ("client", "states", "actions"))
-    for name, array, shape in (
-        ("client", client, f"({len(client) if client.ndim else 0},)"),
-        ("states", visited, f"({client.size}, {horizon})"),
-        ("actions", taken, f"({client.size}, {horizon})"),
+        raise DataError(f"{field} must hold {', '.join(ARRAYS)}; missing {', '.join(missing)}")
+    client, visited, taken = (arrays[name] for name in ARRAYS)
+    episodes = client.size
+    for name, array, shape, axes in (
+        ("client", client, (episodes,), "episodes"),
+        ("states", visited, (episodes, horizon), "episodes, horizon"),
+        ("actions", taken, (episodes, horizon), "episodes, horizon"),
     ):
         if array.dtype.kind not in "iu":
             raise DataError(f"{field}: {name} must be integers, got {array.dtype}")
-        if str(array.shape) != shape:
-            raise DataError(
-                f"{field}: {name} must have shape {shape} (episodes, horizon), got {array.shape}"
-            )
-    for name, array, count in (("states", visited, states), ("actions", taken, actions)):
+        if array.shape != shape:
+            raise DataError(f"{field}: {name} must have shape {shape} ({axes}), got {array.shape}")
+    for name, array, count in (
+        ("client", client, clients),
+        ("states", visited, states),
+        ("actions", taken, actions),
+    ):
         if array.size and (array.min() < 0 or array.max() >= count):
             raise DataError(
                 f"{field}: {name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}"

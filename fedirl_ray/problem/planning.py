@@ -202,15 +202,23 @@ def roll_out(stack: Stack, policy: Floats, *, horizon: int, discount: float) -> 
     Returns:
         Success and value.
     """
-    k, s, a, c = stack.k, stack.s, stack.a, policy.shape[-1]
+    rows, c = stack.a * stack.k * stack.s, policy.shape[-1]
     reward = stack.true_rewards()[:, :, None]
     mass = np.repeat(stack.initial[:, None], c, axis=1)
-    value = np.zeros((k, c))
+    earned = np.zeros_like(mass)
     weight = 1.0
     for t in range(horizon):
         flow = (policy if policy.ndim == 3 else policy[t]) * mass
-        value += weight * (flow * reward).sum(axis=0).reshape(k, s, c).sum(axis=1)
-        mass = stack.push @ flow.reshape(a * k * s, c)
+        earned += weight * (flow * reward).sum(axis=0)
+        mass = stack.push @ flow.reshape(rows, c)
         weight *= discount
     goal: Bools = stack.goal[:, None]
-    return Outcome(np.where(goal, mass, 0.0).reshape(k, s, c).sum(axis=1), value)
+    return Outcome(_sum_states(stack, np.where(goal, mass, 0.0)), _sum_states(stack, earned))
+
+
+def _sum_states(stack: Stack, table: Floats) -> Floats:
+    """Sum `[k s, c]` over each world's states, `[k, c]`."""
+    # Along contiguous memory, whatever c: a column's bytes do not depend on those beside it.
+    columns = np.ascontiguousarray(table.T).reshape(-1, stack.k, stack.s)
+    sums: Floats = columns.sum(axis=2).T
+    return sums

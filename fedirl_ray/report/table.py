@@ -12,7 +12,7 @@ from rich.text import Text
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.result import SPLITS, SeedResult, angle_between
 from fedirl_ray.engine.upload import traffic
-from fedirl_ray.evaluate.comparison import compare, split_gain
+from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
 
@@ -32,7 +32,7 @@ LABELS: dict[Rule, str] = {
 
 
 def main_table(
-    config: RunConfig, results: Sequence[SeedResult], *, timed: bool = True
+    config: RunConfig, results: Sequence[SeedResult], *, timed: bool = True, wide: bool = True
 ) -> RenderableType:
     """The one table of a run, with a note on how to read it.
 
@@ -40,6 +40,8 @@ def main_table(
         config: The run.
         results: Its seeds.
         timed: With a column of seconds, the only numbers that differ between equal runs.
+        wide: With spreads, the in-distribution difference and theta's geometry; otherwise the
+            table fits 80 columns.
     """
     rules = config.fusion.rules
     policy = policies(config)[0]
@@ -48,31 +50,34 @@ def main_table(
         f"{config.problem.name}, {config.clients} clients, {config.seeds} seeds: "
         f"success in %, {policy} policy"
     )
-    for name in ("rule", "in-dist.", "held-out", "in-dist. - mean", "held-out - mean"):
-        table.add_column(name, justify="left" if name == "rule" else "right", no_wrap=True)
-    table.add_column("|theta|", justify="right", no_wrap=True)
-    table.add_column("turned", justify="right", no_wrap=True)
-    if timed:
-        table.add_column("seconds", justify="right", no_wrap=True)
-    found = [compare(_success(results, split)[:, :, 0], rules) for split in SPLITS]
+    inside, outside = (compare(_success(results, split)[:, :, 0], rules) for split in SPLITS)
     thetas = np.stack([result.theta for result in results])
     clients = np.stack([result.client_theta for result in results])
     seconds = np.mean([result.seconds for result in results], axis=0)
+    table.add_column("rule", no_wrap=True)
+    for name in _headings(timed, wide):
+        table.add_column(name, justify="right", no_wrap=True)
     for c, rule in enumerate(rules):
-        inside, outside = (by_rule[rule] for by_rule in found)
         own = clients if rule == "local" else thetas[:, c, None]
-        cells = [
-            LABELS[rule],
-            _with_spread(inside.mean, inside.spread),
-            _with_spread(outside.mean, outside.spread),
-            "" if rule == "mean" else _percent(inside.difference),
-            "" if rule == "mean" else _percent(outside.difference),
-            *_geometry(own, thetas[:, rules.index("mean")]),
-        ]
+        gap = "" if rule == "mean" else _percent(outside[rule].difference)
+        if wide:
+            inner_gap = "" if rule == "mean" else _percent(inside[rule].difference)
+            geometry = _geometry(own, thetas[:, rules.index("mean")])
+            levels = (_with_spread(inside[rule]), _with_spread(outside[rule]))
+            cells = [*levels, inner_gap, gap, *geometry]
+        else:
+            cells = [f"{100 * found[rule].mean:.1f}" for found in (inside, outside)] + [gap]
         if timed:
             cells.append("" if np.isnan(seconds[c]) else f"{seconds[c]:.3f}")
-        table.add_row(*cells)
-    return Group(table, Text(_notes(config, results, timed)))
+        table.add_row(LABELS[rule], *cells)
+    return Group(table, Text(_notes(config, results, timed=timed, wide=wide)))
+
+
+def _headings(timed: bool, wide: bool) -> list[str]:
+    names = ["in-dist.", "held-out", "held-out - mean"]
+    if wide:
+        names = ["in-dist.", "held-out", "in-dist. - mean", "held-out - mean", "|theta|", "turned"]
+    return [*names, "seconds"] if timed else names
 
 
 def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -> RenderableType:
@@ -123,8 +128,9 @@ def _percent(found: Interval) -> str:
     return f"{100 * found.mean:+.1f} ± {100 * found.half_width:.1f}{mark}"
 
 
-def _with_spread(mean: float, spread: float) -> str:
-    return f"{100 * mean:.1f}" + ("" if np.isnan(spread) else f" ± {100 * spread:.1f}")
+def _with_spread(found: Comparison) -> str:
+    spread = "" if np.isnan(found.spread) else f" ± {100 * found.spread:.1f}"
+    return f"{100 * found.mean:.1f}{spread}"
 
 
 def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
@@ -139,56 +145,58 @@ def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
     return f"{np.median(np.linalg.norm(own, axis=2)):.2f}", f"{np.nanmedian(angles):.1f}°"
 
 
-def _notes(config: RunConfig, results: Sequence[SeedResult], timed: bool) -> str:
+def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool) -> str:
     lines = [
-        "± beside a success: standard deviation over seeds; beside a difference: 95 % interval of "
-        "the paired",
-        "difference (Student's t), * where it excludes zero. |theta|, turned: median norm, and "
-        "angle to the mean's theta.",
+        "± of a difference: 95 % interval of the paired difference over seeds; * excludes zero."
     ]
+    if wide:
+        lines.append(
+            "± of a success: standard deviation over seeds. |theta|, turned: median norm, and "
+            "angle to the mean's theta."
+        )
     if timed:
-        lines.append("seconds a seed: local: all clients' learning; the others: what comes on top.")
+        lines.append("seconds a seed: local: all clients' learning; others: what comes on top.")
     gain = split_gain(_success(results, SPLITS[1])[:, :, 0], config.fusion.rules)
     if gain is not None:
         parts = ", ".join(
             f"{name} {_percent(getattr(gain, name)).strip()}"
             for name in ("normalisation", "blur", "transport")
         )
-        total = _percent(gain.total).strip()
-        lines.append(f"The barycenter's held-out gain of {total} splits into {parts}.")
+        lines.append(f"Barycenter's held-out gain {_percent(gain.total).strip()}: {parts}.")
+    lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
         sum(int(getattr(result, name).sum()) for result in results)
         for name in ("asked", "admitted")
     )
     if admitted < asked:
         lines.append(
-            f"{asked - admitted} of {asked} uploads were refused or never came; events.jsonl says why."
+            f"{asked - admitted} of {asked} uploads were refused or never came; "
+            "events.jsonl says why."
         )
-    d = results[0].theta.shape[1]
-    bytes_of = {
-        rule: traffic(rule, d) for rule in ("mean", "precision") if rule in config.fusion.rules
-    }
-    lines.append(
-        "Bytes down and up, each client and round: "
-        + "; ".join(
-            f"{'any rule' if rule == 'mean' else rule} {each.down} + {each.up}"
-            for rule, each in bytes_of.items()
-        )
-        + ("." if "pooled" not in config.fusion.rules else "; pooled sends the demonstrations.")
-    )
-    impossible = sum(int((result.negative_log_likelihood < 0.0).sum()) for result in results)
     fits = config.clients * config.seeds
+    impossible = sum(int((result.negative_log_likelihood < 0.0).sum()) for result in results)
     if impossible:
         lines.append(
-            f"{impossible} of {fits} clients hold demonstrations no policy of their model can "
-            "match exactly (negative likelihood); the L2 term alone bounds their theta."
+            f"{impossible} of {fits} clients hold demonstrations that no policy of their model can "
+            "match (negative likelihood);\nonly the L2 term bounds their theta."
         )
     stopped = sum(int((~result.fit_converged).sum()) for result in results)
     if stopped and config.irl.optimizer == "lbfgs":
-        lines.append(f"{stopped} of {fits} fits stopped at irl.iterations before their tolerance.")
+        lines.append(f"{stopped} of {fits} fits stopped at irl.iterations before irl.tolerance.")
     unsettled = sum(int((~result.barycenter_converged).sum()) for result in results)
     if unsettled:
         lines.append(
             f"{unsettled} barycenters stopped at fusion.iterations before fusion.tolerance."
         )
     return "\n".join(lines)
+
+
+def _traffic_note(config: RunConfig, d: int) -> str:
+    """What the rules would send, each run alone."""
+    said = {"any rule": traffic("mean", d)}
+    if "precision" in config.fusion.rules:
+        said["precision"] = traffic("precision", d)
+    parts = [f"{name} {each.down} + {each.up}" for name, each in said.items()]
+    if "pooled" in config.fusion.rules:
+        parts.append("pooled: all demonstrations")
+    return f"Bytes down + up, each client and round: {'; '.join(parts)}."

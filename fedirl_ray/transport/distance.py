@@ -1,7 +1,7 @@
 """The squared 2-Wasserstein distance between two measures on a product lattice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal
 
@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
-from fedirl_ray.transport.barycenter import PLAIN_REACH
+from fedirl_ray.transport.barycenter import checked_goal, make_problem
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
 from fedirl_ray.transport.measure import checked_measures
-from fedirl_ray.transport.shard import Step, advance_shard, make_shard
+from fedirl_ray.transport.shard import in_process, make_shard
+from fedirl_ray.transport.solver import solve
 
-CHECK_EVERY = 10
-"""Iterations between two measurements of the error."""
+FLOOR = 1e-300
+"""Zeros of the held measure are lifted to this, so that potentials stay finite."""
 
 
 @dataclass(frozen=True)
@@ -79,53 +80,34 @@ def wasserstein2(
     if exact:
         cost = _exact_cost(one, two, costs)
         return Wasserstein2Result(cost, cost, True, 0, 0.0, perf_counter() - begin)
-    if epsilon is None or not (epsilon > 0 and np.isfinite(epsilon)):
-        raise ValueError(f"epsilon must be finite and > 0 unless exact, got {epsilon}")
-    kernel = gibbs_kernel(costs, epsilon)
-    log_u, log_v, iterations, error = _scalings(kernel, one, two, tol, max_iters)
+    if epsilon is None:
+        raise ValueError("epsilon must be given unless exact")
+    log_q = np.log(np.maximum(two, FLOOR))
+    goal = checked_goal(epsilon, tol, max_iters, debiased=False, domain=None)
+    problem = make_problem(costs, epsilon, 1)
+    alone = np.ones(1)
+    advance = in_process([make_shard(problem, one[None], alone)])
+    between = solve(advance, problem, alone, replace(goal, held=log_q))
+    kernel = problem.kernel(epsilon)
+    with np.errstate(divide="ignore"):
+        log_v = log_q - between.total
+        log_u = np.log(one) - kernel.apply_log(log_v[None])[0]
+        selves = [_self_scaling(kernel, measure, tol, max_iters) for measure in (one, two)]
     entropic = _mean(one, log_u) + _mean(two, log_v)
-    selves = []
-    for measure in (one, two):
-        log_d, self_error = _self_scaling(kernel, measure, tol, max_iters)
-        selves.append(_mean(measure, log_d))
-        error = max(error, self_error)
+    error = max(between.error, *(self_error for _, self_error in selves))
     return Wasserstein2Result(
-        divergence=epsilon * (entropic - sum(selves)),
+        divergence=epsilon * (entropic - _mean(one, selves[0][0]) - _mean(two, selves[1][0])),
         transport_cost=_plan_cost(costs, epsilon, log_u, log_v),
         converged=error <= tol,
-        iterations=iterations,
+        iterations=between.iterations,
         error=error,
         seconds=perf_counter() - begin,
     )
 
 
-def _scalings(
-    kernel: Kernel, p: Floats, q: Floats, tol: float, max_iters: int
-) -> tuple[Floats, Floats, int, float]:
-    """Return `log u`, `log v`, iterations and error of Sinkhorn's iteration from `p` to `q`.
-
-    It is a barycenter's step whose barycenter is held at `q`.
-    """
-    domain: Literal["plain", "log"] = "plain" if _reach(kernel) <= PLAIN_REACH else "log"
-    shard = make_shard(kernel, p[None], np.ones(1), domain)
-    with np.errstate(divide="ignore"):
-        log_p, log_q = np.log(p), np.log(q)
-    for iteration in range(1, max_iters + 1):
-        check = iteration % CHECK_EVERY == 0 or iteration in (2, 4, max_iters)
-        before = shard.ktu.copy() if check else shard.ktu
-        term = advance_shard(shard, Step(log_q, measure=check))
-        if check and term.errors[0] <= tol:
-            break
-    log_ktu = np.log(before[0]) if domain == "plain" else before[0]
-    log_v = log_q - log_ktu
-    log_u = log_p - kernel.apply_log(log_v[None])[0]
-    return log_u, log_v, iteration, float(term.errors[0])
-
-
 def _self_scaling(kernel: Kernel, p: Floats, tol: float, max_iters: int) -> tuple[Floats, float]:
     """Return `log d` with `d * (K d) = p`, and the L1 error of that equation."""
-    with np.errstate(divide="ignore"):
-        log_p = np.log(p)
+    log_p = np.log(p)
     log_d = np.zeros_like(p)
     for _ in range(max_iters):
         log_kd = kernel.apply_log(log_d[None])[0]
@@ -161,7 +143,3 @@ def _exact_cost(p: Floats, q: Floats, costs: Sequence[Floats]) -> float:
 def _mean(p: Floats, values: Floats) -> float:
     held = p > 0
     return float(p[held] @ values[held])
-
-
-def _reach(kernel: Kernel) -> float:
-    return sum(float(-log.min()) for log in kernel.logs)

@@ -1,0 +1,156 @@
+"""One Bregman projection of a few clients: `u = p / Kv`, then `K'u`, plain or in logarithms.
+
+Letters: `k` clients of the block, `n` lattice points, `h` kept steps.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from fedirl_ray.transport.axis import Floats
+from fedirl_ray.transport.backend import Array, asarray, asnumpy, namespace_of
+from fedirl_ray.transport.kernel import Kernel
+from fedirl_ray.transport.step import Measured, Step
+
+PLAIN_REACH = {"float64": 300.0, "float32": 35.0}
+"""Largest cost over epsilon at which no number of the plain iteration can leave the float's range:
+potentials differ by at most this much, so a sum lies within twice of it from 1, in logarithms."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Views of a shard's arrays for some of its clients."""
+
+    measures: Array
+    """`[k, n]`."""
+    logs: Array
+    """`[k, h, n]`: kept `log K'u`, or `K'u` itself where `linear`."""
+    ratios: Array
+    """`[k, h, n]`: kept `log(q / b)`; no slots if steps are not mixed."""
+    buffers: tuple[Array, Array, Array, Array]
+    """`[k, n]` each, to be overwritten."""
+    linear: bool
+    """Whether `logs` holds `K'u` itself, as the plain domain does when steps are not mixed."""
+
+
+def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+    """Project a block of clients, and keep the step in the block's slots.
+
+    Args:
+        kernel: The Gibbs kernel at the step's epsilon.
+        block: The clients; its slots and buffers are overwritten.
+        step: Where to start from.
+        b: `exp(step.log_b)` `[n]` in the precision of the block.
+
+    Returns:
+        `log K'u` `[k, n]` in one of the buffers, and what was measured.
+    """
+    if step.domain == "plain" and block.ratios.shape[1] == 0:
+        return _project_unmixed(kernel, block, step, b)
+    return _project_kept(kernel, block, step, b)
+
+
+def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+    """Take the shortest way: no exponential, one logarithm."""
+    xp = namespace_of(b)
+    v, spare, kept, _ = block.buffers
+    if block.linear and step.rescale == 1.0:
+        xp.divide(b, block.logs[:, 0], out=v)
+    else:
+        xp.exp(_log_scaling(block, step, v), out=v)
+    if step.measure:
+        kept[...] = v
+    ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, spare, step.measure)
+    errors = np.empty(0)
+    if step.measure:
+        kept *= ktu
+        kept -= b
+        errors = _row_sums(abs(kept))
+    block.logs[:, 0] = ktu
+    return xp.log(ktu, out=spare), Measured(errors, duals, margins, np.empty((len(errors), 0)))
+
+
+def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+    """Work from and to logarithms, which can be mixed with those of past steps."""
+    xp = namespace_of(b)
+    one, two, three, four = block.buffers
+    log_v = _log_scaling(block, step, four)
+    if step.domain == "plain":
+        v = xp.exp(log_v, out=one)
+        ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, two, step.measure)
+        log_ktu = xp.log(ktu, out=spare)
+    else:
+        log_kv = kernel.apply_log(log_v, (one, two, three))
+        free = three if log_kv is two else two
+        log_u = xp.subtract(xp.log(block.measures, out=one), log_kv, out=log_kv)
+        duals, margins = np.empty(0), np.empty(0)
+        if step.measure:
+            held = block.measures > 0
+            duals = _row_sums(block.measures * xp.where(held, log_u, xp.zeros_like(log_u)))
+        log_ktu = kernel.apply_log(log_u, (one, free, log_u))
+    log_v += log_ktu
+    log_v -= asarray(xp, step.log_b, kernel.precision)
+    ratio, products, errors = log_v, np.empty((0, 0)), np.empty(0)
+    if block.ratios.shape[1]:
+        block.ratios[:, step.slot] = ratio
+        products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
+    block.logs[:, step.slot] = log_ktu
+    if step.measure:
+        xp.expm1(ratio, out=ratio)
+        ratio *= b
+        errors = _row_sums(abs(ratio))
+    return log_ktu, Measured(errors, duals, margins, products)
+
+
+def _plain_pair(
+    kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool
+) -> tuple[Array, Array, Floats, Floats]:
+    """Return `K'u` and the free buffer of `v` and `spare`; duals and margins if measured."""
+    xp = namespace_of(v)
+    guarded = measure and kernel.reach > PLAIN_REACH[kernel.precision]
+    most_v = _row_peaks(v) if guarded else None
+    kv, spare = kernel.apply(v, spare)
+    least_kv = -_row_peaks(xp.where(p > 0, -kv, xp.full_like(kv, -np.inf))) if guarded else None
+    u = xp.divide(p, kv, out=spare)
+    duals, margins = np.empty(0), np.empty(0)
+    if measure:
+        tiny = float(np.finfo(kernel.precision).tiny)
+        duals = _row_sums(p * xp.log(xp.clip(u, tiny, None)))
+    most_u = _row_peaks(u) if guarded else None
+    ktu, spare = kernel.apply(u, kv)
+    if most_v is not None and least_kv is not None and most_u is not None:
+        least_ktu = -_row_peaks(-ktu)
+        margins = np.minimum(
+            least_kv / np.maximum(most_v, 1.0), least_ktu / np.maximum(most_u, 1.0)
+        )
+    return ktu, spare, duals, margins
+
+
+def _log_scaling(block: Block, step: Step, out: Array) -> Array:
+    """Write `log v` to `out`."""
+    xp: ModuleType = namespace_of(out)
+    log_b = asarray(xp, step.log_b, "float32" if out.dtype == xp.float32 else "float64")
+    filled = len(step.mix)
+    if filled == 0:
+        out[...] = log_b
+    elif filled == 1:
+        kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, 0]
+        xp.subtract(log_b, kept, out=out)
+    else:
+        weights = xp.ones_like(out[:1, :filled])
+        weights[0] = asarray(xp, np.array(step.mix))
+        mixed = xp.matmul(weights[:, None, :], block.logs[:, :filled])
+        xp.subtract(log_b, mixed[:, 0], out=out)
+    if step.rescale != 1.0:
+        out *= step.rescale
+    return out
+
+
+def _row_sums(values: Array) -> Floats:
+    return asnumpy(values.sum(axis=1)).astype(np.float64)
+
+
+def _row_peaks(values: Array) -> Floats:
+    xp = namespace_of(values)
+    return asnumpy(xp.amax(values, axis=1)).astype(np.float64)

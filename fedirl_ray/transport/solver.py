@@ -1,0 +1,207 @@
+"""The barycenter's loop: levels of epsilon, mixing of steps, and the measure of convergence.
+
+The loop holds vectors `[n]` and asks an injected `advance` for everything that needs the measures,
+so it does not know whether the shards are in this process or elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedirl_ray.transport.axis import Floats
+from fedirl_ray.transport.backend import Array, Precision, asarray, namespace, namespace_of
+from fedirl_ray.transport.kernel import LOST, Kernel
+from fedirl_ray.transport.mixing import Mixer
+from fedirl_ray.transport.projection import PLAIN_REACH
+from fedirl_ray.transport.shard import Problem
+from fedirl_ray.transport.step import Advance, Domain, Measured, Step
+
+PLAIN_TRIED: dict[Precision, float] = {"float64": 2000.0, "float32": 250.0}
+"""Largest cost over epsilon at which the plain domain is tried. Beyond `PLAIN_REACH` every step is
+checked for sums that came near underflow, and the first doubt starts again in logarithms."""
+
+FIRST_REACH = 20.0
+LEVEL_FACTOR = 4.0
+LEVEL_TOL = 1e-2
+LEVEL_STEPS = 30
+"""Epsilon falls to its target by this factor from this cost over epsilon; a level before the last
+ends at this error or after so many steps: it only has to hand on a good start."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the loop is to reach."""
+
+    epsilon: float
+    tol: float
+    max_iters: int
+    debiased: bool = False
+    domain: Domain | None = None
+    """`None`: by rule."""
+    held: Array | None = None
+    """A `log_b` `[n]` to hold on to: with one client, Sinkhorn's iteration between two measures."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the loop ended."""
+
+    log_b: Array
+    total: Array
+    """`sum_k alpha_k log K'u_k` `[n]`."""
+    iterations: int
+    error: float
+    duals: Floats
+    """`<log u, p>` of each client `[k]`."""
+    domain: Domain
+
+
+class LostDigitsError(ArithmeticError):
+    """A sum came near the end of the float's range; `steps` were taken until then."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(
+            f"a sum under- or overflowed in the plain domain after {steps} steps; "
+            "use domain='log' or a larger epsilon"
+        )
+        self.steps = steps
+
+
+def solve(advance: Advance, problem: Problem, weights: Floats, goal: Goal) -> Solution:
+    """Iterate `advance` from scratch until the marginals agree or the steps are used up.
+
+    Args:
+        advance: Steps every shard and joins their answers in client order.
+        problem: What the shards were made with.
+        weights: All clients' weights `[k]`, in the same order, of sum 1.
+        goal: Epsilon, tolerance and limits.
+
+    Raises:
+        LostDigitsError: If `goal.domain` insists on `"plain"` where its range does not suffice.
+    """
+    spent = 0
+    reach = problem.reach / goal.epsilon
+    if goal.domain == "plain" or (goal.domain is None and reach <= PLAIN_TRIED[problem.precision]):
+        try:
+            return _Loop(advance, problem, weights, goal, "plain").run()
+        except LostDigitsError as lost:
+            if goal.domain == "plain":
+                raise
+            spent = min(lost.steps, goal.max_iters - 1)
+    return _Loop(advance, problem, weights, goal, "log", spent).run()
+
+
+def levels(problem: Problem, epsilon: float) -> list[float]:
+    """Return the epsilons to go through, the last one the goal's."""
+    between = []
+    level = epsilon * LEVEL_FACTOR
+    while problem.reach / level > FIRST_REACH:
+        between.append(level)
+        level *= LEVEL_FACTOR
+    return [*reversed(between), epsilon]
+
+
+class _Loop:
+    """One attempt in one domain."""
+
+    def __init__(
+        self,
+        advance: Advance,
+        problem: Problem,
+        weights: Floats,
+        goal: Goal,
+        domain: Domain,
+        spent: int = 0,
+    ) -> None:
+        self.advance, self.problem, self.weights, self.goal = advance, problem, weights, goal
+        self.domain: Domain = domain
+        self.mixer = Mixer(problem.slots)
+        self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
+        self.log_b = self.total = self.zeros
+        self.error = np.inf
+        self.iterations = spent
+
+    def run(self) -> Solution:
+        """Go through the levels of epsilon."""
+        epsilons = levels(self.problem, self.goal.epsilon)
+        for epsilon, before in zip(epsilons, [epsilons[0], *epsilons], strict=False):
+            measured = self._level(epsilon, before / epsilon)
+        return Solution(
+            self.log_b, self.total, self.iterations, self.error, measured.duals, self.domain
+        )
+
+    def _level(self, epsilon: float, rescale: float) -> Measured:
+        """Step at one epsilon until its tolerance; return the last measurements."""
+        goal, last = self.goal, epsilon == self.goal.epsilon
+        kernel = self.problem.kernel(epsilon) if goal.debiased else None
+        stop = goal.max_iters if last else min(goal.max_iters - 1, self.iterations + LEVEL_STEPS)
+        tol = goal.tol if last else LEVEL_TOL
+        taken = 0
+        while True:
+            taken += 1
+            self.iterations += 1
+            ending = self.iterations >= stop
+            measure = ending or taken in (2, 5) or taken % 10 == 0
+            measured = self._step(epsilon, rescale if taken == 1 else 1.0, kernel, measure)
+            if ending or (measure and self.error <= tol):
+                return measured
+
+    def _step(
+        self, epsilon: float, rescale: float, kernel: Kernel | None, measure: bool
+    ) -> Measured:
+        """Ask the shards for one step, keep it, and move `log_b`."""
+        mixer, goal = self.mixer, self.goal
+        mix = mixer.weights()
+        start = mixer.mixed(mix) if mix else self.zeros[None]
+        # One row: the total is the next log_b, and the mean of the clients' log v is zero.
+        simple = kernel is None and goal.held is None
+        before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
+        mean_log_v, log_d = rescale * (before - start[0]), rescale * log_d
+        if rescale != 1.0:
+            mixer.clear()
+        slot = mixer.next_slot()
+        term = self.advance(Step(before, epsilon, self.domain, mix, slot, rescale, measure))
+        total = self.problem.fixed_point.decode(term.total)
+        self._check_range(total, term.measured, epsilon, measure)
+        log_b, moved_d, unbalanced = total, self.zeros, 0.0
+        if goal.held is not None:
+            log_b = goal.held
+        if kernel is not None:
+            log_b = total + log_d
+            moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
+        kept = term.measured.products
+        products = self.weights @ kept if self.problem.slots > 1 else kept
+        centre = total + mean_log_v - before
+        if simple:
+            mixer.keep(total[None], centre[None], products)
+        else:
+            stack = namespace_of(total).stack
+            state = stack((total, log_b, log_d + moved_d))
+            mixer.keep(state, stack((centre, log_b - before - centre, moved_d)), products)
+        if measure:
+            moved = _distance(log_b, before)
+            self.error = float(term.measured.errors.max()) + moved + unbalanced
+        self.log_b, self.total = log_b, total
+        return term.measured
+
+    def _check_range(self, total: Array, measured: Measured, epsilon: float, measure: bool) -> None:
+        precision = self.problem.precision
+        guarded = self.domain == "plain" and self.problem.reach / epsilon > PLAIN_REACH[precision]
+        if (guarded or measure) and not self.problem.fixed_point.holds(total):
+            raise LostDigitsError(self.iterations)
+        if guarded and measure and not bool((measured.margins > LOST[precision]).all()):
+            raise LostDigitsError(self.iterations)
+
+
+def _rebalance(kernel: Kernel, log_b: Array, log_d: Array) -> tuple[Array, float]:
+    """Return the step of `log_d` towards `d * Kd = b`, and the L1 error of that equation.
+
+    The geometric mean of the old `d` and `b / Kd` (Janati, Cuturi and Gramfort 2020, algorithm 1).
+    """
+    log_kd = kernel.apply_log(log_d[None])[0]
+    return 0.5 * (log_b - log_kd - log_d), _distance(log_d + log_kd, log_b)
+
+
+def _distance(one: Array, two: Array) -> float:
+    xp = namespace_of(one)
+    return float(abs(xp.exp(one) - xp.exp(two)).sum())

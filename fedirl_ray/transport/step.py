@@ -1,0 +1,80 @@
+"""What the barycenter's loop and its shards say to each other: one `Step`, answered by a `Term`.
+
+Letters: `k` clients of the shard, `n` lattice points, `h` kept steps.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fedirl_ray.transport.axis import Floats
+from fedirl_ray.transport.backend import Array
+
+Domain = Literal["plain", "log"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Project onto each measure, from the scalings `log v = rescale * (log_b - mix @ kept)`."""
+
+    log_b: Array
+    """`[n]`, the barycenter to start from."""
+    epsilon: float
+    domain: Domain
+    mix: tuple[float, ...] = (1.0,)
+    """Weights of the kept `log K'u`, by slot, of sum 1; empty at the very start."""
+    slot: int = 0
+    """Which kept step this one replaces."""
+    rescale: float = 1.0
+    """Old epsilon over new where epsilon changes: the potential `epsilon log v` is kept."""
+    measure: bool = False
+    """Whether to measure, which costs a few passes over the clients."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step saw of each client `[k]`; empty arrays where not asked for."""
+
+    errors: Floats
+    """L1 distance of the plan's second marginal from `b`; its first one is exact."""
+    duals: Floats
+    """`<log u, p>`."""
+    margins: Floats
+    """Plain domain: the smallest sum that matters over the largest term it could have."""
+    products: Floats
+    """`[k, h]`: `<log(q / b), log(q' / b')>` with each kept step, `q` the second marginal."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A shard's part of the next `log_b`, and what it measured."""
+
+    total: Array
+    """`sum_k alpha_k log K'u_k` in fixed point, int64 `[n]`: exact, in any order."""
+    measured: Measured
+
+
+Advance = Callable[[Step], Term]
+"""Where the shards live is the caller's business: here, or on other machines."""
+
+
+def gather(terms: Sequence[Term]) -> Term:
+    """Join shards' answers, in client order; the sum is exact, so any grouping gives it."""
+    total = terms[0].total
+    for term in terms[1:]:
+        total = total + term.total
+    return Term(total, join([term.measured for term in terms]))
+
+
+def join(parts: Sequence[Measured]) -> Measured:
+    """Put measurements of consecutive clients one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Measured(
+        np.concatenate([part.errors for part in parts]),
+        np.concatenate([part.duals for part in parts]),
+        np.concatenate([part.margins for part in parts]),
+        np.concatenate([part.products for part in parts]),
+    )
