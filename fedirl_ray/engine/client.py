@@ -105,8 +105,7 @@ class RayFleet:
 
     def prepare(self, seed: int) -> None:
         """Draw every client's world and demonstrations, which `learn` else does on the way."""
-        calls = {i: _calling("prepare", seed, seat.clients) for i, seat in enumerate(self._seats)}
-        self._all(calls, "worlds")
+        self._all({i: _calling("prepare", seed) for i in range(len(self._seats))}, "worlds")
 
     def learn(self, order: Order) -> list[Answer]:
         """Have the clients learn, each on its own actor; the late and the lost are left out."""
@@ -239,7 +238,7 @@ class RayFleet:
 
     def _hire(self, seat: Seat) -> None:
         actor = ray.remote(num_cpus=0)(self._holder)
-        seat.actor = actor.options(scheduling_strategy=seat.home).remote(self._config)
+        seat.actor = actor.options(scheduling_strategy=seat.home).remote(self._config, seat.clients)
         seat.ready = False
 
     def _replace(self, seat: Seat, reason: str) -> None:

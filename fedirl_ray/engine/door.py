@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedirl_ray.engine.upload import NUMBER, Answer, Key, Order, Upload
 
@@ -124,12 +125,9 @@ def _wrong_numbers(uploads: Sequence[Upload], norm_bound: float) -> Iterator[str
     if not uploads:
         return
     theta = np.stack([upload.theta for upload in uploads])
-    finite = np.isfinite(theta).reshape(len(theta), -1).all(axis=1)
-    if uploads[0].hessian is not None:
-        curved = np.stack([np.asarray(upload.hessian) for upload in uploads])
-        curved_finite = np.isfinite(curved).reshape(len(curved), -1).all(axis=1)
-    else:
-        curved_finite = np.ones(len(uploads), dtype=bool)
+    finite = _finite(theta)
+    curved = [upload.hessian for upload in uploads if upload.hessian is not None]
+    curved_finite = _finite(np.stack(curved)) if curved else finite
     with np.errstate(over="ignore", invalid="ignore"):
         norm = np.linalg.norm(theta, axis=2).max(axis=1)
     for i in range(len(uploads)):
@@ -141,3 +139,9 @@ def _wrong_numbers(uploads: Sequence[Upload], norm_bound: float) -> Iterator[str
             yield f"theta has norm {norm[i]:.3g}, beyond federation.norm-bound {norm_bound:g}"
         else:
             yield ""
+
+
+def _finite(arrays: NDArray[np.float64]) -> list[bool]:
+    """Whether each entry of the leading axis is free of NaN and infinity."""
+    found: list[bool] = np.all(np.isfinite(arrays), axis=tuple(range(1, arrays.ndim))).tolist()
+    return found

@@ -23,18 +23,20 @@ class Clients:
     `engine.upload`.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, members: Sequence[int]) -> None:
         # The work is parallel over clients already, and equal bytes need equal summation.
         threadpool_limits(limits=1)
         self.config = config
+        self.members = tuple(members)
         self._seed = -1
         self._held: dict[int, tuple[TabularMDP, Floats]] = {}
 
     def ready(self) -> None:
         """Answer, which tells that this process is up."""
 
-    def prepare(self, seed: int, clients: Sequence[int]) -> None:
-        """Draw the worlds and demonstrations of those clients that are not held yet."""
+    def prepare(self, seed: int, clients: Sequence[int] | None = None) -> None:
+        """Draw worlds and demonstrations that are not held yet; of all members by default."""
+        clients = self.members if clients is None else clients
         if seed != self._seed:
             self._seed, self._held = seed, {}
         missing = [i for i in clients if i not in self._held]

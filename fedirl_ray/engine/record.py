@@ -90,8 +90,9 @@ class RunFolder:
                 _clear(path, overwrite)
             folder = cls(path)
             folder.seeds.mkdir(parents=True, exist_ok=True)
-            folder.write("environment.json", _json(_environment(config)))
+            # First: from here on the run can be resumed.
             folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+            folder.write("environment.json", _json(_environment(config)))
         except OSError as err:
             raise ConfigError(
                 f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
@@ -108,7 +109,10 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
         folder = cls(path)
-        folder.seeds.mkdir(exist_ok=True)
+        if folder.finished:
+            shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
+        else:
+            folder.seeds.mkdir(exist_ok=True)
         return folder
 
     @property
@@ -125,6 +129,12 @@ class RunFolder:
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
         with (self.path / "events.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+    def placement(self) -> str:
+        """Where the clients ran, the last time anything did."""
+        lines = (self.path / "events.jsonl").read_text().splitlines()
+        placed = [event for event in map(json.loads, lines) if event["what"] == "placed"]
+        return str(placed[-1]["reason"])
 
     def finish(
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
@@ -221,8 +231,8 @@ def _free(parent: Path, name: str) -> Path:
 
 
 def _clear(path: Path, overwrite: bool) -> None:
-    """Make room for a run where one may be overwritten."""
-    if not overwrite:
+    """Make room for a run where one may be overwritten, or died before it began."""
+    if not overwrite and ((path / CONFIG).exists() or not all(map(_own, os.listdir(path)))):
         raise ConfigError(
             f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
         )
