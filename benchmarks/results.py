@@ -68,12 +68,10 @@ def run(setting: Setting, folder: Path) -> None:
     subprocess.run([*command, "--overwrite", "True", "--run-dir", str(folder)], check=True)
 
 
-def cell(found: dict[str, Any], *, signed: bool = True) -> str:
-    """A difference with its interval, in %."""
-    mean, half = (
-        100 * found["mean" if "difference" not in found else "difference"],
-        found["half_width_95"],
-    )
+def cell(found: dict[str, Any]) -> str:
+    """A difference, or a part of one, with its interval, in %."""
+    mean = 100 * found["difference" if "difference" in found else "mean"]
+    half = found["half_width_95"]
     if half is None:
         return f"{mean:+.1f}"
     star = "*" if abs(mean) > 100 * half else ""

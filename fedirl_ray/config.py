@@ -25,6 +25,8 @@ Rule = Literal[
     "expert",
 ]
 
+Features = Literal["distance", "rbf", "one-hot"]
+
 
 def _require(holds: bool, name: str, law: str, got: object) -> None:
     if not holds:
@@ -61,6 +63,20 @@ class ProblemConfig:
     """Each world's chance of slipping sideways is drawn from U(0, slip)."""
     slip_to: Literal["sideways", "anywhere"] = "sideways"
     """Where a slip leads: to the two moves perpendicular to the intended, or to any other."""
+    goal: Literal["corner", "centre"] = "corner"
+    """GridWorld: the goal all worlds share, opposite to the start or in the middle."""
+    goal_shift: float = 0.0
+    """GridWorld: how far clients' goals stray from it: 0 nowhere, 1 anywhere within half the
+    grid's side (uniform over the free cells in reach); held-out worlds keep the shared goal."""
+    features: Features = "distance"
+    """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: see README);
+    rbf: Gaussian bumps over the support; one-hot: one for each state. The latter two are the same
+    for all clients and see positions only."""
+    rbf_centres: int = 8
+    """Bumps along each axis (8 x 8 = the paper's 64), at most one a point; categories: one each."""
+    rbf_width: float = 0.7
+    """Standard deviation of a bump, in distances between neighbouring centres; wider ones overlap
+    until theta cannot be told from the reward (the paper's kappa: 11 at .7, 276 at 1)."""
     horizon: int | None = None
     """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
     demonstrations: int = 50
@@ -89,6 +105,55 @@ class ProblemConfig:
             temperature,
         )
         _require_discount("problem.expert-discount", self.expert_discount)
+        _require_share("problem.goal-shift", self.goal_shift)
+        centres = self.rbf_centres
+        _require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
+        _require_positive("problem.rbf-width", self.rbf_width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeterogeneityConfig:
+    """How unlike the clients are, beyond their worlds: each dial 0 (alike) to 1.
+
+    Three more dials shape the worlds themselves and live with them: `problem.layout`,
+    `problem.slip`, `problem.goal-shift`. What a dial draws for a client depends on the root seed,
+    the seed and the client alone: the draws are nested, so that turning a dial up only adds.
+    """
+
+    demonstrations: float = 0.0
+    """0: every client holds problem.demonstrations episodes; d: a share of them drawn from
+    U(1 - d, 1), at least one."""
+    weak_clients: float = 0.0
+    """Share of clients whose fit stops early, after a number of iterations drawn uniformly from
+    1 to irl.iterations - 1 (the paper's section 6.3; meant for irl.optimizer adam, since lbfgs
+    mostly converges sooner)."""
+    expert_temperature: float = 0.0
+    """0: all experts act at problem.expert-temperature; d: a client's expert at U(0, 5 d) more, in
+    units of reward a step (at 5 two in five reach the goal of a 5x5 grid)."""
+    coverage: float = 0.0
+    """Chance of an episode to start not where the world does but in one state of the client's own,
+    uniform over those that can reach the goal; 1: all episodes do. The client's learner knows."""
+    hidden_support: float = 0.0
+    """Share of the shared support a client cannot see: the points farthest from one drawn
+    uniformly, up to all but one. Its reward is known on the rest alone. Rules on parameters get
+    the theta fitted to the points seen (least squares, shortest); rules on measures get, at points
+    hidden, the client's least reward seen, hence the floor's mass. self-control hides nothing."""
+    adversaries: float = 0.0
+    """Share of clients that upload something else than they learnt; see attack."""
+    attack: Literal["flip", "scale", "noise"] = "flip"
+    """What adversaries upload: -theta, 100 theta, or a random direction of theta's length."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        for name in (
+            "demonstrations",
+            "weak_clients",
+            "expert_temperature",
+            "coverage",
+            "hidden_support",
+            "adversaries",
+        ):
+            _require_share(f"heterogeneity.{name.replace('_', '-')}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +338,7 @@ class RunConfig:
     seed: int = 0
     """Root seed; every other stream derives from it."""
     problem: ProblemConfig = field(default_factory=ProblemConfig)
+    heterogeneity: HeterogeneityConfig = field(default_factory=HeterogeneityConfig)
     irl: IRLConfig = field(default_factory=IRLConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
@@ -285,6 +351,11 @@ class RunConfig:
         _require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
         _require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
         _require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+        dials = self.heterogeneity
+        drawn = dials.demonstrations or dials.expert_temperature or dials.coverage
+        law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
+        file = self.problem.demonstrations_file
+        _require(file is None or not drawn, "problem.demonstrations-file", law, file)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The command line: `python -m fedirl_ray.run [COMMAND] [FILE.yaml] [--flag value ...]`."""
 
 import difflib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -63,8 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FedirlError as err:
         print(err, file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has left (`... | head`); nobody is there to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as err:
-        print(f"{err.strerror}: {err.filename}", file=sys.stderr)
+        where = f": {err.filename}" if err.filename else ""
+        print(f"{err.strerror or err}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted before anything was begun", file=sys.stderr)
@@ -194,6 +200,7 @@ def _same_results(saved: RunConfig, asked: RunConfig) -> None:
         "seeds",
         "seed",
         "problem",
+        "heterogeneity",
         "irl",
         "fusion",
         "federation",

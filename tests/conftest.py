@@ -2,14 +2,34 @@
 
 import logging
 import os
+from typing import get_args
 
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
+from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, Rule, RunConfig
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.local import Clients
+
 threadpool_limits(limits=1)  # as every process of a run does
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def small_run():
+    """A run of three seeds in this process, with every rule: configuration and results."""
+    rules = get_args(Rule)
+    config = RunConfig(
+        clients=3,
+        seeds=3,
+        problem=ProblemConfig(size=4, demonstrations=10),
+        fusion=FusionConfig(rules=rules),
+        evaluation=EvaluationConfig(held_out=4, discounts=(0.9,)),
+    )
+    fleet = Clients(config, range(config.clients))
+    return config, [result for _, result in federate(config, fleet)]
 
 
 @pytest.fixture(scope="session")

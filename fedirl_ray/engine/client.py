@@ -25,7 +25,8 @@ from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
 
-STARTING = 300.0  # seconds an actor may take to start; hundreds on a small machine need minutes
+STARTING = 120.0  # seconds an actor may take to start,
+ONE_MORE = 2.0  # and for each one that may be starting beside it: on a small machine they queue
 HANGS = 2  # times an actor may take too long for one call before it is given up
 DEATHS = 4  # times it may die over it
 
@@ -88,6 +89,11 @@ class RayFleet:
         """Start the actors and wait until they are up."""
         for seat in self._seats:
             self._hire(seat)
+        try:
+            self._all({i: _calling("ready") for i in range(len(self._seats))}, "a sign of life")
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -96,6 +102,10 @@ class RayFleet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Stop the actors, and Ray if this fleet started it."""
+        self.close()
+
+    def close(self) -> None:
         """Stop the actors, and Ray if this fleet started it."""
         for seat in self._seats:
             if seat.actor is not None:
@@ -223,7 +233,9 @@ class RayFleet:
         awaited[ref] = i
 
     def _patience(self, seat: Seat) -> float:
-        return self._config.engine.timeout if seat.ready else STARTING
+        if seat.ready:
+            return self._config.engine.timeout
+        return STARTING + ONE_MORE * len(self._seats)
 
     def _next(self, awaited: Mapping[Any, int], deadline: float | None) -> Iterator[Any]:
         """Wait until something has come, or the first deadline has passed."""

@@ -21,6 +21,7 @@ from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import Judgement
 from fedirl_ray.fusion.rules import REFERENCES, Support, fuse, support_of
+from fedirl_ray.fusion.upload import Channel, open_channel
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
@@ -96,9 +97,9 @@ def run_seed(
     config: RunConfig,
     fleet: Fleet,
     seed: int,
-    state: Federation | None,
-    keep: Keep,
-    report: Report,
+    state: Federation | None = None,
+    keep: Keep = lambda seed, state: None,
+    report: Report = ignore,
 ) -> SeedResult:
     """One repetition: learn, fuse and broadcast as often as there are rounds; then judge."""
     rules = config.fusion.rules
@@ -106,8 +107,11 @@ def run_seed(
     support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
     clock = Stopwatch()
     state = state or Federation.begin(config, len(fused_rules), support)
+    channel = open_channel(
+        config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
+    )
     while state.done < config.federation.rounds:
-        state = run_round(config, fleet, seed, state, support, clock, report)
+        state = run_round(config, fleet, seed, state, support, channel, clock, report)
         if state.done < config.federation.rounds:
             keep(seed, state)
 
@@ -150,6 +154,7 @@ def run_round(
     seed: int,
     state: Federation,
     support: Support,
+    channel: Channel,
     clock: Stopwatch,
     report: Report,
 ) -> Federation:
@@ -160,16 +165,17 @@ def run_round(
     with clock.timing("door"):
         uploads = receive(config, order, answers, support.features.shape[1], report)
     weights = np.full(len(uploads), 1.0 / len(uploads))
-    theta = np.stack([upload.theta for upload in uploads])
+    who = [upload.key.client for upload in uploads]
+    learnt = np.zeros((config.clients, order.columns, support.features.shape[1]))
+    learnt[who] = [upload.theta for upload in uploads]
+    seen = None if channel.seen is None else channel.seen[who]
     fused = []
     for q, rule in enumerate(rule for rule in config.fusion.rules if rule not in REFERENCES):
         mine = 1 + q if len(order.broadcast) else 0
         with clock.timing(rule):
-            fused.append(
-                fuse(
-                    rule, theta[:, mine], _hessians(uploads, mine), weights, support, config.fusion
-                )
-            )
+            thetas = channel.send(learnt[:, mine])[who]
+            hessians = _hessians(uploads, mine)
+            fused.append(fuse(rule, thetas, hessians, weights, support, config.fusion, seen))
     return state.close(order.clients, uploads, fused)
 
 

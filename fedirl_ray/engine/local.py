@@ -29,7 +29,7 @@ class Clients:
         self.config = config
         self.members = tuple(members)
         self._seed = -1
-        self._held: dict[int, tuple[TabularMDP, Floats]] = {}
+        self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
 
     def ready(self) -> None:
         """Answer, which tells that this process is up."""
@@ -42,9 +42,8 @@ class Clients:
         missing = [i for i in clients if i not in self._held]
         if missing:
             block = prepare(self.config, seed, missing)
-            self._held.update(
-                zip(missing, zip(block.worlds, block.counts, strict=True), strict=True)
-            )
+            data = zip(block.worlds, block.counts, block.iterations, strict=True)
+            self._held.update(zip(missing, data, strict=True))
 
     def learn(self, order: Order) -> list[Answer]:
         """Do what an order asks of its clients.
@@ -70,11 +69,12 @@ class Clients:
         pull = np.zeros((m, j))
         pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
         found = fit(
-            [world for world, _ in held for _ in range(j)],
-            np.repeat([counts for _, counts in held], j, axis=0),
+            [world for world, _, _ in held for _ in range(j)],
+            np.repeat([counts for _, counts, _ in held], j, axis=0),
             self.config.irl,
             horizon(self.config.problem),
             start=start.reshape(m * j, d),
+            iterations=np.repeat([iterations for _, _, iterations in held], j),
             proximal=pull.ravel(),
         )
         theta, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)

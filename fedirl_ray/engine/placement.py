@@ -4,7 +4,10 @@ import heapq
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from fedirl_ray.config import RunConfig
+from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import draw_world
 
 ROOMY = 8  # clients a CPU up to which each gets an actor of its own
@@ -53,14 +56,22 @@ def place(costs: Sequence[float], asked: Literal["auto"] | int, cpus: int) -> Pl
 
 
 def costs(config: RunConfig) -> list[float]:
-    """Expected work of each client, in branches of its transitions: what a sweep goes over.
+    """Expected work of each client: branches of its transitions times optimiser steps, relative.
 
-    The families that come with the package give every client a world of one size; only a
-    user's own are looked at.
+    The families that come with the package give every client a world of one size; only a user's
+    own are looked at. Steps count where the optimiser takes a fixed number of them.
     """
-    if ":" not in config.problem.name:
-        return [1.0] * config.clients
-    worlds = (
-        draw_world(config.problem, config.seed, 0, "client", i) for i in range(config.clients)
-    )
-    return [float(world.successors.size) for world in worlds]
+    work = np.ones(config.clients)
+    if config.irl.optimizer == "adam":
+        most, dials = max(1, config.irl.iterations), config.heterogeneity
+        limits = [
+            iteration_limits(most, dials, config.clients, config.seed, seed)
+            for seed in range(config.seeds)
+        ]
+        work *= np.mean(limits, axis=0) / most
+    if ":" in config.problem.name:
+        worlds = (
+            draw_world(config.problem, config.seed, 0, "client", i) for i in range(config.clients)
+        )
+        work *= [world.successors.size for world in worlds]
+    return [float(one) for one in work]

@@ -12,7 +12,7 @@ import numpy as np
 from fedirl_ray.config import FusionConfig, Rule
 from fedirl_ray.fusion.measure import to_measures, to_reward
 from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.problem.mdp import Floats, TabularMDP
+from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.transport.barycenter import barycenter
 
 REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert")
@@ -62,6 +62,7 @@ def fuse(
     weights: Floats,
     support: Support,
     config: FusionConfig,
+    seen: Bools | None = None,
 ) -> Fused:
     """Fuse the clients' rewards by one rule.
 
@@ -73,6 +74,8 @@ def fuse(
         weights: alpha, `[k]`, non-negative, sum to one.
         support: Where rewards are compared.
         config: Settings of the rules.
+        seen: Support points each client's reward is known at, `[k, n]`; None: all. Read by the
+            rules that go through measures, and not by `self-control`, whose copies hide nothing.
 
     Returns:
         The fused reward.
@@ -91,14 +94,14 @@ def fuse(
             pull = np.einsum("k,kij,kj->i", weights, hessians, thetas)
             return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
         case "arithmetic":
-            return _through_measures(thetas, weights, support, config, transport=None)
+            return _through_measures(thetas, weights, support, config, seen, transport=None)
         case "barycenter":
-            return _through_measures(thetas, weights, support, config, transport="plain")
+            return _through_measures(thetas, weights, support, config, seen, transport="plain")
         case "debiased":
-            return _through_measures(thetas, weights, support, config, transport="debiased")
+            return _through_measures(thetas, weights, support, config, seen, transport="debiased")
         case "self-control":
             copies = np.broadcast_to(weights @ thetas, thetas.shape)
-            return _through_measures(copies, weights, support, config, transport="plain")
+            return _through_measures(copies, weights, support, config, None, transport="plain")
         case "local" | "pooled" | "expert":
             raise ValueError(f"{rule} is a reference, not a fusion rule")
         case other:
@@ -130,11 +133,19 @@ def _through_measures(
     weights: Floats,
     support: Support,
     config: FusionConfig,
+    seen: Bools | None,
     *,
     transport: str | None,
 ) -> Fused:
     """Rewards to measures, their mean (by transport or entry by entry), and back to theta."""
-    measures = to_measures(thetas @ support.features.T, config)
+    # A client without weight must not set the shared sigma either.
+    counted = weights > 0.0
+    rewards, weights = thetas[counted] @ support.features.T, weights[counted]
+    if seen is not None:
+        known = seen[counted]
+        least = np.where(known, rewards, np.inf).min(axis=1, keepdims=True)
+        rewards = np.where(known, rewards, least)
+    measures = to_measures(rewards, config)
     iterations, converged = 0, True
     if transport is None:
         density: Floats = weights @ measures.density

@@ -1,4 +1,4 @@
-"""A block of clients: their worlds, and what their experts showed them.
+"""A block of clients: their worlds, what their experts showed them, and how far they learn.
 
 Everything is drawn from streams named after the client, so a block holds the same numbers
 wherever, and beside whichever other clients, it is prepared.
@@ -8,13 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.problem.demonstrations import (
+    Demonstrations,
     demonstrate_all,
     expert_policy,
     feature_expectation,
     load_demonstrations,
+)
+from fedirl_ray.problem.dials import (
+    count_episodes,
+    expert_temperatures,
+    iteration_limits,
+    spread_start,
 )
 from fedirl_ray.problem.family import draw_world, horizon
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
@@ -28,9 +36,11 @@ class Block:
     members: tuple[int, ...]
     """Client numbers."""
     worlds: tuple[TabularMDP, ...]
-    """Their worlds, in the members' order."""
+    """Their worlds as demonstrated, in the members' order (`coverage` moves first states)."""
     counts: Floats
     """Their demonstrations' discounted feature counts, `[k, d]`."""
+    iterations: NDArray[np.int64]
+    """Largest number of IRL iterations of each, `[k]`."""
 
 
 def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
@@ -44,30 +54,53 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
     Returns:
         The block.
     """
-    problem, steps = config.problem, horizon(config.problem)
-    worlds = [draw_world(problem, config.seed, seed, "client", i) for i in members]
+    problem, dials, steps = config.problem, config.heterogeneity, horizon(config.problem)
+    worlds = [
+        spread_start(
+            draw_world(problem, config.seed, seed, "client", i),
+            dials.coverage,
+            config.seed,
+            seed,
+            i,
+        )
+        for i in members
+    ]
     if problem.demonstrations_file is not None:
         s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
         loaded = load_demonstrations(problem.demonstrations_file, config.clients, s, a, steps)
         data = [loaded[i] for i in members]
     else:
-        cut = tiles(worlds)
-        parts = [
-            demonstrate_all(
-                [worlds[i] for i in tile],
-                expert_policy(Stack([worlds[i] for i in tile]), problem, steps),
-                problem.demonstrations,
-                [
-                    stream(config.seed, "seed", seed, "client", members[i], "demonstrations")
-                    for i in tile
-                ],
-            )
-            for tile in cut
-        ]
-        joined = [episodes for part in parts for episodes in part]
-        data = [joined[i] for i in untile(cut)]
+        data = _demonstrate(config, seed, members, worlds)
     counts = [
         feature_expectation(world, episodes, config.irl.discount)
         for world, episodes in zip(worlds, data, strict=True)
     ]
-    return Block(tuple(members), tuple(worlds), np.stack(counts))
+    limits = iteration_limits(config.irl.iterations, dials, config.clients, config.seed, seed)
+    return Block(tuple(members), tuple(worlds), np.stack(counts), limits[list(members)])
+
+
+def _demonstrate(
+    config: RunConfig, seed: int, members: Sequence[int], worlds: Sequence[TabularMDP]
+) -> list[Demonstrations]:
+    """Let each member's expert show its episodes."""
+    problem, dials = config.problem, config.heterogeneity
+    temperatures = None
+    if dials.expert_temperature > 0.0:
+        temperatures = expert_temperatures(
+            problem.expert_temperature, dials.expert_temperature, config.seed, seed, members
+        )
+    cut = tiles(worlds)
+    data: list[Demonstrations] = []
+    for tile in cut:
+        own_temperatures = None if temperatures is None else temperatures[tile]
+        stack = Stack([worlds[i] for i in tile])
+        policy = expert_policy(stack, problem, horizon(problem), own_temperatures)
+        clients = [members[i] for i in tile]
+        most, dial = problem.demonstrations, dials.demonstrations
+        data += demonstrate_all(
+            stack.worlds,
+            policy,
+            [count_episodes(most, dial, config.seed, seed, i) for i in clients],
+            [stream(config.seed, "seed", seed, "client", i, "demonstrations") for i in clients],
+        )
+    return [data[i] for i in untile(cut)]

@@ -33,18 +33,30 @@ class Demonstrations:
     """Action taken, `[m, h]`."""
 
 
-def expert_policy(stack: Stack, config: ProblemConfig, horizon: int) -> Floats:
+def expert_policy(
+    stack: Stack, config: ProblemConfig, horizon: int, temperatures: Floats | None = None
+) -> Floats:
     """The experts' policies under the true reward.
 
     Args:
         stack: Worlds.
         config: Temperature and discount of the expert.
         horizon: Steps.
+        temperatures: Each world's own, `[k]`, all > 0, instead of the configured one.
 
     Returns:
         `[h, a, k s]`; the same at every step for an expert of temperature 0.
     """
     reward = stack.true_rewards()
+    if temperatures is not None:
+        # A soft policy depends on reward / temperature alone.
+        return soft_policy(
+            stack,
+            reward / np.repeat(temperatures, stack.s),
+            horizon=horizon,
+            discount=config.expert_discount,
+            temperature=1.0,
+        ).policy
     if config.expert_temperature == 0.0:
         greedy = greedy_policy(stack, reward[:, :, None], discount=config.expert_discount)
         return np.broadcast_to(greedy[:, :, 0], (horizon, *greedy.shape[:2]))
@@ -71,13 +83,13 @@ def demonstrate(
     Returns:
         Episodes of `h` steps.
     """
-    return demonstrate_all([world], policy, episodes, [rng])[0]
+    return demonstrate_all([world], policy, [episodes], [rng])[0]
 
 
 def demonstrate_all(
     worlds: Sequence[TabularMDP],
     policy: Floats,
-    episodes: int,
+    episodes: Sequence[int],
     streams: Sequence[np.random.Generator],
 ) -> list[Demonstrations]:
     """Roll policies out, each in its own world, all side by side.
@@ -85,7 +97,7 @@ def demonstrate_all(
     Args:
         worlds: `k` worlds of equal shape.
         policy: `[h, a, k s]`.
-        episodes: Number of episodes `m` in each.
+        episodes: Number of episodes `m` in each, `[k]`.
         streams: One a world, consumed as by `demonstrate`.
 
     Returns:
@@ -97,11 +109,13 @@ def demonstrate_all(
         [_widened(world.successors, width) + s * i for i, world in enumerate(worlds)]
     )
     chance = np.concatenate([_widened(world.probabilities, width) for world in worlds])
-    uniform = np.stack([rng.random((1 + 2 * horizon, episodes)) for rng in streams], axis=1)
-    uniform = uniform.reshape(1 + 2 * horizon, k * episodes)
+    # [1 + 2 h, all episodes]: each world's own draws side by side.
+    uniform = np.concatenate(
+        [rng.random((1 + 2 * horizon, m)) for m, rng in zip(episodes, streams, strict=True)], axis=1
+    )
     initial = np.repeat(np.stack([world.initial for world in worlds]), episodes, axis=0)
     first = np.repeat(s * np.arange(k, dtype=np.int32), episodes)
-    states = np.empty((k * episodes, horizon), dtype=np.int32)
+    states = np.empty((first.size, horizon), dtype=np.int32)
     actions = np.empty_like(states)
     now = _draw(initial, uniform[0]) + first
     for t in range(horizon):
@@ -109,8 +123,11 @@ def demonstrate_all(
         actions[:, t] = _draw(policy[t][:, now].T, uniform[1 + 2 * t])
         branch = _draw(chance[now, actions[:, t]], uniform[2 + 2 * t])
         now = to[now, actions[:, t], branch]
-    rows = [slice(i * episodes, (i + 1) * episodes) for i in range(k)]
-    return [Demonstrations(states[row], actions[row]) for row in rows]
+    cuts = np.cumsum(episodes)[:-1]
+    return [
+        Demonstrations(*pair)
+        for pair in zip(np.split(states, cuts), np.split(actions, cuts), strict=True)
+    ]
 
 
 def _widened(branches: NDArray[Any], width: int) -> NDArray[Any]:

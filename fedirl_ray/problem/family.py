@@ -7,6 +7,7 @@ from typing import Literal
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem import custom, gridworld, tabular
+from fedirl_ray.problem.features import with_features
 from fedirl_ray.problem.mdp import TabularMDP
 from fedirl_ray.seeds import stream
 
@@ -30,12 +31,21 @@ def draw_world(config: ProblemConfig, root: int, seed: int, role: Role, index: i
     Raises:
         ConfigError: Unknown `problem.name`, or no such world exists.
     """
+    world = _draw_family(config, root, seed, role, index)
+    return world if config.features == "distance" else with_features(world, config)
+
+
+def _draw_family(config: ProblemConfig, root: int, seed: int, role: Role, index: int) -> TabularMDP:
+    if config.name != "GridWorld" and (config.goal, config.goal_shift) != ("corner", 0.0):
+        raise ConfigError(
+            f"problem.goal and problem.goal-shift move GridWorld's goal alone, got {config.name}"
+        )
     base = stream(root, "seed", seed, "layout")
     own = stream(root, "seed", seed, role, index, "world")
     deterministic = role == "probe"
     match config.name:
         case "GridWorld":
-            return gridworld.draw(config, base, own, deterministic)
+            return gridworld.draw(config, base, own, deterministic, shifts=role == "client")
         case "FrozenLake-v1":
             return tabular.frozen_lake(config, base, own, deterministic)
         case "CliffWalking-v1":

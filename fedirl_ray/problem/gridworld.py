@@ -2,11 +2,11 @@
 
 Letters: `n` side of the grid, `m` obstacles; states are cells in C order (row, column).
 
-Start (0, 0), goal (n-1, n-1). Four moves; with the world's slip u the agent moves to one of the
-two perpendicular sides instead, u/2 each (or, by choice, to any of the three other neighbours,
-u/3 each); off the grid means staying put. Entering an obstacle or
-the goal ends the episode. True reward: +1 on the goal, -1 on an obstacle, 0 elsewhere, earned to
-the horizon (see `mdp`). The paper leaves density and kind of slip open; ours are in ProblemConfig.
+Start (0, 0), goal (n-1, n-1) unless a dial moves it. Four moves; with the world's slip u the agent
+moves to one of the two perpendicular sides instead, u/2 each (or, by choice, to any of the three
+other neighbours, u/3 each); off the grid means staying put. Entering an obstacle or the goal ends
+the episode. True reward: +1 on the goal, -1 on an obstacle, 0 elsewhere, earned to the horizon
+(see `mdp`). The paper leaves density and kind of slip open; ours are in ProblemConfig.
 """
 
 from collections import deque
@@ -39,24 +39,60 @@ def draw(
     base: np.random.Generator,
     own: np.random.Generator,
     deterministic: bool,
+    *,
+    shifts: bool = False,
 ) -> TabularMDP:
-    """Draw one world: the seed's layout, redrawn in part, and a slip.
+    """Draw one world: the seed's layout, redrawn in part, a slip, and a goal.
 
     Args:
-        config: `size`, `obstacles`, `layout`, `slip` and `slip_to` are read.
+        config: `size`, `obstacles`, `layout`, `slip`, `slip_to`, `goal`, `goal_shift` are read.
         base: Stream of the seed's common layout; pass it freshly opened for each world.
         own: Stream of this world alone.
         deterministic: Do not slip at all.
+        shifts: Whether the goal strays by `config.goal_shift`.
 
     Raises:
         ConfigError: So many obstacles leave no path.
     """
     slip = 0.0 if deterministic else own.uniform(0.0, config.slip)
-    return world(draw_layout(config, base, own), slip, SLIPS[config.slip_to])
+    obstacles, goal = draw_layout(config, base, own), goal_cell(config)
+    if shifts and config.goal_shift > 0.0:
+        goal = shift_goal(obstacles, goal, config.goal_shift, own)
+    return world(obstacles, slip, SLIPS[config.slip_to], goal)
+
+
+def goal_cell(config: ProblemConfig) -> Cell:
+    """Where the goal is that all worlds share."""
+    side = config.size
+    return (side - 1, side - 1) if config.goal == "corner" else (side // 2, side // 2)
+
+
+def shift_goal(obstacles: Bools, goal: Cell, share: float, rng: np.random.Generator) -> Cell:
+    """Draw another goal near the shared one, uniform over the cells in reach.
+
+    Args:
+        obstacles: `[n, n]`, with a path from start to goal.
+        goal: The shared one, (row, column).
+        share: 0 leaves it; 1 lets it stray by half the grid's side along either axis.
+        rng: Consumed: one draw.
+
+    Returns:
+        A free cell other than the start, with a path from there; perhaps the same.
+    """
+    parts, _ = ndimage.label(~obstacles)
+    away = np.abs(np.indices(obstacles.shape) - np.array(goal)[:, None, None]).max(axis=0)
+    able = (parts == parts[0, 0]) & (away <= round(share * len(obstacles) / 2))
+    able[0, 0] = False
+    cells = np.argwhere(able)
+    row, column = cells[int(rng.random() * len(cells))].tolist()
+    return row, column
 
 
 def world(
-    obstacles: Bools, slip: float, beside: list[tuple[int, ...]] = SLIPS["sideways"]
+    obstacles: Bools,
+    slip: float,
+    beside: list[tuple[int, ...]] = SLIPS["sideways"],
+    goal_at: Cell = (-1, -1),
 ) -> TabularMDP:
     """Build the world of a layout.
 
@@ -64,10 +100,12 @@ def world(
         obstacles: `[n, n]`, free at start and goal.
         slip: Probability in [0, 1] of making another move than the intended one.
         beside: For each move, those a slip may lead to, equally likely.
+        goal_at: The goal, (row, column).
     """
     n = len(obstacles)
-    goal = np.zeros(n * n, dtype=bool)
-    goal[-1] = True
+    marked = np.zeros((n, n), dtype=bool)
+    marked[goal_at] = True
+    goal = marked.ravel()
     blocked = obstacles.ravel()
     to = grid_steps(n, n, MOVES)
     successors, probabilities = add_slip(to, np.ones(to.shape), slip, beside)
@@ -111,7 +149,7 @@ def distance_to(cells: Bools) -> Floats:
 def draw_layout(
     config: ProblemConfig, base: np.random.Generator, own: np.random.Generator
 ) -> Bools:
-    """Draw a world's obstacles, `[n, n]`, with a path from start to goal.
+    """Draw a world's obstacles, `[n, n]`, with a path from start to the shared goal.
 
     The seed's common layout comes from `base`, and is redrawn by the share `config.layout`.
 
@@ -119,23 +157,27 @@ def draw_layout(
         ConfigError: So many obstacles leave no path.
     """
     m = count_obstacles(config)
-    common = place(np.zeros((config.size, config.size), dtype=bool), m, base)
-    return redraw(common, config.layout, own)
+    ends = (0, 0), goal_cell(config)
+    common = place(np.zeros((config.size, config.size), dtype=bool), m, base, ends)
+    return redraw(common, config.layout, own, ends)
 
 
-def redraw(common: Bools, share: float, rng: np.random.Generator) -> Bools:
+def redraw(
+    common: Bools, share: float, rng: np.random.Generator, ends: tuple[Cell, Cell] | None = None
+) -> Bools:
     """Lift each obstacle with probability `share`, and place the lifted ones anew.
 
     Args:
-        common: `[rows, columns]`, with a path from the first cell to the last.
+        common: `[rows, columns]`, with a path between the ends.
         share: 0 returns the same layout, 1 one drawn from scratch.
         rng: Consumed.
+        ends: Cells to stay connected, (row, column) each; None: the first and the last.
 
     Returns:
         `[rows, columns]` with as many obstacles and with a path.
     """
     lifted = common & (rng.random(common.shape) < share)
-    return place(common & ~lifted, int(lifted.sum()), rng)
+    return place(common & ~lifted, int(lifted.sum()), rng, ends)
 
 
 def count_obstacles(config: ProblemConfig) -> int:

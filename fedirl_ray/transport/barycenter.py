@@ -18,9 +18,6 @@ from fedirl_ray.transport.shard import Problem, Shard, in_process, make_shard
 from fedirl_ray.transport.solver import Goal, Solution, solve
 from fedirl_ray.transport.step import Domain
 
-HARD_REACH = 50.0
-"""From this cost over epsilon on steps are mixed: below, a few tens of plain ones suffice."""
-
 
 @dataclass(frozen=True)
 class BarycenterResult:
@@ -87,7 +84,7 @@ def barycenter(
             then right to about 1e-5 in L1 at epsilon .05, and `tol` below 1e-5 is not reached.
         domain: `"plain"` or `"log"` to insist; by default plain wherever its range suffices.
         anderson: Past steps to mix (each takes two numbers per client and point); by default up
-            to 10 where the largest cost exceeds 50 epsilon, else 0.
+            to 10, from the start where the largest cost exceeds 50 epsilon, else after 30 steps.
 
     Returns:
         The barycenter and how it was reached; look at `converged`.
@@ -147,9 +144,7 @@ def make_problem(
         raise ValueError(f"anderson must be >= 0, got {anderson}")
     n = int(np.prod([len(cost) for cost in costs]))
     reach = sum(float(cost.max()) for cost in costs) / epsilon
-    slots = 1 if reach <= HARD_REACH else slots_for(k, n, dtype)
-    if anderson is not None:
-        slots = anderson + 1
+    slots = slots_for(k, n, dtype) if anderson is None else anderson + 1
     demand(estimate(k, n, slots, dtype), f"a barycenter of {k} measures on {n} points")
     # A bound on |log K'u|: potentials differ by at most the reach; and float64 itself ends at 745.
     bound = 8 * reach + 64

@@ -35,23 +35,27 @@ class FixedPoint:
         """Sums beyond this are not to be trusted: a term did not fit or was not a number."""
         return 2.0 ** (MANTISSA - 1) * self.quantum
 
-    def sum_rows(self, terms: Array) -> Array:
-        """Round `terms` `[k, n]` (float64, overwritten) to the grid; return their sum `[n]`.
+    def add_rows(self, terms: Array, total: Array) -> None:
+        """Add each row of `terms` `[k, n]`, rounded to the grid, to `total` (int64 `[n]`).
 
-        Adding the pivot rounds a term to the quantum and leaves the count of quanta in the low
-        bits of the float, where integer addition can read it: one pass over the terms.
+        Adding the pivot to a float64 term rounds it to the quantum and leaves the count of quanta
+        in the float's low bits, where integer addition reads it: two passes, no conversion.
+
+        Args:
+            terms: Overwritten.
+            total: Changed in place.
         """
         terms += self.pivot
         bits = terms.view(namespace_of(terms).int64)
-        # A multiple of the pivot's own bits rides along; 64-bit wrap-around keeps the rest exact.
+        total += bits[0] if len(bits) == 1 else bits.sum(axis=0)
+        # The pivot's own bits ride along once a row; 64-bit wrap-around keeps the rest exact.
         excess = int(np.float64(self.pivot).view(np.int64)) * len(terms)
-        total = bits.sum(axis=0)
         total -= (excess + 2**63) % 2**64 - 2**63
-        return total
 
     def decode(self, total: Array) -> Array:
         """Return the float64 values of a sum of integers `[n]`."""
-        return total * self.quantum
+        xp = namespace_of(total)
+        return xp.asarray(total, dtype=xp.float64) * self.quantum
 
     def holds(self, values: Array) -> bool:
         """Whether decoded sums are within the limit; a lost or infinite term is not."""

@@ -7,6 +7,7 @@ product with a lattice vector costs `n * sum(m)` instead of `n**2` (Solomon et a
 Letters: `k` measures, `n` lattice points, `m` points of one axis, `r` the rank of a factor.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,7 +16,7 @@ import numpy as np
 
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Precision, asarray, asnumpy, namespace_of
-from fedirl_ray.transport.factor import low_rank_factor
+from fedirl_ray.transport.factor import factors_pay, gaussian_factor
 
 MERGE_UP_TO = 32
 """Neighbouring axes are merged while their product has at most so many points: below that one
@@ -23,6 +24,10 @@ matrix product is quicker than two."""
 
 LOST = {"float64": 1e-280, "float32": 1e-30}
 """A sum below this, of terms scaled to at most 1, may have lost some of them to underflow."""
+
+ROTATE_UP_TO = 2**16
+"""Lattices up to this size are rotated through their axes, larger ones are left as they lie: a
+transposed read costs nothing only while the vector is in the cache."""
 
 CHUNK = 2**21
 """Numbers handled at once where a temporary would otherwise be several lattices large."""
@@ -62,23 +67,73 @@ class Kernel:
     def apply(self, x: Array, spare: Array) -> tuple[Array, Array]:
         """Multiply each row of `x` `[k, n]` by the kernel; both buffers are overwritten.
 
+        Every row has products of its own, so its bytes do not depend on the rows beside it.
+
         Returns:
             The buffer that holds the product, and the other one.
         """
-        xp = namespace_of(x)
-        k, n = x.shape
+        if any(group.factor is not None for group in self.groups):
+            return self._apply_factors(x, spare)
+        if self.size <= ROTATE_UP_TO:
+            return self._apply_rotating(x, spare)
+        return self._apply_in_place(x, spare)
+
+    def _apply_rotating(self, x: Array, spare: Array) -> tuple[Array, Array]:
+        """Move the leading axis to the back at each product, which costs nothing there.
+
+        Every product is one large one, and after the last axis the layout is the first one again.
+        """
+        xp, (k, n) = namespace_of(x), x.shape
         for group in self.groups:
-            # The leading axis goes to the back at each product, so no transposed copy is ever
-            # made, and after the last axis the layout is the first one again. One product per
-            # row: the bytes of a row do not depend on how many rows travel together.
             m = len(group)
-            lines, out = x.reshape(k, m, n // m).swapaxes(1, 2), spare.reshape(k, n // m, m)
-            if group.factor is None:
-                xp.matmul(lines, group.matrix, out=out)
-            else:
-                _multiply_low_rank(xp, lines, group.factor, out)
+            lines = x.reshape(k, m, n // m).swapaxes(1, 2)
+            xp.matmul(lines, group.matrix, out=spare.reshape(k, n // m, m))
             x, spare = spare, x
         return x, spare
+
+    def _apply_in_place(self, x: Array, spare: Array) -> tuple[Array, Array]:
+        """Leave every axis where it is: many products, but memory is read in order."""
+        xp, lengths = namespace_of(x), self.lengths
+        for axis, group in enumerate(self.groups):
+            _multiply_along(xp, x, lengths, axis, group.matrix, spare)
+            x, spare = spare, x
+        return x, spare
+
+    def _apply_factors(self, x: Array, spare: Array) -> tuple[Array, Array]:
+        """Project the axes that have factors, multiply the others meanwhile, then expand."""
+        return self.expand(*self.reduce(x, spare))
+
+    def reduce(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
+        """Project from axis `first` on; the core begins the rows of the buffer returned first."""
+        xp, lengths = namespace_of(x), self.ranks[:first] + self.lengths[first:]
+        for axis in range(first, len(lengths)):
+            group = self.groups[axis]
+            matrix = group.matrix if group.factor is None else group.factor.T
+            _multiply_along(xp, x, lengths, axis, matrix, spare)
+            lengths[axis] = len(matrix)
+            x, spare = spare, x
+        return x, spare
+
+    def expand(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
+        """Undo `reduce` from the last axis down to `first`, which completes the product."""
+        xp, lengths = namespace_of(x), self.ranks
+        for axis in reversed(range(first, len(lengths))):
+            factor = self.groups[axis].factor
+            if factor is not None:
+                _multiply_along(xp, x, lengths, axis, factor, spare)
+                lengths[axis] = len(factor)
+                x, spare = spare, x
+        return x, spare
+
+    @property
+    def lengths(self) -> list[int]:
+        """Points of each group of axes."""
+        return [len(group) for group in self.groups]
+
+    @property
+    def ranks(self) -> list[int]:
+        """Nodes of each group: its rank, or its points where it has no factor."""
+        return [len(g) if g.factor is None else g.factor.shape[1] for g in self.groups]
 
     def apply_log(self, x: Array, buffers: Sequence[Array] | None = None) -> Array:
         """Return `log(kernel @ exp(row))` for each row of `x` `[k, n]`.
@@ -125,11 +180,15 @@ def gibbs_kernel(
     if weigh_axis is not None:
         with np.errstate(divide="ignore"):
             logs[weigh_axis] = logs[weigh_axis] + np.log(costs[weigh_axis])
+    parts = merged(logs)
+    factors = [gaussian_factor(part, precision) if low_rank else None for part in parts]
+    ranks = [None if factor is None else factor.shape[1] for factor in factors]
+    if not factors_pay([len(part) for part in parts], ranks):
+        factors = [None] * len(parts)
     groups = []
-    for log in merged(logs):
+    for log, factor in zip(parts, factors, strict=True):
         # Subnormal numbers slow a product down a hundredfold and carry no digits.
         matrix = np.where(log > np.log(np.finfo(precision).tiny), np.exp(log), 0.0)
-        factor = low_rank_factor(matrix, precision) if low_rank and weigh_axis is None else None
         groups.append(
             AxisKernel(
                 asarray(xp, matrix, precision),
@@ -153,13 +212,28 @@ def merged(costs: Sequence[Floats]) -> list[Floats]:
     return groups
 
 
-def _multiply_low_rank(xp: ModuleType, lines: Array, factor: Array, out: Array) -> None:
-    """Write `lines @ factor @ factor.T` to `out` `[k, l, m]`, in pieces that stay in cache."""
-    piece = max(1, 2**15 // factor.shape[1])
-    for row in range(len(lines)):
-        for start in range(0, lines.shape[1], piece):
-            part = slice(start, start + piece)
-            xp.matmul(xp.matmul(lines[row, part], factor), factor.T, out=out[row, part])
+def _multiply_along(
+    xp: ModuleType, x: Array, lengths: Sequence[int], axis: int, matrix: Array, out: Array
+) -> None:
+    """Write to the front of `out` each row of `x` times `matrix` `[r, m]` along one axis.
+
+    Args:
+        xp: The array library.
+        x: `[k, n]`; each row begins with a lattice of `lengths`.
+        lengths: Of the lattice's axes, that of `axis` being `m`.
+        axis: The axis to multiply along.
+        matrix: `[r, m]`.
+        out: `[k, n]`; each row will begin with a lattice whose `axis` has length `r`.
+    """
+    k, (r, m) = len(x), matrix.shape
+    pre, post = math.prod(lengths[:axis]), math.prod(lengths[axis + 1 :])
+    source, target = x[:, : pre * m * post], out[:, : pre * r * post]
+    for row in range(k):
+        if post == 1:
+            xp.matmul(source[row].reshape(pre, m), matrix.T, out=target[row].reshape(pre, r))
+        else:
+            lines = source[row].reshape(pre, m, post)
+            xp.matmul(matrix, lines, out=target[row].reshape(pre, r, post))
 
 
 def _log_lines(lines: Array, group: AxisKernel, work: Array, out: Array) -> None:

@@ -9,13 +9,16 @@ from types import ModuleType
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, asarray, asnumpy, namespace_of
+from fedirl_ray.transport.backend import Array, asarray, asnumpy, like, namespace_of
 from fedirl_ray.transport.kernel import Kernel
 from fedirl_ray.transport.step import Measured, Step
 
 PLAIN_REACH = {"float64": 300.0, "float32": 35.0}
 """Largest cost over epsilon at which no number of the plain iteration can leave the float's range:
 potentials differ by at most this much, so a sum lies within twice of it from 1, in logarithms."""
+
+CACHED = 2**15
+"""Numbers worked on at once where several passes over them follow each other."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
     Returns:
         `log K'u` `[k, n]` in one of the buffers, and what was measured.
     """
-    if step.domain == "plain" and block.ratios.shape[1] == 0:
+    if step.domain == "plain" and step.slots == 1:
+        usual = block.linear and step.rescale == 1.0 and not step.measure
+        factor = kernel.groups[0].factor
+        if usual and factor is not None:
+            return _project_fused(kernel, factor, block, b), Measured(
+                *(np.empty(0),) * 3, np.empty((0, 0))
+            )
         return _project_unmixed(kernel, block, step, b)
     return _project_kept(kernel, block, step, b)
 
@@ -71,6 +80,57 @@ def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tupl
     return xp.log(ktu, out=spare), Measured(errors, duals, margins, np.empty((len(errors), 0)))
 
 
+def _project_fused(kernel: Kernel, factor: Array, block: Block, b: Array) -> Array:
+    """Do the same for a kernel whose first axis has a factor, with far less memory traffic.
+
+    Along the first axis columns are independent, so what is done entry by entry (`v = b / K'u`,
+    `u = p / Kv`, the logarithm) is done on a few columns in the cache, between the product that
+    makes them and the one that takes them; `v`, `Kv` and `u` never exist as whole vectors.
+    """
+    xp, (m, rank) = namespace_of(b), factor.shape
+    columns = b.shape[0] // m
+    one, two, three, log_ktu = block.buffers
+    few = max(1, CACHED // m)
+    parts = [slice(start, min(columns, start + few)) for start in range(0, columns, few)]
+    for row in range(len(block.measures)):
+        p, ktu, out = (
+            x.reshape(m, columns) for x in (block.measures[row], block.logs[row, 0], log_ktu[row])
+        )
+        b_columns = b.reshape(m, columns)
+        x, spare, work = one[row : row + 1], two[row : row + 1], three[row]
+        core = _core(x, rank, columns)
+        for part in parts:
+            v = _columns(work, m, part)
+            xp.divide(b_columns[:, part], ktu[:, part], out=v)
+            xp.matmul(factor.T, v, out=core[:, part])
+        x, spare = kernel.expand(*kernel.reduce(x, spare, first=1), first=1)
+        core, core_u = _core(x, rank, columns), _core(spare, rank, columns)
+        for part in parts:
+            u = _columns(work, m, part)
+            xp.matmul(factor, core[:, part], out=u)
+            xp.divide(p[:, part], u, out=u)
+            xp.matmul(factor.T, u, out=core_u[:, part])
+        x, spare = kernel.expand(*kernel.reduce(spare, x, first=1), first=1)
+        core = _core(x, rank, columns)
+        for part in parts:
+            fresh = _columns(work, m, part)
+            xp.matmul(factor, core[:, part], out=fresh)
+            ktu[:, part] = fresh
+            xp.log(fresh, out=out[:, part])
+    return log_ktu
+
+
+def _core(x: Array, rank: int, columns: int) -> Array:
+    """The projected lattice at the start of the only row of `x`."""
+    return x[0, : rank * columns].reshape(rank, columns)
+
+
+def _columns(work: Array, m: int, part: slice) -> Array:
+    """A contiguous `[m, columns of part]` at the start of `work` `[n]`."""
+    width = part.stop - part.start
+    return work[: m * width].reshape(m, width)
+
+
 def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
     """Work from and to logarithms, which can be mixed with those of past steps."""
     xp = namespace_of(b)
@@ -92,7 +152,7 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
     log_v += log_ktu
     log_v -= asarray(xp, step.log_b, kernel.precision)
     ratio, products, errors = log_v, np.empty((0, 0)), np.empty(0)
-    if block.ratios.shape[1]:
+    if step.slots > 1:
         block.ratios[:, step.slot] = ratio
         products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
     block.logs[:, step.slot] = log_ktu
@@ -138,9 +198,9 @@ def _log_scaling(block: Block, step: Step, out: Array) -> Array:
         kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, 0]
         xp.subtract(log_b, kept, out=out)
     else:
-        weights = xp.ones_like(out[:1, :filled])
-        weights[0] = asarray(xp, np.array(step.mix))
-        mixed = xp.matmul(weights[:, None, :], block.logs[:, :filled])
+        weights = xp.zeros((1, 1, filled), dtype=out.dtype, **like(out))
+        weights[0, 0] = asarray(xp, np.array(step.mix))
+        mixed = xp.matmul(weights, block.logs[:, :filled])
         xp.subtract(log_b, mixed[:, 0], out=out)
     if step.rescale != 1.0:
         out *= step.rescale

@@ -9,15 +9,23 @@ Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, Backend, Precision, asarray, asnumpy, namespace
+from fedirl_ray.transport.backend import (
+    Array,
+    Backend,
+    Precision,
+    asarray,
+    asnumpy,
+    like,
+    namespace,
+)
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
-from fedirl_ray.transport.projection import Block, project
+from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 
 BATCH_UP_TO = 2**15
@@ -34,7 +42,7 @@ class Problem:
     fixed_point: FixedPoint
     """The grid on which the shards' terms add exactly."""
     slots: int = 1
-    """Kept steps `h`; more than one allows mixing."""
+    """Most kept steps `h`; more than one allows mixing."""
     backend: Backend = "numpy"
     precision: Precision = "float64"
     low_rank: bool = True
@@ -72,7 +80,10 @@ class Shard:
     """`[k, h, n]`: kept `log(q / b)`; no slots if steps are not mixed."""
     linear: bool = False
     kernel: Kernel | None = None
-    buffers: tuple[Array, ...] = field(default=())
+    buffers: tuple[Array, ...] = ()
+    """Four arrays to work in, as large as the clients that are stepped together."""
+    wide: Array = None
+    """A small one in float64, for some of the terms of the sum."""
 
 
 Saved = tuple[Array, Array, bool]
@@ -83,13 +94,8 @@ def make_shard(problem: Problem, measures: Floats, weights: Floats) -> Shard:
     """Return a shard of the clients' normalised `measures` `[k, n]` and `weights` `[k]`."""
     xp = namespace(problem.backend)
     rows = asarray(xp, measures, problem.precision)
-    k, n = rows.shape
-
-    def slots(h: int) -> Array:
-        return asarray(xp, np.zeros((k, h, n), problem.precision), problem.precision)
-
-    kept = problem.slots
-    return Shard(problem, rows, weights, slots(kept), slots(kept if kept > 1 else 0))
+    empty = xp.empty_like(rows[:, None])
+    return Shard(problem, rows, weights, empty, empty[:, :0])
 
 
 def advance_shard(shard: Shard, step: Step) -> Term:
@@ -98,12 +104,16 @@ def advance_shard(shard: Shard, step: Step) -> Term:
         shard.kernel = shard.problem.kernel(step.epsilon)
     problem, xp = shard.problem, namespace(shard.problem.backend)
     k, n = shard.measures.shape
+    if step.slots > shard.logs.shape[1]:
+        _keep_more(shard, step.slots)
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
-        shard.buffers = tuple(xp.empty_like(shard.measures[:batch]) for _ in range(4))
+        first = shard.measures[:batch]
+        shard.buffers = tuple(xp.empty_like(first) for _ in range(4))
+        shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
     b = asarray(xp, xp.exp(step.log_b), problem.precision)
     alphas = asarray(xp, shard.weights)[:, None]
-    total: Array = None
+    total = xp.zeros_like(b, dtype=xp.int64)
     seen = []
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, k, batch):
@@ -117,15 +127,24 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 shard.linear,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)
-            if problem.precision == "float64":
-                log_ktu *= alphas[rows]
-            else:
-                log_ktu = log_ktu * alphas[rows]
-            part = problem.fixed_point.sum_rows(log_ktu)
-            total = part if total is None else total + part
+            for part in range(0, n, CACHED):
+                columns = slice(part, min(n, part + CACHED))
+                terms = shard.wide[: rows.stop - start, : columns.stop - part]
+                xp.multiply(log_ktu[:, columns], alphas[rows], out=terms)
+                problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
-    shard.linear = step.domain == "plain" and shard.ratios.shape[1] == 0
+    shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
+
+
+def _keep_more(shard: Shard, slots: int) -> None:
+    """Make room for `slots` kept steps, the newest becoming the first of them."""
+    xp = namespace(shard.problem.backend)
+    k, n = shard.measures.shape
+    precision = getattr(xp, shard.problem.precision)
+    logs = xp.zeros((k, slots, n), dtype=precision, **like(shard.measures))
+    logs[:, 0] = xp.log(shard.logs[:, 0]) if shard.linear else shard.logs[:, 0]
+    shard.logs, shard.ratios, shard.linear = logs, xp.zeros_like(logs), False
 
 
 def snapshot(shard: Shard) -> Saved:

@@ -20,6 +20,11 @@ PLAIN_TRIED: dict[Precision, float] = {"float64": 2000.0, "float32": 250.0}
 """Largest cost over epsilon at which the plain domain is tried. Beyond `PLAIN_REACH` every step is
 checked for sums that came near underflow, and the first doubt starts again in logarithms."""
 
+EASY_REACH = 50.0
+PATIENCE = 30
+"""Mixing starts at once from this cost over epsilon on, else after so many steps: the first tens of
+plain steps are quicker than mixed ones, and usually enough."""
+
 FIRST_REACH = 20.0
 LEVEL_FACTOR = 4.0
 LEVEL_TOL = 1e-2
@@ -115,7 +120,7 @@ class _Loop:
     ) -> None:
         self.advance, self.problem, self.weights, self.goal = advance, problem, weights, goal
         self.domain: Domain = domain
-        self.mixer = Mixer(problem.slots)
+        self.mixer = Mixer(1)
         self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
         self.log_b = self.total = self.zeros
         self.error = np.inf
@@ -123,9 +128,13 @@ class _Loop:
 
     def run(self) -> Solution:
         """Go through the levels of epsilon."""
-        epsilons = levels(self.problem, self.goal.epsilon)
-        for epsilon, before in zip(epsilons, [epsilons[0], *epsilons], strict=False):
-            measured = self._level(epsilon, before / epsilon)
+        *between, target = levels(self.problem, self.goal.epsilon)
+        before = [*between, target][0]
+        for epsilon in between:
+            if self.iterations < self.goal.max_iters - 1:
+                self._level(epsilon, before / epsilon)
+                before = epsilon
+        measured = self._level(target, before / target)
         return Solution(
             self.log_b, self.total, self.iterations, self.error, measured.duals, self.domain
         )
@@ -150,17 +159,21 @@ class _Loop:
         self, epsilon: float, rescale: float, kernel: Kernel | None, measure: bool
     ) -> Measured:
         """Ask the shards for one step, keep it, and move `log_b`."""
-        mixer, goal = self.mixer, self.goal
+        mixer, goal, reach = self.mixer, self.goal, self.problem.reach / epsilon
         mix = mixer.weights()
         start = mixer.mixed(mix) if mix else self.zeros[None]
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
         mean_log_v, log_d = rescale * (before - start[0]), rescale * log_d
-        if rescale != 1.0:
+        if self.mixer.slots < self.problem.slots and (
+            reach > EASY_REACH or self.iterations > PATIENCE
+        ):
+            mixer = self.mixer = Mixer(self.problem.slots)
+        elif rescale != 1.0:
             mixer.clear()
-        slot = mixer.next_slot()
-        term = self.advance(Step(before, epsilon, self.domain, mix, slot, rescale, measure))
+        slots, slot = mixer.slots, mixer.next_slot()
+        term = self.advance(Step(before, epsilon, self.domain, mix, slots, slot, rescale, measure))
         total = self.problem.fixed_point.decode(term.total)
         self._check_range(total, term.measured, epsilon, measure)
         log_b, moved_d, unbalanced = total, self.zeros, 0.0
@@ -170,7 +183,7 @@ class _Loop:
             log_b = total + log_d
             moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
         kept = term.measured.products
-        products = self.weights @ kept if self.problem.slots > 1 else kept
+        products = self.weights @ kept if slots > 1 else kept
         centre = total + mean_log_v - before
         if simple:
             mixer.keep(total[None], centre[None], products)

@@ -25,6 +25,8 @@ class Step:
     domain: Domain
     mix: tuple[float, ...] = (1.0,)
     """Weights of the kept `log K'u`, by slot, of sum 1; empty at the very start."""
+    slots: int = 1
+    """How many steps are kept from this one on; growing forgets all but the newest."""
     slot: int = 0
     """Which kept step this one replaces."""
     rescale: float = 1.0

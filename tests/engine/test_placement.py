@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import HeterogeneityConfig, IRLConfig, ProblemConfig, RunConfig
 from fedirl_ray.engine.placement import ROOMY, costs, place
 
 SIZES = """
@@ -64,3 +64,13 @@ def test_larger_worlds_of_a_user_count_for_more(tmp_path, monkeypatch):
     small, medium, large = costs(config)
     assert (medium / small, large / small) == pytest.approx((16 / 9, 25 / 9))
     assert "loads" in place([small, medium, large], 2, 2).reason
+
+
+def test_clients_that_stop_early_count_for_less():
+    config = RunConfig(
+        clients=10,
+        irl=IRLConfig(optimizer="adam", iterations=100),
+        heterogeneity=HeterogeneityConfig(weak_clients=0.5),
+        seeds=1,
+    )
+    assert sum(work < 1.0 for work in costs(config)) == 5

@@ -229,7 +229,7 @@ def test_the_pooled_reward_settles_where_the_clients_gradients_cancel():
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("slip", [0.0, 0.1])
 def test_an_expert_that_avoids_obstacles_is_learnt_to_avoid_them(seed, slip):
-    run = RunConfig(seed=seed, problem=ProblemConfig(slip=slip))
+    run = RunConfig(clients=4, seed=seed, problem=ProblemConfig(slip=slip))
     block = prepare(run, 0, range(4))
     steps = horizon_of(run.problem)
     found = fit(block.worlds, block.counts, run.irl, steps)

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from fedirl_ray.evaluate.comparison import compare, split_gain
+
+RULES = ("local", "mean", "arithmetic", "barycenter", "self-control")
+
+
+def samples(seeds=6):
+    return np.random.default_rng(0).random((seeds, len(RULES)))
+
+
+def test_every_rule_is_paired_with_the_mean():
+    table = samples()
+    found = compare(table, RULES)
+    for column, rule in zip(table.T, RULES, strict=True):
+        assert found[rule].mean == pytest.approx(column.mean())
+        assert found[rule].spread == pytest.approx(column.std(ddof=1))
+        if rule != "mean":
+            expected = stats.ttest_rel(column, table[:, 1]).confidence_interval(0.95)
+            low = found[rule].difference.mean - found[rule].difference.half_width
+            assert low == pytest.approx(expected.low)
+    assert found["mean"].difference == (0.0, 0.0)
+
+
+def test_one_seed_has_means_but_no_spread():
+    found = compare(samples(1), RULES)
+    assert np.isnan(found["local"].spread)
+    assert np.isnan(found["local"].difference.half_width)
+    assert np.isfinite(found["local"].mean)
+
+
+def test_the_parts_of_a_gain_add_up():
+    table = samples()
+    gain = split_gain(table, RULES)
+    parts = gain.normalisation.mean + gain.blur.mean + gain.transport.mean
+    assert gain.total.mean == pytest.approx(parts)
+    assert gain.total.mean == pytest.approx((table[:, 3] - table[:, 1]).mean())
+    assert gain.normalisation.mean == pytest.approx((table[:, 2] - table[:, 1]).mean())
+    assert gain.blur.mean == pytest.approx((table[:, 4] - table[:, 1]).mean())
+
+
+def test_a_barycenter_that_only_blurs_and_normalises_gains_nothing_by_transport():
+    table = samples()
+    table[:, 3] = table[:, 2] + table[:, 4] - table[:, 1]
+    transport = split_gain(table, RULES).transport
+    assert transport.mean == pytest.approx(0.0, abs=1e-15)
+    assert transport.half_width == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.mark.parametrize("absent", ["mean", "arithmetic", "barycenter", "self-control"])
+def test_a_gain_is_split_only_if_all_its_parts_were_run(absent):
+    kept = [rule for rule in RULES if rule != absent]
+    assert split_gain(samples()[:, : len(kept)], kept) is None

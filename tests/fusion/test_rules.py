@@ -1,0 +1,276 @@
+"""What every fusing rule owes its user, then what each owes its own definition."""
+
+from typing import get_args
+
+import numpy as np
+import ot
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import trim_mean
+from worlds import random_world
+
+from fedirl_ray.config import FusionConfig, ProblemConfig, Rule
+from fedirl_ray.fusion.rules import REFERENCES, fuse, support_of
+from fedirl_ray.problem.family import draw_world
+
+RULES = [rule for rule in get_args(Rule) if rule not in REFERENCES]
+EXACT = [rule for rule in RULES if rule not in ("barycenter", "debiased", "self-control")]
+"""Rules that give identical clients back without any blur."""
+
+SUPPORT = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
+CONFIG = FusionConfig(tolerance=1e-12)
+
+every_rule = pytest.mark.parametrize("rule", RULES)
+
+
+def clients(k, seed=0, d=2):
+    """Random thetas `[k, d]`, Hessians `[k, d, d]` and weights `[k]`."""
+    rng = np.random.default_rng(seed)
+    roots = rng.normal(size=(k, d, d))
+    hessians = roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d)
+    return rng.normal(size=(k, d)), hessians, rng.dirichlet(np.ones(k))
+
+
+def fused(rule, thetas, hessians, weights, config=CONFIG):
+    return fuse(rule, thetas, hessians, weights, SUPPORT, config)
+
+
+def degrees(left, right):
+    cosine = left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+    return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+
+
+@every_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_clients_does_not_matter(rule, seed):
+    thetas, hessians, weights = clients(5, seed)
+    order = np.random.default_rng(seed).permutation(5)
+    plain = fused(rule, thetas, hessians, weights)
+    shuffled = fused(rule, thetas[order], hessians[order], weights[order])
+    np.testing.assert_allclose(shuffled.theta, plain.theta, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", EXACT)
+@given(seed=st.integers(0, 2**31), k=st.integers(1, 5))
+def test_identical_clients_are_given_back(rule, seed, k):
+    thetas, hessians, weights = clients(k, seed)
+    thetas[:] = thetas[0]
+    found = fused(rule, thetas, hessians, weights)
+    np.testing.assert_allclose(found.theta, thetas[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", ["barycenter", "debiased", "self-control"])
+@pytest.mark.parametrize("seed", range(3))
+def test_identical_clients_are_given_back_up_to_a_blur_that_ends_with_epsilon(rule, seed):
+    thetas, hessians, weights = clients(4, seed)
+    thetas[:] = thetas[0]
+    off = [
+        np.linalg.norm(
+            fused(rule, thetas, hessians, weights, FusionConfig(epsilon=epsilon)).theta - thetas[0]
+        )
+        / np.linalg.norm(thetas[0])
+        for epsilon in (0.5, 0.2, 0.05)
+    ]
+    assert off[-1] < 1e-3
+    assert off[0] < (0.01 if rule == "debiased" else 0.3)
+
+
+@every_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_a_client_without_weight_is_not_heard(rule, seed):
+    thetas, hessians, weights = clients(4, seed)
+    without = fused(rule, thetas, hessians, weights)
+    mute = fused(
+        rule,
+        np.insert(thetas, 2, [[50.0, -80.0]], axis=0),
+        np.insert(hessians, 2, 1e6 * np.eye(2), axis=0),
+        np.insert(weights, 2, 0.0),
+    )
+    np.testing.assert_allclose(mute.theta, without.theta, rtol=1e-10)
+
+
+@every_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_a_client_twice_is_a_client_with_twice_the_weight(rule, seed):
+    thetas, hessians, _ = clients(3, seed)
+    twice = fused(rule, thetas[[0, 1, 1, 2]], hessians[[0, 1, 1, 2]], np.full(4, 0.25))
+    heavy = fused(rule, thetas, hessians, np.array([0.25, 0.5, 0.25]))
+    np.testing.assert_allclose(heavy.theta, twice.theta, rtol=1e-8, atol=1e-9)
+
+
+@every_rule
+def test_all_weight_on_one_client_leaves_that_client(rule):
+    thetas, hessians, _ = clients(3)
+    found = fused(rule, thetas, hessians, np.array([0.0, 1.0, 0.0]))
+    own = fused(rule, thetas[1:2], hessians[1:2], np.ones(1))
+    np.testing.assert_allclose(found.theta, own.theta, rtol=1e-10)
+    assert degrees(found.theta, thetas[1]) < 10.0  # blur can turn it a little
+
+
+@every_rule
+@pytest.mark.parametrize("scale", [1e-4, 7.0, 1e5])
+def test_rewards_in_other_units_fuse_to_the_same_reward_in_those_units(rule, scale):
+    thetas, hessians, weights = clients(4, 1)
+    plain = fused(rule, thetas, hessians, weights)
+    scaled = fused(rule, scale * thetas, hessians, weights)
+    np.testing.assert_allclose(scaled.theta, scale * plain.theta, rtol=1e-7)
+
+
+@every_rule
+def test_the_arguments_are_left_alone(rule):
+    given = clients(4)
+    before = [array.copy() for array in given]
+    fused(rule, *given)
+    for array, copy in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@every_rule
+@pytest.mark.parametrize("measure", ["shift", "gibbs"])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_every_setting_gives_a_finite_theta_and_a_probability_measure(rule, measure, intercept):
+    config = FusionConfig(measure=measure, intercept=intercept)
+    found = fused(rule, *clients(4), config)
+    assert found.theta.shape == (2,)
+    assert np.isfinite(found.theta).all()
+    assert (found.measure is None) == (rule in ("mean", "median", "trimmed", "precision"))
+    if found.measure is not None:
+        assert found.converged
+        assert found.measure.min() >= 0.0
+        np.testing.assert_allclose(found.measure.sum(), 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rule", REFERENCES)
+def test_a_reference_fuses_nothing(rule):
+    with pytest.raises(ValueError, match=f"{rule} is a reference, not a fusion rule"):
+        fused(rule, *clients(2))
+
+
+@given(seed=st.integers(0, 2**31), counts=st.lists(st.integers(1, 4), min_size=1, max_size=6))
+def test_median_is_numpys_median_of_clients_as_often_as_they_weigh(seed, counts):
+    thetas, hessians, _ = clients(len(counts), seed)
+    weights = np.array(counts) / sum(counts)
+    expected = np.median(np.repeat(thetas, counts, axis=0), axis=0)
+    np.testing.assert_allclose(
+        fused("median", thetas, hessians, weights).theta, expected, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(("k", "trim"), [(10, 0.1), (10, 0.3), (5, 0.2), (4, 0.25), (7, 0.0)])
+def test_trimmed_mean_is_scipys_where_whole_clients_are_cut(k, trim):
+    thetas, hessians, _ = clients(k)
+    config = FusionConfig(trim=trim)
+    found = fused("trimmed", thetas, hessians, np.full(k, 1 / k), config)
+    np.testing.assert_allclose(found.theta, trim_mean(thetas, trim + 1e-9, axis=0), atol=1e-12)
+
+
+def test_trimmed_mean_cuts_part_of_a_clients_weight():
+    thetas = np.array([[0.0], [1.0], [10.0]])
+    found = fuse(
+        "trimmed", thetas, np.ones((3, 1, 1)), np.full(3, 1 / 3), SUPPORT, FusionConfig(trim=0.1)
+    )
+    # 1/3 - .1 of the outer ones and 1/3 of the middle one are left.
+    share = 1 / 3 - 0.1
+    np.testing.assert_allclose(found.theta[0], (share * 10 + 1 / 3) / 0.8, atol=1e-12)
+
+
+def test_one_liar_moves_the_mean_but_not_the_robust_rules():
+    thetas, hessians, _ = clients(11)
+    liar = thetas.copy()
+    liar[3] = 1e6
+    weights = np.full(11, 1 / 11)
+    for rule in ("median", "trimmed"):
+        moved = (
+            fused(rule, liar, hessians, weights).theta
+            - fused(rule, thetas, hessians, weights).theta
+        )
+        assert np.abs(moved).max() < 2.0
+    assert np.abs(fused("mean", liar, hessians, weights).theta).max() > 1e4
+
+
+def test_precision_weighs_each_direction_by_how_sure_a_client_is_of_it():
+    thetas = np.array([[1.0, 0.0], [0.0, 1.0]])
+    hessians = np.array([np.diag([9.0, 1.0]), np.diag([1.0, 3.0])])
+    found = fused("precision", thetas, hessians, np.full(2, 0.5))
+    np.testing.assert_allclose(found.theta, [9 / 10, 3 / 4], rtol=1e-12)
+    tilted = clients(4, 2)
+    total = np.einsum("k,kij->ij", tilted[2], tilted[1])
+    pull = np.einsum("k,kij,kj->i", tilted[2], tilted[1], tilted[0])
+    np.testing.assert_allclose(
+        fused("precision", *tilted).theta, np.linalg.solve(total, pull), rtol=1e-10
+    )
+
+
+def test_precision_bears_a_direction_nobody_knows():
+    hessians = np.array([np.diag([2.0, 0.0]), np.diag([6.0, 0.0])])
+    found = fused("precision", np.array([[1.0, 5.0], [2.0, -9.0]]), hessians, np.full(2, 0.5))
+    np.testing.assert_allclose(found.theta, [14 / 8, 0.0], atol=1e-12)
+
+
+def by_hand(thetas, weights, *, merge):
+    """The paper's steps 2 to 6, with one shared sigma, written out densely."""
+    rewards = thetas @ SUPPORT.features.T
+    sigma = 0.01 * np.ptp(rewards, axis=1).max() - rewards.min()
+    mass = (rewards + sigma).sum(axis=1)
+    density = merge((rewards + sigma) / mass[:, None])
+    reward = (weights @ mass) * density - sigma
+    phi = SUPPORT.features
+    return np.linalg.inv(phi.T @ phi) @ phi.T @ reward, density
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_arithmetic_is_the_papers_recipe_with_a_mean_in_the_middle(seed):
+    thetas, hessians, weights = clients(4, seed)
+    theta, density = by_hand(thetas, weights, merge=lambda rows: weights @ rows)
+    found = fused("arithmetic", thetas, hessians, weights)
+    np.testing.assert_allclose(found.theta, theta, rtol=1e-9)
+    np.testing.assert_allclose(found.measure, density, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cost_scale", ["none", "max"])
+def test_barycenter_is_the_papers_recipe_with_pots_barycenter_in_the_middle(seed, cost_scale):
+    thetas, hessians, weights = clients(4, seed)
+    cells = np.stack(np.meshgrid(*SUPPORT.axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    cost = ((cells[:, None] - cells[None]) ** 2).sum(axis=-1)
+    if cost_scale == "max":
+        cost /= cost.max()
+
+    def merge(rows):
+        return ot.bregman.barycenter(
+            rows.T, cost, 0.5, weights, method="sinkhorn_log", numItermax=5000, stopThr=1e-13
+        )
+
+    theta, density = by_hand(thetas, weights, merge=merge)
+    config = FusionConfig(tolerance=1e-12, cost_scale=cost_scale)
+    found = fused("barycenter", thetas, hessians, weights, config)
+    np.testing.assert_allclose(found.measure, density, atol=1e-9)
+    np.testing.assert_allclose(found.theta, theta, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_self_control_is_the_barycenter_of_copies_of_the_mean(seed):
+    thetas, hessians, weights = clients(4, seed)
+    copies = np.tile(weights @ thetas, (4, 1))
+    np.testing.assert_allclose(
+        fused("self-control", thetas, hessians, weights).theta,
+        fused("barycenter", copies, hessians, weights).theta,
+        rtol=1e-10,
+    )
+
+
+def test_a_barycenter_that_was_cut_short_says_so():
+    whole = fused("barycenter", *clients(4), FusionConfig(epsilon=0.05))
+    found = fused("barycenter", *clients(4), FusionConfig(iterations=5, epsilon=0.05))
+    assert whole.converged
+    assert not found.converged
+    assert 0 < found.iterations < whole.iterations
+
+
+def test_features_that_know_the_action_get_an_action_axis():
+    world = draw_world(ProblemConfig(size=3), 0, 0, "probe", 0)
+    assert len(support_of(world).axes) == 2
+    support = support_of(random_world(0, feature_actions=3))
+    assert support.features.shape == (18, 2)
+    np.testing.assert_array_equal(support.axes[1], 1.0 - np.eye(3))

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from fedirl_ray.config import FusionConfig, HeterogeneityConfig
+from fedirl_ray.fusion.rules import Support, fuse
+from fedirl_ray.fusion.upload import open_channel
+
+CELLS = np.arange(4.0)
+AXES = (CELLS, CELLS)
+GRID = np.indices((4, 4)).reshape(2, -1).T.astype(float)
+THETAS = np.random.default_rng(0).normal(size=(10, 2))
+
+
+def channel(features=GRID, **dials):
+    return open_channel(HeterogeneityConfig(**dials), features, AXES, 10, 0, 0)
+
+
+def test_with_all_dials_at_0_the_uploads_arrive_as_they_are():
+    assert channel().send(THETAS) is THETAS
+
+
+@pytest.mark.parametrize("attack", ["flip", "scale", "noise"])
+def test_a_share_of_adversaries_uploads_something_else(attack):
+    sent = channel(adversaries=0.3, attack=attack).send(THETAS)
+    changed = (sent != THETAS).any(axis=1)
+    assert changed.sum() == 3
+    lies, truth = sent[changed], THETAS[changed]
+    match attack:
+        case "flip":
+            assert np.array_equal(lies, -truth)
+        case "scale":
+            assert np.array_equal(lies, 100.0 * truth)
+        case "noise":
+            np.testing.assert_allclose(
+                np.linalg.norm(lies, axis=1), np.linalg.norm(truth, axis=1), rtol=1e-12
+            )
+
+
+def test_at_1_everybody_is_an_adversary():
+    assert np.array_equal(channel(adversaries=1.0).send(THETAS), -THETAS)
+
+
+def test_a_linear_reward_is_known_everywhere_from_enough_points():
+    np.testing.assert_allclose(channel(hidden_support=0.6).send(THETAS), THETAS, atol=1e-12)
+
+
+def test_with_one_hot_features_what_is_hidden_is_lost():
+    hidden = channel(features=np.eye(16), hidden_support=0.75)
+    thetas = np.random.default_rng(1).normal(size=(10, 16))
+    assert hidden.seen.sum(axis=1).tolist() == [4] * 10
+    np.testing.assert_allclose(hidden.send(thetas), np.where(hidden.seen, thetas, 0.0), atol=1e-14)
+
+
+def fused(rule, thetas, seen):
+    hessians = np.broadcast_to(np.eye(16), (len(thetas), 16, 16))
+    weights = np.full(len(thetas), 1.0 / len(thetas))
+    support = Support(np.eye(16), AXES)
+    return fuse(rule, thetas, hessians, weights, support, FusionConfig(), seen)
+
+
+def test_a_hidden_point_carries_only_the_floors_mass():
+    reward = np.linspace(0.0, 1.0, 16)
+    seen = np.arange(16) >= 8
+    got = fused("arithmetic", reward[None], seen[None]).measure
+    # Seen rewards run from 8/15 to 1; the floor is 1 % of that range.
+    shifted = np.where(seen, reward - 8 / 15, 0.0) + 0.01 * 7 / 15
+    np.testing.assert_allclose(got, shifted / shifted.sum(), atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["arithmetic", "barycenter", "debiased"])
+def test_seeing_everything_is_the_same_as_no_mask(rule):
+    thetas = np.random.default_rng(2).random((3, 16))
+    masked = fused(rule, thetas, np.ones((3, 16), dtype=bool))
+    assert np.array_equal(masked.theta, fused(rule, thetas, None).theta)
+
+
+def test_the_self_control_hides_nothing():
+    thetas = np.random.default_rng(2).random((3, 16))
+    seen = np.random.default_rng(3).random((3, 16)) < 0.5
+    masked = fused("self-control", thetas, seen)
+    assert np.array_equal(masked.theta, fused("self-control", thetas, None).theta)

@@ -1,0 +1,106 @@
+import dataclasses
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from fedirl_ray.config import Rule
+from fedirl_ray.evaluate.comparison import compare
+from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.report.table import LABELS, full_text
+
+
+def line_of(text, label):
+    return next(line for line in text.splitlines() if line.startswith(f" {label} "))
+
+
+def better(results, rule, config, by=0.2):
+    """The same results, with one rule better than the mean by about as much in every seed."""
+    mean, own = (config.fusion.rules.index(name) for name in ("mean", rule))
+    changed = []
+    for seed, result in enumerate(results):
+        success = result.held_out_success.copy()
+        success[:, own] = success[:, mean] + by + 0.001 * seed
+        changed.append(dataclasses.replace(result, held_out_success=success))
+    return changed
+
+
+def test_every_rule_has_a_label():
+    assert set(LABELS) == set(get_args(Rule))
+
+
+def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
+    text = full_text(*small_run)
+    assert "GridWorld, 3 clients, 3 seeds: success in %, greedy-0.95 policy" in text
+    for label in LABELS.values():
+        assert text.count(f"\n {label} ") == 3  # the table, and each split by policy
+    for name in policies(small_run[0]):
+        assert name in text
+    for split in ("in-distribution", "held-out"):
+        assert f"{split}: success in % (and difference" in text
+    for part in ("normalisation", "blur", "transport", "total"):
+        assert text.count(f"barycenter's gain: {part}") == 2
+
+
+def test_the_numbers_are_those_of_the_comparison(small_run):
+    config, results = small_run
+    line = line_of(full_text(config, results), LABELS["trimmed"])
+    for split in ("in-distribution", "held-out"):
+        samples = np.stack([result.success(split)[:, 0] for result in results])
+        found = compare(samples, config.fusion.rules)["trimmed"]
+        assert f"{100 * found.mean:.1f} ± {100 * found.spread:.1f}" in line
+        gap = found.difference
+        assert f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f}" in line
+
+
+def test_a_star_marks_a_difference_whose_interval_excludes_zero(small_run):
+    config, results = small_run
+    line = line_of(full_text(config, better(results, "debiased", config)), LABELS["debiased"])
+    assert "+20.1 ± 0.2*" in line
+    # By .1 points in two seeds, by -.1 in the third.
+    some = better(results, "debiased", config, by=0.001)[:1] * 2
+    less = better(results, "debiased", config, by=-0.001)[:1]
+    assert "+0.0 ± 0.3" in line_of(full_text(config, [*some, *less]), LABELS["debiased"])
+    assert "+0.0 ± 0.3*" not in line_of(full_text(config, [*some, *less]), LABELS["debiased"])
+
+
+def test_nothing_in_the_text_depends_on_the_clock(small_run):
+    config, results = small_run
+    slower = [dataclasses.replace(r, seconds=r.seconds + 1000.0) for r in results]
+    assert full_text(config, slower) == full_text(config, results)
+
+
+def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
+    config, results = small_run
+    fine = [
+        dataclasses.replace(r, negative_log_likelihood=np.abs(r.negative_log_likelihood))
+        for r in results
+    ]
+    assert "negative likelihood" not in full_text(config, fine)
+    bad = [dataclasses.replace(fine[0], negative_log_likelihood=np.array([-1.0, 2.0, -3.0]))]
+    text = full_text(config, [*bad, *fine[1:]])
+    assert "2 of 9 clients hold demonstrations that no policy" in text
+    assert "negative likelihood" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("fit_converged", False, "9 of 9 fits stopped at irl.iterations"),
+        ("barycenter_converged", False, "33 barycenters stopped at fusion.iterations"),
+    ],
+)
+def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
+    config, results = small_run
+    stopped = [
+        dataclasses.replace(r, **{field: np.full_like(getattr(r, field), value)}) for r in results
+    ]
+    assert said in full_text(config, stopped)
+    assert said not in full_text(config, results)
+
+
+def test_one_seed_makes_a_table_without_intervals(small_run):
+    config, results = small_run
+    text = full_text(dataclasses.replace(config, seeds=1), results[:1])
+    assert "±" not in line_of(text, LABELS["barycenter"])
+    assert "nan" not in text.lower()
