@@ -34,9 +34,9 @@ def small(**engine):
     )
 
 
-def outcome(config, fleet):
+def outcome(config, fleet, told=None):
     """Bytes of everything a run has found, and what it told on the way."""
-    told = []
+    told = [] if told is None else told
     ((_, result),) = federate(config, fleet, report=told.append)
     return {name: a.tobytes() for name, a in vars(result).items() if name != "seconds"}, told
 

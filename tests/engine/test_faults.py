@@ -26,8 +26,8 @@ def on_ray(config, holder=Clients):
     told = []
     with RayFleet(config, told.append, holder=holder) as fleet:
         fleet.prepare(0)  # imports and worlds take their time on a busy machine
-        found, by_driver = outcome(config, fleet)
-    return found, [event for event in (*told, *by_driver) if event.what != "placed"]
+        found, _ = outcome(config, fleet, told)
+    return found, [event for event in told if event.what != "placed"]
 
 
 @pytest.mark.parametrize("per_actor", ["auto", 2, 3, 4])
