@@ -252,10 +252,30 @@ class FederationConfig:
 
     rounds: int = 1
     """Rounds of broadcast, local learning and fusion; 1 is the paper's method."""
+    proximal: float = 0.0
+    """Weight of |theta - broadcast|^2 / 2 in the local objective, from the second round on."""
+    participation: float = 1.0
+    """Share of the clients asked in a round, drawn anew each round; at least one."""
+    round_timeout: float | None = None
+    """Seconds after which a round goes on without the clients still at work; None: it waits.
+    Read by the ray engine; which clients are late depends on the machine."""
+    quorum: float = 0.5
+    """Share of the clients asked whose uploads a round needs; at least one."""
+    norm_bound: float = 1e6
+    """Largest norm of a theta that is let in; beyond it an upload is refused."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
         _require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
+        law = ">= 0 and finite"
+        _require(0.0 <= self.proximal < math.inf, "federation.proximal", law, self.proximal)
+        law = "in (0, 1]"
+        share = self.participation
+        _require(0.0 < share <= 1.0, "federation.participation", law, share)
+        _require(0.0 < self.quorum <= 1.0, "federation.quorum", law, self.quorum)
+        if self.round_timeout is not None:
+            _require_positive("federation.round-timeout", self.round_timeout)
+        _require_positive("federation.norm-bound", self.norm_bound)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,9 +307,13 @@ class EngineConfig:
     """Ray cluster to join: auto or HOST:PORT; None starts one on this machine."""
     clients_per_actor: Literal["auto"] | int = "auto"
     """Clients an actor holds; auto: one, or blocks beyond 8 clients a CPU."""
+    timeout: float = 600.0
+    """Seconds an actor may take for an answer before it counts as hanging: it is replaced and
+    asked once more."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
+        _require_positive("engine.timeout", self.timeout)
         per = self.clients_per_actor
         _require(per == "auto" or (isinstance(per, int) and per >= 1),
                  "engine.clients-per-actor", "auto or an integer >= 1", per)  # fmt: skip

@@ -3,7 +3,8 @@
 FedirlError
 ├── ConfigError (ValueError)             a configuration cannot describe a run
 ├── DataError (ValueError)               a file or an array handed in cannot be used
-└── NotConvergedError (ArithmeticError)  a solver stopped before its tolerance
+├── NotConvergedError (ArithmeticError)  a solver stopped before its tolerance
+└── RunError (RuntimeError)              a run had to stop; what it had finished is kept
 """
 
 
@@ -21,3 +22,7 @@ class DataError(FedirlError, ValueError):
 
 class NotConvergedError(FedirlError, ArithmeticError):
     """A solver ran out of iterations before reaching its tolerance."""
+
+
+class RunError(FedirlError, RuntimeError):
+    """A run had to stop: too few uploads, or no answer; what it had finished is kept."""

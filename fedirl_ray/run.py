@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,16 +22,19 @@ from threadpoolctl import threadpool_limits
 
 from fedirl_ray.cli import load, settings
 from fedirl_ray.config import Invocation, RunConfig
-from fedirl_ray.engine.checkpoint import load_seeds, save_seed
-from fedirl_ray.engine.driver import Fleet, federate
+from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
+from fedirl_ray.engine.driver import Fleet, Keep, federate
+from fedirl_ray.engine.event import Event, Report
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import CONFIG, RunFolder
-from fedirl_ray.errors import ConfigError, FedirlError
+from fedirl_ray.errors import ConfigError, FedirlError, RunError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.report.figure import reward_maps
 from fedirl_ray.report.table import full_text, main_table
 
 PROG = "python -m fedirl_ray.run"
+SAVING = 1.0  # seconds of rounds a killed run may lose
 WIDTH = 120  # columns that the whole table needs
 MANUAL = """\
 Federated inverse reinforcement learning: each client learns a reward from its own expert, the
@@ -50,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; default: the process's own.
 
     Returns:
-        Exit code: 0 done, 1 the machine failed (e.g. disk full), 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 the machine failed (e.g. disk full) or too few uploads came, 2 bad
+        input, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     threadpool_limits(limits=1)  # see engine.local
@@ -68,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f": {err.filename}" if err.filename else ""
         print(f"{err.strerror or err}{where}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted before anything was begun", file=sys.stderr)
+        return 130
 
 
 def federate_command(argv: Sequence[str]) -> int:
@@ -95,11 +103,20 @@ def federate_command(argv: Sequence[str]) -> int:
             folder.discard()
         raise
     except KeyboardInterrupt:
-        print(
-            f"\nInterrupted; finished seeds are kept. Go on with: {PROG} --resume {folder.path}",
-            file=sys.stderr,
-        )
-        return 130
+        return _stopped("Interrupted", folder, 130)
+    except RunError as err:
+        return _stopped(str(err), folder, 1)
+    except OSError as err:
+        return _stopped(f"{err.strerror}: {err.filename}", folder, 1)
+
+
+def _stopped(why: str, folder: RunFolder, code: int) -> int:
+    """Say in one line why a run stopped and how to go on with it."""
+    print(
+        f"{why}; what was finished is kept, go on with: {PROG} --resume {folder.path}",
+        file=sys.stderr,
+    )
+    return code
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"federate": federate_command}
@@ -120,7 +137,8 @@ def _command(words: list[str]) -> Callable[[Sequence[str]], int]:
 
 def _federate(config: RunConfig, folder: RunFolder) -> int:
     terminal = Console(stderr=True)
-    done = load_seeds(folder.seeds, lambda line: print(line, file=sys.stderr))
+    done = load_seeds(folder.seeds, _warn)
+    begun = load_rounds(folder.seeds, _warn)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -132,9 +150,12 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
     with Progress(*columns, console=terminal, transient=True, disable=not visible) as bar:
         task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
         bar.advance(task, len(done))
-        with _fleet(config) as fleet:
+        with _fleet(config, folder.report) as fleet:
             bar.update(task, description="seeds")
-            for seed, result in federate(config, fleet, done):
+            keep = _every(SAVING, lambda seed, state: save_round(folder.seeds, seed, state))
+            for seed, result in federate(
+                config, fleet, done, begun=begun, keep=keep, report=folder.report
+            ):
                 save_seed(folder.seeds, seed, result)
                 done[seed] = result
                 bar.advance(task)
@@ -143,20 +164,39 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
     folder.finish(config, results, full_text(config, results), figure)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(main_table(config, results, wide=console.width >= WIDTH))
-    print(f"\nRun folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
+    print(f"\nEngine: {folder.placement()}")
+    print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
     print(f"See it again: cat {folder.path / 'table.txt'}")
     print(f"Run it again: {PROG} {folder.path / CONFIG}")
     return 0
 
 
-def _fleet(config: RunConfig) -> AbstractContextManager[Fleet]:
+def _fleet(config: RunConfig, report: Report) -> AbstractContextManager[Fleet]:
     match config.engine.backend:
         case "local":
+            report(Event("placed", f"{config.clients} clients in the driver's process"))
             return nullcontext(Clients(config, range(config.clients)))
         case "ray":
             from fedirl_ray.engine.client import RayFleet
 
-            return RayFleet(config)
+            return RayFleet(config, report)
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _every(seconds: float, keep: Keep) -> Keep:
+    """Skip what comes too soon after the last: a round may take less than its checkpoint."""
+    last = time.monotonic()
+
+    def patient(seed: int, state: Federation) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            keep(seed, state)
+            last = time.monotonic()
+
+    return patient
 
 
 def _same_results(saved: RunConfig, asked: RunConfig) -> None:

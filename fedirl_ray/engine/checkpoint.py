@@ -1,23 +1,31 @@
-"""Finished seeds on disk: written whole or not at all, checked when read, never pickled.
+"""Finished seeds and rounds on disk: written whole or not at all, checked when read, no pickle.
 
-A file is named after its seed and the SHA-256 of its bytes, so that one rename publishes the data
-and its checksum together.
+A file is named after what it holds and the SHA-256 of its bytes, so that one rename publishes the
+data and its checksum together.
 """
 
+import contextlib
 import hashlib
 import io
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.result import SeedResult
 
-_NAME = re.compile(r"seed-(\d{5,})-([0-9a-f]{16})\.npz")
+_SEED = re.compile(r"seed-(\d{5,})-([0-9a-f]{16})\.npz")
+_ROUND = re.compile(r"round-(\d{5,})-(\d{5,})-([0-9a-f]{16})\.npz")
+
+Warn = Callable[[str], None]
+Arrays = dict[str, NDArray[Any]]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,6 +41,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, str(path)) from err  # a full disk names no file
     finally:
         part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -43,15 +53,21 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def save_seed(folder: Path, seed: int, result: SeedResult) -> None:
-    """Keep one seed's result."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **asdict(result))
-    data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    write_atomically(folder / f"seed-{seed:05d}-{digest}.npz", data)
+    """Keep one seed's result; where its rounds stood is of no more use."""
+    _save(folder, f"seed-{seed:05d}", asdict(result))
+    for path in folder.glob(f"round-{seed:05d}-*.npz"):
+        path.unlink()
 
 
-def load_seeds(folder: Path, warn: Callable[[str], None]) -> dict[int, SeedResult]:
+def save_round(folder: Path, seed: int, state: Federation) -> None:
+    """Keep where a seed stands after a round, and where it stood at the time before."""
+    before = sorted(folder.glob(f"round-{seed:05d}-*.npz"))
+    _save(folder, f"round-{seed:05d}-{int(state.done):05d}", asdict(state))
+    for path in before[:-1]:
+        path.unlink()
+
+
+def load_seeds(folder: Path, warn: Warn) -> dict[int, SeedResult]:
     """Read every seed that was kept.
 
     Args:
@@ -62,19 +78,63 @@ def load_seeds(folder: Path, warn: Callable[[str], None]) -> dict[int, SeedResul
         Results by seed.
     """
     found = {}
-    for path in sorted(folder.iterdir()):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest()[:16] != match[2]:
-            warn(f"checkpoint {path.name} is damaged (checksum differs); its seed is run again")
-            path.unlink()
-            continue
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                found[int(match[1])] = SeedResult(**arrays)
-        except (ValueError, TypeError, zipfile.BadZipFile) as err:
-            warn(f"checkpoint {path.name} is of another version ({err}); its seed is run again")
-            path.unlink()
+    for path, match in _named(folder, _SEED):
+        with _describing(path, "its seed is run again", warn):
+            found[int(match[1])] = SeedResult(**_load(path, match[2]))
     return found
+
+
+def load_rounds(folder: Path, warn: Warn) -> dict[int, Federation]:
+    """Read where the seeds that were under way stand.
+
+    Args:
+        folder: Where `save_round` wrote.
+        warn: Told, in one line each, which files are damaged; the one before is used.
+
+    Returns:
+        The latest undamaged state by seed.
+    """
+    found = {}
+    for path, match in _named(folder, _ROUND):
+        with _describing(path, "the round before is gone back to", warn):
+            found[int(match[1])] = Federation(**_load(path, match[3]))
+    return found
+
+
+class _DamagedError(Exception):
+    """A file does not hold what its name promises."""
+
+
+def _save(folder: Path, name: str, arrays: Arrays) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    data = buffer.getvalue()
+    write_atomically(folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.npz", data)
+
+
+def _named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+    for path in sorted(folder.iterdir()):
+        match = pattern.fullmatch(path.name)
+        if match is not None:
+            yield path, match
+
+
+def _load(path: Path, digest: str) -> Arrays:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest()[:16] != digest:
+        raise _DamagedError("is damaged (checksum differs)")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@contextlib.contextmanager
+def _describing(path: Path, consequence: str, warn: Warn) -> Iterator[None]:
+    """Tell of a file that cannot be used, and remove it."""
+    try:
+        yield
+    except _DamagedError as err:
+        warn(f"checkpoint {path.name} {err}; {consequence}")
+        path.unlink()
+    except (ValueError, TypeError, zipfile.BadZipFile) as err:
+        warn(f"checkpoint {path.name} is of another version ({err}); {consequence}")
+        path.unlink()

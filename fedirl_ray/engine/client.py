@@ -1,82 +1,99 @@
-"""The clients' side of a run, as Ray actors."""
+"""The clients' side of a run, as Ray actors that may die, hang, or come late.
+
+An actor is replaced, never repaired: what its clients hold is drawn from their seeds, so the
+replacement computes the same bytes.
+"""
 
 import itertools
-import logging
-import os
-from collections.abc import Sequence
-from dataclasses import fields
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.cluster import connect, cpus, homes, ray
+from fedirl_ray.engine.event import Event, Report, ignore
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.engine.placement import costs, place
+from fedirl_ray.engine.upload import Answer, Order
+from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import Judgement
-from fedirl_ray.irl.maxent import Fit
 from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
 
-# Read by Ray when it is imported: silences a notice about accelerators nobody asked for.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-import ray
+STARTING = 120.0  # seconds an actor may take to start,
+ONE_MORE = 2.0  # and for each one that may be starting beside it: on a small machine they queue
+HANGS = 2  # times an actor may take too long for one call before it is given up
+DEATHS = 4  # times it may die over it
 
-ROOMY = 8  # clients a CPU up to which each gets an actor of its own
+GONE = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError)
+"""The actor died, or its answer with the node it was on."""
 
-
-class Placement(NamedTuple):
-    """Which clients share an actor."""
-
-    blocks: tuple[range, ...]
-    """Client numbers of each actor, consecutive."""
-    reason: str
-    """Why, for the record."""
+Call = Callable[[Any, int], Any]
+"""(actor, attempt) -> the reference to its answer."""
 
 
-def place(config: RunConfig, cpus: int) -> Placement:
-    """Decide which clients share an actor; never changes a result.
+@dataclass
+class Seat:
+    """One actor, and what it is asked at present."""
 
-    Args:
-        config: Number of clients, and clients an actor if given.
-        cpus: The cluster's CPUs.
+    clients: tuple[int, ...]
+    home: Any
+    actor: Any = None
+    ready: bool = False
+    hangs: int = 0
+    deaths: int = 0
+    since: float = 0.0
+    """When what is awaited was asked for."""
 
-    Returns:
-        Blocks of near-equal size.
-    """
-    clients, asked = config.clients, config.engine.clients_per_actor
-    if isinstance(asked, int):
-        count, why = -(-clients // asked), f"engine.clients-per-actor {asked}"
-    elif clients <= ROOMY * cpus:
-        count, why = clients, f"at most {ROOMY} clients a CPU: one actor each"
-    else:
-        count, why = cpus, f"more than {ROOMY} clients a CPU: one block a CPU"
-    edges = np.linspace(0, clients, count + 1).astype(int)
-    blocks = tuple(range(a, b) for a, b in itertools.pairwise(edges))
-    return Placement(blocks, f"{clients} clients in {count} actors ({why})")
+    @property
+    def attempt(self) -> int:
+        """How often the present call was asked in vain."""
+        return self.hangs + self.deaths
 
 
 class RayFleet:
     """All clients of a run in actors that serve every seed; a context manager.
 
-    Answers are gathered in the clients' order, never in order of arrival.
+    Answers are gathered in the actors' order, never in order of arrival. Every wait has a
+    deadline.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(
+        self, config: RunConfig, report: Report = ignore, *, holder: type[Clients] = Clients
+    ) -> None:
+        """Start the actors.
+
+        Args:
+            config: The run.
+            report: Told of placement and of what goes wrong.
+            holder: What an actor is made of.
+        """
+        self._config, self._report, self._holder = config, report, holder
         self._joined = not ray.is_initialized()
         if self._joined:
             connect(config.engine.address, workers=config.clients)
-        self.placement = place(config, max(1, _cpus()))
-        # Actors wait far more than they work: no CPU is set aside for any of them, so that
-        # hundreds fit on a laptop.
-        actor = ray.remote(num_cpus=0)(Clients)
-        self._actors: list[Any] = [
-            actor.remote(config, tuple(block)) for block in self.placement.blocks
+        self.placement = place(costs(config), config.engine.clients_per_actor, cpus())
+        report(Event("placed", self.placement.reason))
+        blocks = self.placement.blocks
+        self._seats = [
+            Seat(block, home) for block, home in zip(blocks, homes(len(blocks)), strict=True)
         ]
+        self._where: tuple[int | None, int | None] = (None, None)
 
     def __enter__(self) -> Self:
-        """Nothing to do: the actors are starting."""
+        """Start the actors and wait until they are up."""
+        for seat in self._seats:
+            self._hire(seat)
+        try:
+            self._all({i: _calling("ready") for i in range(len(self._seats))}, "a sign of life")
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -86,78 +103,172 @@ class RayFleet:
         trace: TracebackType | None,
     ) -> None:
         """Stop the actors, and Ray if this fleet started it."""
-        for actor in self._actors:
-            ray.kill(actor)
+        self.close()
+
+    def close(self) -> None:
+        """Stop the actors, and Ray if this fleet started it."""
+        for seat in self._seats:
+            if seat.actor is not None:
+                ray.kill(seat.actor)
         if self._joined:
             ray.shutdown()
 
-    def learn(self, seed: int, start: Floats | None) -> Fit:
-        """Fit every client's reward, each on its own actor."""
-        parts: list[Fit] = ray.get(
-            [
-                actor.learn.remote(seed, None if start is None else start[block.start : block.stop])
-                for actor, block in zip(self._actors, self.placement.blocks, strict=True)
-            ]
-        )
-        names = [field.name for field in fields(Fit)]
-        return Fit(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    def prepare(self, seed: int) -> None:
+        """Draw every client's world and demonstrations, which `learn` else does on the way."""
+        self._all({i: _calling("prepare", seed) for i in range(len(self._seats))}, "worlds")
+
+    def learn(self, order: Order) -> list[Answer]:
+        """Have the clients learn, each on its own actor; the late and the lost are left out."""
+        self._where = (order.seed, order.round)
+        parts = {
+            i: part
+            for i, seat in enumerate(self._seats)
+            if (part := order.part(seat.clients)).clients
+        }
+        asked: dict[int, Order] = {}
+
+        def calling(i: int) -> Call:
+            def call(actor: Any, attempt: int) -> Any:
+                asked[i] = replace(parts[i], attempt=attempt)
+                return actor.learn.remote(asked[i])
+
+            return call
+
+        allowed = self._config.federation.round_timeout
+        deadline = None if allowed is None else time.monotonic() + allowed
+        found = self._gather({i: calling(i) for i in parts}, deadline)
+        return [
+            Answer(asked[i], answer.uploads, answer.seconds)
+            for i in sorted(found)
+            for answer in found[i]
+        ]
 
     def pool(self, seed: int) -> Floats:
         """Fit one reward to everybody's data, on one actor."""
-        theta: Floats = ray.get(self._actors[0].pool.remote(seed))
+        theta: Floats = self._all({0: _calling("pool", seed)}, "the pooled reward")[0]
         return theta
 
     def judge(
         self, seed: int, role: Role, indices: Sequence[int], thetas: Floats, matched: Floats
     ) -> tuple[Judgement, Outcome]:
-        """Judge rewards: clients in their own worlds, held-out worlds shared out evenly."""
-        if role == "client":
-            cuts = [(block.start, block.stop) for block in self.placement.blocks]
-        else:
-            edges = np.linspace(0, len(indices), len(self._actors) + 1).astype(int)
-            cuts = [(a, b) for a, b in itertools.pairwise(edges) if a < b]
-        parts = ray.get(
-            [
-                actor.judge.remote(seed, role, indices[a:b], thetas[a:b], matched[a:b])
-                for actor, (a, b) in zip(self._actors, cuts, strict=False)
-            ]
-        )
-        judged, ceiling = zip(*parts, strict=True)
+        """Judge rewards, the worlds shared out evenly."""
+        edges = np.linspace(0, len(indices), len(self._seats) + 1).astype(int)
+        cuts = [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]
+        calls = {
+            i: _calling("judge", seed, role, indices[cut], thetas[cut], matched[cut])
+            for i, cut in enumerate(cuts)
+        }
+        judged, unlearnt = zip(*self._all(calls, "judgement"), strict=True)
         return (
             Judgement(*(np.concatenate(table) for table in zip(*judged, strict=True))),
-            Outcome(*(np.concatenate(table) for table in zip(*ceiling, strict=True))),
+            Outcome(*(np.concatenate(table) for table in zip(*unlearnt, strict=True))),
         )
 
+    def _all(self, calls: Mapping[int, Call], what: str) -> list[Any]:
+        """Gather answers none of which can be done without."""
+        found = self._gather(calls, None)
+        lost = sorted(set(calls) - set(found))
+        if lost:
+            raise RunError(
+                f"{what} must come from every actor, got none from {len(lost)} of {len(calls)} "
+                "(events.jsonl says why)"
+            )
+        return [found[i] for i in sorted(found)]
 
-def _cpus() -> int:
-    """CPUs of the cluster."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return int(resources.get("CPU", 1))
+    def _gather(self, calls: Mapping[int, Call], deadline: float | None) -> dict[int, Any]:
+        """Put calls to actors and wait for the answers.
+
+        Args:
+            calls: By seat.
+            deadline: On `time.monotonic`; what has not come by then is left out.
+
+        Returns:
+            Answers by seat. Those that died or hung too often are left out as well.
+        """
+        found: dict[int, Any] = {}
+        awaited: dict[Any, int] = {}
+        for i, call in calls.items():
+            self._seats[i].hangs = self._seats[i].deaths = 0
+            self._ask(i, call, awaited)
+        while awaited:
+            for ref in self._next(awaited, deadline):
+                i = awaited.pop(ref)
+                seat = self._seats[i]
+                try:
+                    answer = ray.get(ref, timeout=self._config.engine.timeout)
+                except (*GONE, ray.exceptions.GetTimeoutError) as err:
+                    seat.deaths += 1
+                    self._replace(seat, f"it died ({type(err).__name__})")
+                except ray.exceptions.RayTaskError as err:
+                    raise err.cause from err
+                else:
+                    if seat.ready:
+                        found[i] = answer
+                        continue
+                    seat.ready = True
+                if seat.deaths < DEATHS:
+                    self._ask(i, calls[i], awaited)
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                self._tell_late(awaited)
+                break
+            for ref, i in list(awaited.items()):
+                seat = self._seats[i]
+                if now - seat.since < self._patience(seat):
+                    continue
+                del awaited[ref]
+                seat.hangs += 1
+                self._replace(seat, f"no answer within {self._patience(seat):g} s")
+                if seat.hangs < HANGS:
+                    self._ask(i, calls[i], awaited)
+        return found
+
+    def _ask(self, i: int, call: Call, awaited: dict[Any, int]) -> None:
+        """Put a call to an actor that is up; wait for any other to come up first."""
+        seat = self._seats[i]
+        if seat.actor is None:
+            self._hire(seat)
+        ref = call(seat.actor, seat.attempt) if seat.ready else seat.actor.ready.remote()
+        seat.since = time.monotonic()
+        awaited[ref] = i
+
+    def _patience(self, seat: Seat) -> float:
+        if seat.ready:
+            return self._config.engine.timeout
+        return STARTING + ONE_MORE * len(self._seats)
+
+    def _next(self, awaited: Mapping[Any, int], deadline: float | None) -> Iterator[Any]:
+        """Wait until something has come, or the first deadline has passed."""
+        limits = [self._seats[i].since + self._patience(self._seats[i]) for i in awaited.values()]
+        if deadline is not None:
+            limits.append(deadline)
+        left = max(0.0, min(limits) - time.monotonic())
+        ready, rest = ray.wait(list(awaited), num_returns=1, timeout=left)
+        yield from ready
+        if ready and rest:
+            yield from ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+
+    def _hire(self, seat: Seat) -> None:
+        actor = ray.remote(num_cpus=0)(self._holder)
+        seat.actor = actor.options(scheduling_strategy=seat.home).remote(self._config, seat.clients)
+        seat.ready = False
+
+    def _replace(self, seat: Seat, reason: str) -> None:
+        """Give an actor up; the next call hires another."""
+        ray.kill(seat.actor)
+        seat.actor, seat.ready = None, False
+        self._report(Event("restarted", reason, *self._where, seat.clients))
+
+    def _tell_late(self, awaited: Mapping[Any, int]) -> None:
+        late = sorted(client for i in awaited.values() for client in self._seats[i].clients)
+        if late:
+            allowed = self._config.federation.round_timeout
+            reason = f"no answer within federation.round-timeout {allowed:g} s"
+            self._report(Event("late", reason, *self._where, tuple(late)))
 
 
-def connect(address: str | None, *, workers: int) -> None:
-    """Join a Ray cluster, or start one on this machine that only this process uses.
+def _calling(method: str, *arguments: Any) -> Call:
+    def call(actor: Any, attempt: int) -> Any:
+        return getattr(actor, method).remote(*arguments)
 
-    Args:
-        address: `auto`, `HOST:PORT`, or None.
-        workers: Processes that may start at once without Ray warning of it.
-
-    Raises:
-        ConfigError: No cluster answers there.
-    """
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            configure_logging=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _system_config=(
-                {"worker_maximum_startup_concurrency": max(8, workers)} if address is None else None
-            ),
-        )
-    except (ConnectionError, ValueError, RuntimeError) as err:
-        reason = str(err).splitlines()[0]
-        raise ConfigError(
-            f"engine.address must be a running Ray cluster, got {address}: {reason}"
-        ) from err
+    return call

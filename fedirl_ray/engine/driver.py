@@ -5,19 +5,23 @@ rules, `d` features.
 """
 
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.door import admit
+from fedirl_ray.engine.event import Event, Report, ignore
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.engine.upload import Answer, Order, Upload
+from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
-from fedirl_ray.fusion.rules import REFERENCES, Fused, Support, fuse, support_of
-from fedirl_ray.fusion.upload import open_channel
-from fedirl_ray.irl.maxent import Fit
+from fedirl_ray.fusion.rules import REFERENCES, Support, fuse, support_of
+from fedirl_ray.fusion.upload import Channel, open_channel
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
@@ -26,8 +30,8 @@ from fedirl_ray.problem.planning import Outcome
 class Fleet(Protocol):
     """All clients, wherever they run (see `engine.local.Clients` for the arguments)."""
 
-    def learn(self, seed: int, start: Floats | None) -> Fit:
-        """Fit every client's reward."""
+    def learn(self, order: Order) -> list[Answer]:
+        """Have clients learn; those that give no answer are left out."""
         ...
 
     def pool(self, seed: int) -> Floats:
@@ -55,8 +59,18 @@ class Stopwatch:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
+Keep = Callable[[int, Federation], None]
+"""Told a seed and where it stands after each round but the last."""
+
+
 def federate(
-    config: RunConfig, fleet: Fleet, done: Container[int] = ()
+    config: RunConfig,
+    fleet: Fleet,
+    done: Container[int] = (),
+    *,
+    begun: Mapping[int, Federation] | None = None,
+    keep: Keep = lambda seed, state: None,
+    report: Report = ignore,
 ) -> Iterator[tuple[int, SeedResult]]:
     """Run the seeds one after the other on the same clients.
 
@@ -64,37 +78,58 @@ def federate(
         config: The run.
         fleet: Its clients.
         done: Seeds to leave out.
+        begun: Where to go on with seeds that were interrupted.
+        keep: Told where a seed stands after a round.
+        report: Told of uploads refused and missing.
 
     Yields:
         Each seed with its result.
+
+    Raises:
+        RunError: A round missed its quorum.
     """
     for seed in range(config.seeds):
         if seed not in done:
-            yield seed, run_seed(config, fleet, seed)
+            yield seed, run_seed(config, fleet, seed, (begun or {}).get(seed), keep, report)
 
 
-def run_seed(config: RunConfig, fleet: Fleet, seed: int) -> SeedResult:
+def run_seed(
+    config: RunConfig,
+    fleet: Fleet,
+    seed: int,
+    state: Federation | None = None,
+    keep: Keep = lambda seed, state: None,
+    report: Report = ignore,
+) -> SeedResult:
     """One repetition: learn, fuse and broadcast as often as there are rounds; then judge."""
     rules = config.fusion.rules
+    fused_rules = [rule for rule in rules if rule not in REFERENCES]
     support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
     clock = Stopwatch()
-    learnt = learn_and_fuse(config, fleet, seed, support, clock)
+    state = state or Federation.begin(config, len(fused_rules), support)
+    channel = open_channel(
+        config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
+    )
+    while state.done < config.federation.rounds:
+        state = run_round(config, fleet, seed, state, support, channel, clock, report)
+        if state.done < config.federation.rounds:
+            keep(seed, state)
 
-    theta = np.full((len(rules), support.features.shape[1]), np.nan)
-    measure = np.full((len(rules), len(support.features)), np.nan)
-    for c, rule in enumerate(rules):
-        if rule in learnt.fused:
-            theta[c] = learnt.fused[rule].theta
-            measure[c] = learnt.fused[rule].measure
-        elif rule == "pooled":
-            with clock.timing(rule):
-                theta[c] = fleet.pool(seed)
+    shape = (len(rules),)
+    theta = np.full((*shape, support.features.shape[1]), np.nan)
+    measure = np.full((*shape, len(support.features)), np.nan)
+    iterations, converged = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
+    fused = [rules.index(rule) for rule in fused_rules]
+    theta[fused], measure[fused] = state.theta, state.measure
+    iterations[fused], converged[fused] = state.iterations, state.converged
+    if "pooled" in rules:
+        with clock.timing("pooled"):
+            theta[rules.index("pooled")] = fleet.pool(seed)
 
-    inside = judge_rules(config, fleet, seed, "client", theta, learnt.alone)
-    outside = judge_rules(config, fleet, seed, "held-out", theta, learnt.alone)
-    spent = {rule: (fused.iterations, fused.converged) for rule, fused in learnt.fused.items()}
+    inside = judge_rules(config, fleet, seed, "client", theta, state.own)
+    outside = judge_rules(config, fleet, seed, "held-out", theta, state.own)
     return SeedResult(
-        client_theta=learnt.alone,
+        client_theta=state.own,
         theta=theta,
         reward=theta @ support.features.T,
         measure=measure,
@@ -102,65 +137,79 @@ def run_seed(config: RunConfig, fleet: Fleet, seed: int) -> SeedResult:
         client_value=inside.value,
         held_out_success=outside.success,
         held_out_value=outside.value,
-        negative_log_likelihood=learnt.fits.negative_log_likelihood[learnt.own],
-        fit_iterations=learnt.fits.iterations[learnt.own],
-        fit_converged=learnt.fits.converged[learnt.own],
-        barycenter_iterations=np.array([spent.get(rule, (0, True))[0] for rule in rules]),
-        barycenter_converged=np.array([spent.get(rule, (0, True))[1] for rule in rules]),
+        negative_log_likelihood=state.negative_log_likelihood,
+        fit_iterations=state.fit_iterations,
+        fit_converged=state.fit_converged,
+        asked=state.asked,
+        admitted=state.admitted,
+        barycenter_iterations=iterations,
+        barycenter_converged=converged,
         seconds=np.array([clock.seconds.get(rule, np.nan) for rule in rules]),
     )
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """What the rounds of a seed left behind."""
+def run_round(
+    config: RunConfig,
+    fleet: Fleet,
+    seed: int,
+    state: Federation,
+    support: Support,
+    channel: Channel,
+    clock: Stopwatch,
+    report: Report,
+) -> Federation:
+    """One round. Every fused rule keeps a federation of its own, beside the clients alone."""
+    order = state.order(config, seed)
+    with clock.timing("local"):
+        answers = fleet.learn(order)
+    with clock.timing("door"):
+        uploads = receive(config, order, answers, support.features.shape[1], report)
+    weights = np.full(len(uploads), 1.0 / len(uploads))
+    who = [upload.key.client for upload in uploads]
+    learnt = np.zeros((config.clients, order.columns, support.features.shape[1]))
+    learnt[who] = [upload.theta for upload in uploads]
+    seen = None if channel.seen is None else channel.seen[who]
+    fused = []
+    for q, rule in enumerate(rule for rule in config.fusion.rules if rule not in REFERENCES):
+        mine = 1 + q if len(order.broadcast) else 0
+        with clock.timing(rule):
+            thetas = channel.send(learnt[:, mine])[who]
+            hessians = _hessians(uploads, mine)
+            fused.append(fuse(rule, thetas, hessians, weights, support, config.fusion, seen))
+    return state.close(order.clients, uploads, fused)
 
-    alone: Floats
-    """Each client's reward without any fusion, `[k, d]`."""
-    fused: dict[Rule, Fused]
-    """Each fused rule's last answer."""
-    fits: Fit
-    """The clients' last fits, `k (1 + q)` of them, or `k` after a single round."""
-    own: slice
-    """Which of those fits were made without fusion."""
 
+def receive(
+    config: RunConfig, order: Order, answers: Sequence[Answer], d: int, report: Report
+) -> tuple[Upload, ...]:
+    """Check uploads at the door, tell of those refused and missing, and require a quorum.
 
-def learn_and_fuse(
-    config: RunConfig, fleet: Fleet, seed: int, support: Support, clock: Stopwatch
-) -> Learnt:
-    """The rounds. Every fused rule keeps a federation of its own, beside the clients alone.
-
-    Learning starts from zero, so in the first round all federations share one fit.
+    Raises:
+        RunError: Too few are left.
     """
-    fused_rules = [rule for rule in config.fusion.rules if rule not in REFERENCES]
-    weights = np.full(config.clients, 1.0 / config.clients)
-    channel = open_channel(
-        config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
-    )
-    fused: dict[Rule, Fused] = {}
-    start: Floats | None = None
-    for _ in range(config.federation.rounds):
-        with clock.timing("local"):
-            fits = fleet.learn(seed, start)
-        columns = len(fits.theta) // config.clients
-        uploads = fits.theta.reshape(config.clients, columns, -1)
-        hessians = fits.hessian.reshape(config.clients, columns, *fits.hessian.shape[1:])
-        for q, rule in enumerate(fused_rules):
-            mine = 0 if columns == 1 else 1 + q
-            with clock.timing(rule):
-                fused[rule] = fuse(
-                    rule,
-                    channel.send(uploads[:, mine]),
-                    hessians[:, mine],
-                    weights,
-                    support,
-                    config.fusion,
-                    channel.seen,
-                )
-        broadcast = np.stack([fused[rule].theta for rule in fused_rules])
-        everywhere = np.broadcast_to(broadcast, (config.clients, *broadcast.shape))
-        start = np.concatenate([uploads[:, :1], everywhere], axis=1)
-    return Learnt(uploads[:, 0], fused, fits, slice(0, None, columns))
+    admission = admit(answers, d=d, norm_bound=config.federation.norm_bound)
+    for client, reason in admission.refused:
+        who = () if client is None else (client,)
+        report(Event("refused", reason, order.seed, order.round, who))
+    came = {upload.key.client for upload in admission.admitted}
+    missing = tuple(client for client in order.clients if client not in came)
+    if missing:
+        report(Event("missing", "no upload was let in", order.seed, order.round, missing))
+    needed = max(1, ceil(config.federation.quorum * len(order.clients) - 1e-9))
+    if len(came) < needed:
+        raise RunError(
+            f"federation.quorum {config.federation.quorum:g} needs {needed} of "
+            f"{len(order.clients)} uploads in round {order.round} of seed {order.seed}, "
+            f"got {len(came)}"
+        )
+    return admission.admitted
+
+
+def _hessians(uploads: Sequence[Upload], column: int) -> Floats | None:
+    """Curvatures of one federation's fits, `[m, d, d]`, where they were asked for."""
+    if uploads[0].hessian is None:
+        return None
+    return np.stack([upload.hessian[column] for upload in uploads if upload.hessian is not None])
 
 
 def judge_rules(
@@ -174,8 +223,8 @@ def judge_rules(
         seed: Which repetition.
         role: Whose worlds.
         theta: Each rule's reward, `[c, d]`.
-        alone: The clients' own rewards, `[k, d]`. A held-out world is nobody's own: there the
-            clients take turns.
+        alone: The clients' own rewards, `[k, d]`, NaN of those that never delivered one. A
+            held-out world is nobody's own: there the others take turns.
 
     Returns:
         Success and value, `[w, c, p]`.
@@ -183,8 +232,11 @@ def judge_rules(
     rules = config.fusion.rules
     count = config.clients if role == "client" else config.evaluation.held_out
     thetas = np.broadcast_to(theta, (count, *theta.shape)).copy()
+    taught = ~np.isnan(alone).any(axis=1)
     if "local" in rules:
-        thetas[:, rules.index("local")] = alone[np.arange(count) % config.clients]
+        takers = np.flatnonzero(taught)
+        turns = alone if role == "client" else alone[takers[np.arange(count) % len(takers)]]
+        thetas[:, rules.index("local")] = np.nan_to_num(turns, nan=0.0)
     planned = [c for c, rule in enumerate(rules) if rule not in UNLEARNT]
     thetas = thetas[:, planned]
     norms = np.linalg.norm(thetas, axis=2, keepdims=True)
@@ -202,4 +254,6 @@ def judge_rules(
         for column, rule in zip(others.T, UNLEARNT, strict=True):
             if rule in rules:
                 table[:, rules.index(rule)] = column[:, None]
+        if "local" in rules and role == "client":
+            table[~taught, rules.index("local")] = np.nan
     return Judgement(success, value)

@@ -1,24 +1,26 @@
 """The clients' side of a run, in this process: what client actors hold, and the tests' oracle."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
-from fedirl_ray.irl.block import Block, prepare
-from fedirl_ray.irl.maxent import Fit, fit, fit_pooled
+from fedirl_ray.irl.block import prepare
+from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.problem.planning import Outcome
 
 
 class Clients:
     """Some clients of a run. Holds a seed's data between calls, and nothing that matters more.
 
-    Letters: `m` members, `q` starting points a client (one for each reward it goes on from),
-    `w` worlds, `c` rewards to judge, `d` features.
+    Letters: `m` clients asked, `w` worlds, `c` rewards to judge, `d` features; see also
+    `engine.upload`.
     """
 
     def __init__(self, config: RunConfig, members: Sequence[int]) -> None:
@@ -27,34 +29,66 @@ class Clients:
         self.config = config
         self.members = tuple(members)
         self._seed = -1
-        self._block: Block | None = None
+        self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
 
-    def block(self, seed: int) -> Block:
-        """The members' worlds and demonstrations of a seed."""
-        if self._block is None or self._seed != seed:
-            self._seed, self._block = seed, prepare(self.config, seed, self.members)
-        return self._block
+    def ready(self) -> None:
+        """Answer, which tells that this process is up."""
 
-    def learn(self, seed: int, start: Floats | None) -> Fit:
-        """Fit every member's reward from each of its starting points.
+    def prepare(self, seed: int, clients: Sequence[int] | None = None) -> None:
+        """Draw worlds and demonstrations that are not held yet; of all members by default."""
+        clients = self.members if clients is None else clients
+        if seed != self._seed:
+            self._seed, self._held = seed, {}
+        missing = [i for i in clients if i not in self._held]
+        if missing:
+            block = prepare(self.config, seed, missing)
+            data = zip(block.worlds, block.counts, block.iterations, strict=True)
+            self._held.update(zip(missing, data, strict=True))
+
+    def learn(self, order: Order) -> list[Answer]:
+        """Do what an order asks of its clients.
 
         Args:
-            seed: Which repetition.
-            start: `[m, q, d]`, or None: one starting point at zero.
+            order: Clients, and where they start.
 
         Returns:
-            Fits of `m q` problems, a member's starting points side by side.
+            One answer with an upload for each client.
         """
-        block = self.block(seed)
-        copies = 1 if start is None else start.shape[1]
-        return fit(
-            [world for world in block.worlds for _ in range(copies)],
-            np.repeat(block.counts, copies, axis=0),
+        began = time.perf_counter()
+        uploads = self.fit(order)
+        return [Answer(order, uploads, time.perf_counter() - began)]
+
+    def fit(self, order: Order) -> list[Upload]:
+        """Fit every client's reward, `[j]` of them from as many starting points."""
+        self.prepare(order.seed, order.clients)
+        held = [self._held[i] for i in order.clients]
+        j, (m, d) = order.columns, order.own.shape
+        start = np.empty((m, j, d))
+        start[:, 0] = order.own
+        start[:, 1:] = order.broadcast
+        pull = np.zeros((m, j))
+        pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
+        found = fit(
+            [world for world, _, _ in held for _ in range(j)],
+            np.repeat([counts for _, counts, _ in held], j, axis=0),
             self.config.irl,
             horizon(self.config.problem),
-            start=None if start is None else start.reshape(-1, start.shape[2]),
-            iterations=np.repeat(block.iterations, copies),
+            start=start.reshape(m * j, d),
+            iterations=np.repeat([iterations for _, _, iterations in held], j),
+            proximal=pull.ravel(),
         )
+        theta, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
+        return [
+            Upload(
+                order.key(client),
+                theta[i],
+                hessian[i] if order.hessian else None,
+                float(found.negative_log_likelihood[i * j]),
+                int(found.iterations[i * j]),
+                bool(found.converged[i * j]),
+            )
+            for i, client in enumerate(order.clients)
+        ]
 
     def pool(self, seed: int) -> Floats:
         """Fit one theta `[d]` to the data of *all* clients: what privacy forbids."""

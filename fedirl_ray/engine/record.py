@@ -2,12 +2,16 @@
 
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
-seeds/            finished seeds while the run is under way (see `engine.checkpoint`)
+seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, success by world; seeds leading
-timings.json      seconds by rule: the only file that differs between two runs of one seed
+timings.json      seconds by rule
+events.jsonl      placement, refused uploads, replaced actors: what happened on the way
 table.txt, figure.png
+
+timings.json, events.jsonl and environment.json tell of the machine; all others are the same bytes
+whenever a run is repeated or resumed.
 """
 
 import contextlib
@@ -34,7 +38,9 @@ import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import Invocation, RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, stack
+from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
+from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
@@ -50,6 +56,7 @@ OWN = frozenset(
         "summary.json",
         "arrays.npz",
         "timings.json",
+        "events.jsonl",
         "table.txt",
         "figure.png",
     )
@@ -84,8 +91,9 @@ class RunFolder:
                 _clear(path, overwrite)
             folder = cls(path)
             folder.seeds.mkdir(parents=True, exist_ok=True)
-            folder.write("environment.json", _json(_environment(config)))
+            # First: from here on the run can be resumed.
             folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+            folder.write("environment.json", _json(_environment(config)))
         except OSError as err:
             raise ConfigError(
                 f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
@@ -102,7 +110,10 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
         folder = cls(path)
-        folder.seeds.mkdir(exist_ok=True)
+        if folder.finished:
+            shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
+        else:
+            folder.seeds.mkdir(exist_ok=True)
         return folder
 
     def discard(self) -> None:
@@ -119,6 +130,18 @@ class RunFolder:
     def write(self, name: str, data: bytes) -> None:
         """Write one file whole."""
         write_atomically(self.path / name, data)
+
+    def report(self, event: Event) -> None:
+        """Add a line to events.jsonl."""
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
+        with (self.path / "events.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def placement(self) -> str:
+        """Where the clients ran, the last time anything did."""
+        lines = (self.path / "events.jsonl").read_text().splitlines()
+        placed = [event for event in map(json.loads, lines) if event["what"] == "placed"]
+        return str(placed[-1]["reason"])
 
     def finish(
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
@@ -171,6 +194,27 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
             sum((result.negative_log_likelihood < 0.0).sum() for result in results)
         ),
         "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
+        "communication": communication(config, results),
+    }
+
+
+def communication(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Bytes up and down, by client and round and in all, and who took part, by seed and round."""
+    d = results[0].theta.shape[1]
+    rules: dict[str, Any] = {}
+    for rule in config.fusion.rules:
+        each = traffic(rule, d)
+        totals = [sent(rule, result, config) for result in results]
+        rules[rule] = {
+            "bytes_down_per_client_and_round": each.down,
+            "bytes_up_per_client_and_round": each.up,
+            "bytes_down": sum(total.down for total in totals),
+            "bytes_up": sum(total.up for total in totals),
+        }
+    return {
+        "rules": rules,
+        "clients_asked": [result.asked.sum(axis=1).tolist() for result in results],
+        "uploads_admitted": [result.admitted.sum(axis=1).tolist() for result in results],
     }
 
 
@@ -194,8 +238,8 @@ def _free(parent: Path, name: str) -> Path:
 
 
 def _clear(path: Path, overwrite: bool) -> None:
-    """Make room for a run where one may be overwritten."""
-    if not overwrite:
+    """Make room for a run where one may be overwritten, or died before it began."""
+    if not overwrite and ((path / CONFIG).exists() or not all(map(_own, os.listdir(path)))):
         raise ConfigError(
             f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
         )

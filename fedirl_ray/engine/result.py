@@ -1,7 +1,7 @@
 """What a run has found, as arrays and as a long table.
 
-Letters: `k` clients, `w` held-out worlds, `c` rules, `p` policies, `n` support points, `d`
-features.
+Letters: `k` clients, `r` rounds, `w` held-out worlds, `c` rules, `p` policies, `n` support
+points, `d` features.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.engine.upload import Traffic, traffic
 from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import Floats
 
 SPLITS = ("in-distribution", "held-out")
@@ -44,6 +46,10 @@ class SeedResult:
     """Optimiser steps of the clients' last fits, `[k]`."""
     fit_converged: NDArray[np.bool_]
     """Whether they reached their tolerance, `[k]`."""
+    asked: NDArray[np.bool_]
+    """Which clients each round asked, `[r, k]`."""
+    admitted: NDArray[np.bool_]
+    """Whose uploads it let in, `[r, k]`."""
     barycenter_iterations: NDArray[np.int64]
     """`[c]`, last round."""
     barycenter_converged: NDArray[np.bool_]
@@ -54,14 +60,19 @@ class SeedResult:
     def success(self, split: str) -> Floats:
         """Mean success over the worlds of a split, `[c, p]`."""
         each = self.client_success if split == SPLITS[0] else self.held_out_success
-        mean: Floats = each.mean(axis=0)
-        return mean
+        return _known_mean(each)
 
     def value(self, split: str) -> Floats:
         """Mean discounted true return over the worlds of a split, `[c, p]`."""
         each = self.client_value if split == SPLITS[0] else self.held_out_value
-        mean: Floats = each.mean(axis=0)
-        return mean
+        return _known_mean(each)
+
+
+def _known_mean(each: Floats) -> Floats:
+    """Mean over worlds, without clients that never had a reward of their own."""
+    known = ~np.isnan(each)
+    mean: Floats = np.where(known, each, 0.0).sum(axis=0) / known.sum(axis=0)
+    return mean
 
 
 TIMED = "seconds"
@@ -72,6 +83,19 @@ def stack(results: Sequence[SeedResult]) -> dict[str, NDArray[Any]]:
     """Arrays of all seeds, seeds leading, without timings."""
     names = [field.name for field in fields(SeedResult) if field.name != TIMED]
     return {name: np.stack([getattr(result, name) for result in results]) for name in names}
+
+
+def sent(rule: Rule, result: SeedResult, config: RunConfig) -> Traffic:
+    """Bytes a rule would move in a whole seed if it ran alone, all clients and rounds together.
+
+    Theta goes down to every client asked and comes up from every client let in (see
+    `engine.upload.traffic`). `pooled` sends the demonstrations instead, once.
+    """
+    if rule == "pooled":
+        steps = config.clients * config.problem.demonstrations * horizon(config.problem)
+        return Traffic(0, 2 * 4 * steps)  # a state and an action, 32 bits each
+    each = traffic(rule, result.theta.shape[1])
+    return Traffic(each.down * int(result.asked.sum()), each.up * int(result.admitted.sum()))
 
 
 class Row(NamedTuple):
@@ -86,7 +110,7 @@ class Row(NamedTuple):
 
 
 def long_table(results: Sequence[SeedResult], config: RunConfig) -> list[Row]:
-    """Every seed's success, return, and theta's norm and direction, one number a row.
+    """Every seed's success, return, bytes sent, theta's norm and direction, one number a row.
 
     `theta_angle` is measured from the parameter mean's theta; `theta_direction` is the angle of a
     two-feature theta from the first axis; both in degrees.
@@ -105,6 +129,10 @@ def long_table(results: Sequence[SeedResult], config: RunConfig) -> list[Row]:
                         Row(seed, rule, split, policy, metric, float(table[c, p]))
                         for p, policy in enumerate(names)
                     ]
+            for metric, count in zip(
+                ("bytes_down", "bytes_up"), sent(rule, result, config), strict=True
+            ):
+                rows.append(Row(seed, rule, "", "", metric, float(count)))
             theta = result.theta[c]
             if not np.isnan(theta).any():
                 rows.append(Row(seed, rule, "", "", "theta_norm", float(np.linalg.norm(theta))))

@@ -11,7 +11,7 @@ import numpy as np
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
-from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
 from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy, surest_policy
 
 POLICY_BYTES = 64_000_000  # of time-dependent policies held at once
@@ -51,11 +51,13 @@ def judge(
     Returns:
         Success and value by policy, in the order of `policies`.
     """
+    cut = tiles(worlds, columns=thetas.shape[1])
     parts = [
-        _judge_tile(Stack(worlds[tile]), thetas[tile], matched[tile], config)
-        for tile in tiles(worlds, columns=thetas.shape[1])
+        _judge_tile(Stack([worlds[i] for i in tile]), thetas[tile], matched[tile], config)
+        for tile in cut
     ]
-    return Judgement(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    place = untile(cut)
+    return Judgement(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))
 
 
 UNLEARNT: tuple[Rule, ...] = ("expert", "ceiling")
@@ -70,8 +72,9 @@ def judge_references(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome
     """
     steps, discount = horizon(config.problem), config.problem.expert_discount
     parts = []
-    for tile in tiles(worlds):
-        stack = Stack(worlds[tile])
+    cut = tiles(worlds)
+    for tile in cut:
+        stack = Stack([worlds[i] for i in tile])
         ends = [
             roll_out(stack, policy[..., None], horizon=steps, discount=discount)
             for policy in (
@@ -80,7 +83,8 @@ def judge_references(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome
             )
         ]
         parts.append(Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True))))
-    return Outcome(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    place = untile(cut)
+    return Outcome(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))
 
 
 def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig) -> Judgement:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from fedirl_ray.problem.mdp import Floats
 
@@ -34,4 +34,4 @@ def interval(samples: Floats) -> Interval:
     if count < 2:
         return Interval(float(samples.mean()), float("nan"))
     spread = samples.std(ddof=1) / np.sqrt(count)
-    return Interval(float(samples.mean()), float(stats.t.ppf(0.975, count - 1) * spread))
+    return Interval(float(samples.mean()), float(special.stdtrit(count - 1, 0.975) * spread))

@@ -58,7 +58,7 @@ def support_of(probe: TabularMDP) -> Support:
 def fuse(
     rule: Rule,
     thetas: Floats,
-    hessians: Floats,
+    hessians: Floats | None,
     weights: Floats,
     support: Support,
     config: FusionConfig,
@@ -69,7 +69,8 @@ def fuse(
     Args:
         rule: Any rule but the references.
         thetas: `[k, d]`.
-        hessians: Feature covariances at the clients' optima, `[k, d, d]`; read by `precision`.
+        hessians: Feature covariances at the clients' optima, `[k, d, d]`; only
+            `precision` needs them.
         weights: alpha, `[k]`, non-negative, sum to one.
         support: Where rewards are compared.
         config: Settings of the rules.
@@ -87,6 +88,8 @@ def fuse(
         case "trimmed":
             return Fused(_trimmed_mean(thetas, weights, trim=config.trim))
         case "precision":
+            if hessians is None:
+                raise ValueError("precision needs the clients' hessians, got None")
             total = np.einsum("k,kij->ij", weights, hessians)
             pull = np.einsum("k,kij,kj->i", weights, hessians, thetas)
             return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])

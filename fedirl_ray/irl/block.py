@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fedirl_ray.config import RunConfig
 from fedirl_ray.problem.demonstrations import (
     Demonstrations,
-    demonstrate,
+    demonstrate_all,
     expert_policy,
     feature_expectation,
     load_demonstrations,
@@ -25,7 +25,7 @@ from fedirl_ray.problem.dials import (
     spread_start,
 )
 from fedirl_ray.problem.family import draw_world, horizon
-from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
 from fedirl_ray.seeds import stream
 
 
@@ -66,7 +66,7 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         for i in members
     ]
     if problem.demonstrations_file is not None:
-        s, a, _, _ = worlds[0].shape
+        s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
         loaded = load_demonstrations(problem.demonstrations_file, config.clients, s, a, steps)
         data = [loaded[i] for i in members]
     else:
@@ -89,16 +89,18 @@ def _demonstrate(
         temperatures = expert_temperatures(
             problem.expert_temperature, dials.expert_temperature, config.seed, seed, members
         )
+    cut = tiles(worlds)
     data: list[Demonstrations] = []
-    for tile in tiles(worlds):
+    for tile in cut:
         own_temperatures = None if temperatures is None else temperatures[tile]
-        policy = expert_policy(Stack(worlds[tile]), problem, horizon(problem), own_temperatures)
-        s = worlds[0].shape[0]
-        for j, i in enumerate(members[tile]):
-            rng = stream(config.seed, "seed", seed, "client", i, "demonstrations")
-            count = count_episodes(
-                problem.demonstrations, dials.demonstrations, config.seed, seed, i
-            )
-            own = policy[:, :, j * s : (j + 1) * s]
-            data.append(demonstrate(worlds[len(data)], own, count, rng))
-    return data
+        stack = Stack([worlds[i] for i in tile])
+        policy = expert_policy(stack, problem, horizon(problem), own_temperatures)
+        clients = [members[i] for i in tile]
+        most, dial = problem.demonstrations, dials.demonstrations
+        data += demonstrate_all(
+            stack.worlds,
+            policy,
+            [count_episodes(most, dial, config.seed, seed, i) for i in clients],
+            [stream(config.seed, "seed", seed, "client", i, "demonstrations") for i in clients],
+        )
+    return [data[i] for i in untile(cut)]

@@ -5,7 +5,9 @@ Client i minimises the dual (Ziebart 2010; the paper, section 2.1)
     L_i(theta) = E[V_0(s_0; theta)] - theta . mu_i + lambda / 2 |theta|^2
 
 with V_0 the soft value and mu_i the demonstrations' discounted feature counts. The gradient is
-(the soft policy's feature counts) - mu_i + lambda theta.
+(the soft policy's feature counts) - mu_i + lambda theta. In a federation of several rounds a
+proximal term rho / 2 |theta - start|^2 may be added (Li et al. 2020, "Federated optimization in
+heterogeneous networks").
 
 Letters: `k` clients, `s` states, `a` actions, `d` features.
 """
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.irl.descent import Minimum, Objective, adam, lbfgs
-from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
 from fedirl_ray.problem.planning import (
     SoftPolicy,
     feature_covariance,
@@ -39,7 +41,7 @@ class Fit:
     """Causal entropy of the soft policy at theta when features match, without the L2 term,
     `[k]`; negative: the demonstrations' features cannot be achieved in the model."""
     mismatch: Floats
-    """Largest entry of the gradient (L2 term included), `[k]`."""
+    """Largest entry of the gradient (L2 and proximal terms included), `[k]`."""
     iterations: NDArray[np.int64]
     """Optimiser steps, `[k]`."""
     converged: NDArray[np.bool_]
@@ -99,16 +101,18 @@ def fit(
     *,
     start: Floats | None = None,
     iterations: NDArray[np.int64] | None = None,
+    proximal: Floats | None = None,
 ) -> Fit:
     """Fit each client's reward to its own demonstrations.
 
     Args:
-        worlds: One a client, of equal shape.
+        worlds: One a client; equal shapes are fitted together.
         counts: Demonstrated feature counts, `[k, d]`.
         config: Optimiser, L2 weight, model.
         horizon: Steps.
         start: First theta, `[k, d]`; default zero.
         iterations: Largest number of steps of each client, `[k]`; default config.iterations.
+        proximal: Weight rho of the pull to the start, `[k]`; default 0.
 
     Returns:
         The fits, in the clients' order. The same numbers as fitting each client alone.
@@ -116,11 +120,23 @@ def fit(
     start = np.zeros_like(counts) if start is None else start
     if iterations is None:
         iterations = np.full(len(worlds), config.iterations)
+    proximal = np.zeros(len(worlds)) if proximal is None else proximal
+    cut = tiles(worlds)
     parts = [
-        _fit_tile(worlds[tile], counts[tile], config, horizon, start[tile], iterations[tile])
-        for tile in tiles(worlds)
+        _fit_tile(
+            [worlds[i] for i in tile],
+            counts[tile],
+            config,
+            horizon,
+            start[tile],
+            iterations[tile],
+            proximal[tile],
+        )
+        for tile in cut
     ]
-    return Fit(*(np.concatenate([getattr(p, name) for p in parts]) for name in Fit.__annotations__))
+    place = untile(cut)
+    names = Fit.__annotations__
+    return Fit(*(np.concatenate([getattr(p, name) for p in parts])[place] for name in names))
 
 
 def fit_pooled(
@@ -139,7 +155,7 @@ def fit_pooled(
     Returns:
         theta `[d]`.
     """
-    parts = [(Stack(worlds[tile]), counts[tile]) for tile in tiles(worlds)]
+    parts = [(Stack([worlds[i] for i in tile]), counts[tile]) for tile in tiles(worlds)]
 
     def objective(theta: Floats, _: NDArray[np.intp]) -> tuple[Floats, Floats]:
         total, slope = 0.0, np.zeros(theta.shape[1])
@@ -167,6 +183,7 @@ def _fit_tile(
     horizon: int,
     start: Floats,
     iterations: NDArray[np.int64],
+    proximal: Floats,
 ) -> Fit:
     whole = Stack(worlds)
     held: tuple[NDArray[np.intp], Stack] = (np.arange(len(worlds)), whole)
@@ -181,8 +198,16 @@ def _fit_tile(
         padded[place] = theta
         value, gradient = dual(stack, padded, counts[members], config, horizon)
         value, gradient = value[place], gradient[place]
-        return value + 0.5 * config.l2 * (theta**2).sum(axis=1), gradient + config.l2 * theta
+        value, gradient = (
+            value + 0.5 * config.l2 * (theta**2).sum(axis=1),
+            gradient + config.l2 * theta,
+        )
+        if not pulled:
+            return value, gradient
+        pull, away = proximal[which], theta - start[which]
+        return value + 0.5 * pull * (away**2).sum(axis=1), gradient + pull[:, None] * away
 
+    pulled = bool(proximal.any())
     scale = np.abs(counts).max(axis=1, initial=1.0)
     found = _descend(objective, start, config, scale, iterations)
     theta = found.theta
@@ -191,11 +216,12 @@ def _fit_tile(
     covariance = feature_covariance(
         whole, soft.policy, discount=config.discount, temperature=config.temperature
     )
+    pull = proximal[:, None] * (theta - start)
     settled = np.abs(value) <= ROUNDING * scale * (1.0 + np.abs(theta).sum(axis=1))
     return Fit(
         theta=theta,
         negative_log_likelihood=np.where(settled, 0.0, value / config.temperature),
-        mismatch=np.abs(gradient + config.l2 * theta).max(axis=1),
+        mismatch=np.abs(gradient + config.l2 * theta + pull).max(axis=1),
         iterations=found.iterations,
         converged=found.converged,
         hessian=covariance + config.l2 * np.eye(theta.shape[1]),

@@ -6,11 +6,13 @@ end enters the feature counts (see `problem.mdp`).
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
@@ -81,19 +83,56 @@ def demonstrate(
     Returns:
         Episodes of `h` steps.
     """
-    horizon = policy.shape[0]
-    states = np.empty((episodes, horizon), dtype=np.int32)
-    actions = np.empty((episodes, horizon), dtype=np.int32)
-    now = _draw(
-        np.broadcast_to(world.initial, (episodes, world.initial.size)), rng.random(episodes)
+    return demonstrate_all([world], policy, [episodes], [rng])[0]
+
+
+def demonstrate_all(
+    worlds: Sequence[TabularMDP],
+    policy: Floats,
+    episodes: Sequence[int],
+    streams: Sequence[np.random.Generator],
+) -> list[Demonstrations]:
+    """Roll policies out, each in its own world, all side by side.
+
+    Args:
+        worlds: `k` worlds of equal shape.
+        policy: `[h, a, k s]`.
+        episodes: Number of episodes `m` in each, `[k]`.
+        streams: One a world, consumed as by `demonstrate`.
+
+    Returns:
+        Episodes of `h` steps for each world. The same numbers as world by world.
+    """
+    horizon, s = policy.shape[0], worlds[0].shape[0]
+    k, width = len(worlds), max(world.successors.shape[2] for world in worlds)
+    to = np.concatenate(
+        [_widened(world.successors, width) + s * i for i, world in enumerate(worlds)]
     )
+    chance = np.concatenate([_widened(world.probabilities, width) for world in worlds])
+    # [1 + 2 h, all episodes]: each world's own draws side by side.
+    uniform = np.concatenate(
+        [rng.random((1 + 2 * horizon, m)) for m, rng in zip(episodes, streams, strict=True)], axis=1
+    )
+    initial = np.repeat(np.stack([world.initial for world in worlds]), episodes, axis=0)
+    first = np.repeat(s * np.arange(k, dtype=np.int32), episodes)
+    states = np.empty((first.size, horizon), dtype=np.int32)
+    actions = np.empty_like(states)
+    now = _draw(initial, uniform[0]) + first
     for t in range(horizon):
-        choose, move = rng.random((2, episodes))
-        states[:, t] = now
-        actions[:, t] = _draw(policy[t][:, now].T, choose)
-        branch = _draw(world.probabilities[now, actions[:, t]], move)
-        now = world.successors[now, actions[:, t], branch]
-    return Demonstrations(states, actions)
+        states[:, t] = now - first
+        actions[:, t] = _draw(policy[t][:, now].T, uniform[1 + 2 * t])
+        branch = _draw(chance[now, actions[:, t]], uniform[2 + 2 * t])
+        now = to[now, actions[:, t], branch]
+    cuts = np.cumsum(episodes)[:-1]
+    return [
+        Demonstrations(*pair)
+        for pair in zip(np.split(states, cuts), np.split(actions, cuts), strict=True)
+    ]
+
+
+def _widened(branches: NDArray[Any], width: int) -> NDArray[Any]:
+    """Pad `[s, a, b]` with zeros to `[s, a, width]`."""
+    return np.pad(branches, ((0, 0), (0, 0), (0, width - branches.shape[2])))
 
 
 def _draw(chances: Floats, uniform: Floats) -> Ints:

@@ -9,7 +9,7 @@ one therefore earn the same number of terms, so that neither dying early nor liv
 construction, whatever the sign of the reward; with theta = 0 every state has the same soft value.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from fedirl_ray.errors import DataError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 CACHE_BYTES = 1_500_000  # what a tile of worlds may touch in one step of a sweep
 
@@ -222,21 +223,29 @@ class Stack:
         return sums
 
 
-def tiles(worlds: Sequence[TabularMDP], columns: int = 1) -> Iterator[slice]:
-    """Cut worlds into blocks small enough that one step of a sweep stays in the cache.
+def tiles(worlds: Sequence[TabularMDP], columns: int = 1) -> list[Places]:
+    """Cut worlds into tiles of equal shape, small enough that one step of a sweep stays cached.
 
     Args:
-        worlds: Of equal shape.
+        worlds: Of any shapes.
         columns: Rewards planned side by side in each world.
 
-    Yields:
-        Slices of `worlds`, in order.
+    Returns:
+        Which worlds stand in each tile; every world in one. Worlds of one shape keep their order.
     """
-    if not worlds:
-        return
-    s, a, b = worlds[0].successors.shape
-    # The operator and its transpose (index and weight), and about five vectors over (s, a).
-    touched = s * a * (2 * 12 * b + 5 * 8 * columns)
-    size = max(1, CACHE_BYTES // touched)
-    for first in range(0, len(worlds), size):
-        yield slice(first, first + size)
+    alike: dict[tuple[int, int, int, int], list[int]] = {}
+    for i, world in enumerate(worlds):
+        alike.setdefault(world.shape, []).append(i)
+    cut: list[Places] = []
+    for members in alike.values():
+        s, a, b = worlds[members[0]].successors.shape
+        # The operator and its transpose (index and weight), and about five vectors over (s, a).
+        touched = s * a * (2 * 12 * b + 5 * 8 * columns)
+        size = max(1, CACHE_BYTES // touched)
+        cut += [np.array(members[i : i + size]) for i in range(0, len(members), size)]
+    return cut
+
+
+def untile(cut: Sequence[Places]) -> Places:
+    """Where each world's result stands once the tiles' results are joined, `[k]`."""
+    return np.argsort(np.concatenate(cut), kind="stable")

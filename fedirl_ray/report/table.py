@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.result import SPLITS, SeedResult, angle_between
+from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
@@ -164,6 +165,16 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
             for name in ("normalisation", "blur", "transport")
         )
         lines.append(f"Barycenter's held-out gain {_percent(gain.total).strip()}: {parts}.")
+    lines.append(_traffic_note(config, results[0].theta.shape[1]))
+    asked, admitted = (
+        sum(int(getattr(result, name).sum()) for result in results)
+        for name in ("asked", "admitted")
+    )
+    if admitted < asked:
+        lines.append(
+            f"{asked - admitted} of {asked} uploads were refused or never came; "
+            "events.jsonl says why."
+        )
     fits = config.clients * config.seeds
     impossible = sum(int((result.negative_log_likelihood < 0.0).sum()) for result in results)
     if impossible:
@@ -180,3 +191,14 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
             f"{unsettled} barycenters stopped at fusion.iterations before fusion.tolerance."
         )
     return "\n".join(lines)
+
+
+def _traffic_note(config: RunConfig, d: int) -> str:
+    """What the rules would send, each run alone."""
+    said = {"any rule": traffic("mean", d)}
+    if "precision" in config.fusion.rules:
+        said["precision"] = traffic("precision", d)
+    parts = [f"{name} {each.down} + {each.up}" for name, each in said.items()]
+    if "pooled" in config.fusion.rules:
+        parts.append("pooled: all demonstrations")
+    return f"Bytes down + up, each client and round: {'; '.join(parts)}."

@@ -1,0 +1,132 @@
+"""A seed's federations between two rounds: all the server has to remember, as plain arrays.
+
+Letters: `k` clients, `q` federations (one for each fused rule), `r` rounds in all, `n` support
+points, `d` features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.upload import Floats, Order, Upload, identify
+from fedirl_ray.fusion.rules import Fused, Support
+from fedirl_ray.seeds import stream
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Where a seed stands. NaN stands where there is nothing yet."""
+
+    done: NDArray[np.int64]
+    """Rounds that have ended, a scalar."""
+    own: Floats
+    """What each client has learnt alone, `[k, d]`."""
+    theta: Floats
+    """Each federation's reward, `[q, d]`."""
+    measure: Floats
+    """Each federation's fused measure, `[q, n]`, of the rules that make one."""
+    iterations: NDArray[np.int64]
+    """Barycenter iterations of the last round, `[q]`."""
+    converged: NDArray[np.bool_]
+    """Whether it reached its tolerance, `[q]`."""
+    negative_log_likelihood: Floats
+    """Of each client's own last fit, `[k]`."""
+    fit_iterations: NDArray[np.int64]
+    """Optimiser steps of that fit, `[k]`."""
+    fit_converged: NDArray[np.bool_]
+    """Whether it reached its tolerance, `[k]`; True before the first."""
+    asked: NDArray[np.bool_]
+    """Which clients were asked in which round, `[r, k]`."""
+    admitted: NDArray[np.bool_]
+    """Whose uploads were let in, `[r, k]`."""
+
+    @classmethod
+    def begin(cls, config: RunConfig, federations: int, support: Support) -> Self:
+        """Before the first round."""
+        k, (n, d), rounds = config.clients, support.features.shape, config.federation.rounds
+        return cls(
+            done=np.array(0),
+            own=np.full((k, d), np.nan),
+            theta=np.zeros((federations, d)),
+            measure=np.full((federations, n), np.nan),
+            iterations=np.zeros(federations, dtype=np.int64),
+            converged=np.ones(federations, dtype=bool),
+            negative_log_likelihood=np.full(k, np.nan),
+            fit_iterations=np.zeros(k, dtype=np.int64),
+            fit_converged=np.ones(k, dtype=bool),
+            asked=np.zeros((rounds, k), dtype=bool),
+            admitted=np.zeros((rounds, k), dtype=bool),
+        )
+
+    def order(self, config: RunConfig, seed: int) -> Order:
+        """What the next round asks, and of whom."""
+        clients = sample(config, seed, int(self.done))
+        d = self.theta.shape[1]
+        return Order(
+            run=identify(config),
+            seed=seed,
+            round=int(self.done),
+            clients=clients,
+            own=np.nan_to_num(self.own[list(clients)], nan=0.0),
+            # All federations start from zero, so in the first round they share one fit.
+            broadcast=self.theta if self.done else np.empty((0, d)),
+            hessian="precision" in config.fusion.rules,
+        )
+
+    def close(
+        self, asked: Sequence[int], uploads: Sequence[Upload], fused: Sequence[Fused]
+    ) -> Self:
+        """End a round.
+
+        Args:
+            asked: Clients that were asked.
+            uploads: What was let in.
+            fused: What each federation made of it, in their order.
+        """
+        who = [upload.key.client for upload in uploads]
+        own, measure = self.own.copy(), self.measure.copy()
+        likelihood = self.negative_log_likelihood.copy()
+        steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
+        now, let_in = self.asked.copy(), self.admitted.copy()
+        own[who] = [upload.theta[0] for upload in uploads]
+        likelihood[who] = [upload.negative_log_likelihood for upload in uploads]
+        steps[who] = [upload.iterations for upload in uploads]
+        settled[who] = [upload.converged for upload in uploads]
+        now[self.done, list(asked)] = True
+        let_in[self.done, who] = True
+        for q, one in enumerate(fused):
+            measure[q] = np.nan if one.measure is None else one.measure
+        return replace(
+            self,
+            done=self.done + 1,
+            own=own,
+            theta=np.stack([one.theta for one in fused]),
+            measure=measure,
+            iterations=np.array([one.iterations for one in fused]),
+            converged=np.array([one.converged for one in fused]),
+            negative_log_likelihood=likelihood,
+            fit_iterations=steps,
+            fit_converged=settled,
+            asked=now,
+            admitted=let_in,
+        )
+
+
+def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:
+    """Draw the clients a round asks, ascending.
+
+    Args:
+        config: Clients and `federation.participation`.
+        seed: Which repetition.
+        number: Which round, from 0.
+    """
+    k = config.clients
+    count = max(1, round(config.federation.participation * k))
+    if count == k:
+        return tuple(range(k))
+    rng = stream(config.seed, "seed", seed, "round", number, "participants")
+    return tuple(sorted(rng.choice(k, size=count, replace=False).tolist()))

@@ -1,0 +1,117 @@
+"""What server and clients say to each other in a round, and how many bytes that takes.
+
+Letters: `k` clients, `m` clients asked, `q` federations (one for each fused rule), `j` = 1 + q
+rewards a client learns (one in the first round, where all start from the same point), `d` features.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedirl_ray.config import Rule, RunConfig
+
+Floats = NDArray[np.float64]
+
+NUMBER = 8  # bytes of a float64
+
+
+def identify(config: RunConfig) -> str:
+    """Name a run after what decides its results, so that no other's upload is taken for ours."""
+    decisive = replace(config, engine=type(config.engine)(), record=type(config.record)())
+    return hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
+
+
+class Key(NamedTuple):
+    """Which question an upload answers."""
+
+    run: str
+    seed: int
+    round: int
+    client: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the server asks of some clients in one round."""
+
+    run: str
+    """See `identify`."""
+    seed: int
+    """Repetition, from 0."""
+    round: int
+    """From 0."""
+    clients: tuple[int, ...]
+    """Clients asked, `m` of them, ascending."""
+    own: Floats
+    """Where each goes on with the reward it learns alone, `[m, d]`. Clients keep no state that
+    matters; the server remembers this point for them."""
+    broadcast: Floats
+    """Theta of each federation, `[q, d]`; empty in the first round."""
+    hessian: bool
+    """Whether curvature is to be uploaded beside theta."""
+    attempt: int = 0
+    """How often this was asked before and never answered."""
+
+    @property
+    def columns(self) -> int:
+        """Rewards each client learns, `j`."""
+        return 1 + len(self.broadcast)
+
+    def key(self, client: int) -> Key:
+        """What the upload of a client must be marked with."""
+        return Key(self.run, self.seed, self.round, client, self.attempt)
+
+    def part(self, clients: Sequence[int]) -> Self:
+        """Narrow the order down to those of some clients that are asked."""
+        here = np.flatnonzero(np.isin(self.clients, clients))
+        return replace(self, clients=tuple(self.clients[i] for i in here), own=self.own[here])
+
+
+class Upload(NamedTuple):
+    """What one client sends back; nothing in it has been checked."""
+
+    key: Key
+    theta: Floats
+    """`[j, d]`: learnt alone, then in each federation."""
+    hessian: Floats | None
+    """Curvature at theta, `[j, d, d]`, where it was asked for."""
+    negative_log_likelihood: float
+    """Of the reward learnt alone; negative: demonstrations the model cannot achieve."""
+    iterations: int
+    """Optimiser steps of the reward learnt alone."""
+    converged: bool
+    """Whether those reached their tolerance."""
+
+
+class Answer(NamedTuple):
+    """What came back for one order."""
+
+    order: Order
+    """As it was asked; an actor's own word for it is not taken."""
+    uploads: Sequence[Any]
+    """`Upload`s, as far as one can trust the sender."""
+    seconds: float
+    """Time the clients spent learning."""
+
+
+class Traffic(NamedTuple):
+    """Bytes one client and one round cost under a rule, numbers alone, without wire format."""
+
+    down: int
+    up: int
+
+
+def traffic(rule: Rule, d: int) -> Traffic:
+    """Bytes a fused rule would send if it ran alone: theta each way, curvature for `precision`."""
+    match rule:
+        case "local" | "pooled" | "expert":
+            return Traffic(0, 0)
+        case "precision":
+            return Traffic(NUMBER * d, NUMBER * (d + d * d))
+        case _:
+            return Traffic(NUMBER * d, NUMBER * d)

@@ -1,0 +1,242 @@
+"""Runs that are killed, interrupted, or out of disk, through the command line."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from engine.faults import small
+
+from fedirl_ray.engine.checkpoint import load_rounds, save_round
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.run import PROG, main
+
+ROOT = Path(__file__).parents[2]
+FINAL = ("arrays.npz", "config.yaml", "results.parquet", "summary.json", "table.txt")
+KILLS = 20
+JOB = [
+    *("--seeds", "4", "--clients", "3", "--problem.size", "4", "--federation.rounds", "3"),
+    *("--federation.participation", "0.7", "--fusion.rules", "local,mean,barycenter"),
+    *("--evaluation.held-out", "5", "--record.figure", "False", "--record.progress", "False"),
+]
+LOCAL = ("--engine.backend", "local")
+
+
+def start(*words, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fedirl_ray.run", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in FINAL}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    began = time.monotonic()
+    process = start(*JOB, *LOCAL, "--run-dir", folder)
+    said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return folder, time.monotonic() - began
+
+
+def test_a_driver_killed_at_twenty_random_moments_resumes_to_the_same_bytes(whole, tmp_path):
+    folder, seconds = whole
+    rng = random.Random(4)
+    resumed = 0
+    run = tmp_path / "run"
+    kills = 0
+    while kills < KILLS:
+        # What was killed is gone on with, until a run ends; then the next one is begun.
+        words = ["--resume", run] if (run / "config.yaml").exists() else [*JOB, "--run-dir", run]
+        process = start(*words, *LOCAL)
+        try:
+            process.wait(timeout=rng.uniform(0.3, 1.1) * seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+            resumed += words[0] == "--resume"
+        said = process.communicate()
+        if (run / "table.txt").exists():
+            assert files(run) == files(folder)
+            run = tmp_path / f"run-{kills}"
+        else:
+            assert process.returncode == -signal.SIGKILL, said
+    assert resumed > 3
+    if (run / "config.yaml").exists():
+        last = start("--resume", run, *LOCAL)
+        assert (last.communicate(timeout=120), last.returncode)[1] == 0
+        assert files(run) == files(folder)
+
+
+def test_a_damaged_round_is_told_and_the_one_before_is_used(tmp_path):
+    config = small()
+    config = replace(config, federation=replace(config.federation, rounds=4))
+    kept = []
+    fleet = Clients(config, range(config.clients))
+    list(federate(config, fleet, keep=lambda seed, state: kept.append(state)))
+    for state in kept:
+        save_round(tmp_path, 0, state)
+    before, last = sorted(tmp_path.iterdir())  # only the last two are kept
+    last.write_bytes(last.read_bytes()[:-7])
+    told = []
+    found = load_rounds(tmp_path, told.append)
+    assert int(found[0].done) == 2
+    assert told == [
+        f"checkpoint {last.name} is damaged (checksum differs); the round before is gone back to"
+    ]
+    assert list(tmp_path.iterdir()) == [before]
+
+
+def test_a_damaged_seed_is_told_in_one_line_and_run_again(whole, tmp_path):
+    run = interrupted(tmp_path)
+    seed = sorted((run / "seeds").glob("seed-*.npz"))[0]
+    data = bytearray(seed.read_bytes())
+    data[len(data) // 2] ^= 1
+    seed.write_bytes(data)
+    process = start("--resume", run, *LOCAL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert errors == (
+        f"checkpoint {seed.name} is damaged (checksum differs); its seed is run again\n"
+    )
+    assert files(run) == files(whole[0])
+
+
+def interrupted(tmp_path):
+    """A run killed once it had two seeds."""
+    run = tmp_path / "interrupted"
+    process = start(*JOB, *LOCAL, "--run-dir", run)
+    wait_for(lambda: len(list((run / "seeds").glob("seed-*.npz"))) >= 2, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return run
+
+
+def wait_for(happened, process):
+    deadline = time.monotonic() + 60.0
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, backend):
+    run = tmp_path / "run"
+    process = start(*JOB, "--engine.backend", backend, "--run-dir", run)
+    wait_for(lambda: list((run / "seeds").glob("seed-*.npz")), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5.0
+    assert process.returncode == 130
+    assert errors == (
+        "Interrupted; what was finished is kept, go on with: "
+        f"python -m fedirl_ray.run --resume {run}\n"
+    )
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    last = start("--resume", run, *LOCAL)
+    last.communicate(timeout=120)
+    assert {**files(run), "config.yaml": b""} == {**files(whole[0]), "config.yaml": b""}
+
+
+@pytest.mark.ray
+def test_ctrl_c_while_ray_starts_leaves_nothing_behind(tmp_path):
+    run = tmp_path / "run"
+    process = start(*JOB, "--run-dir", run)
+    wait_for(lambda: psutil.Process(process.pid).children(recursive=True), process)
+    time.sleep(0.5)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5.0
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_good_checkpoint(whole, tmp_path):
+    run = interrupted(tmp_path)
+    kept = {path.name: path.read_bytes() for path in (run / "seeds").glob("seed-*.npz")}
+    most = max(map(len, kept.values())) - 100  # no further seed fits
+
+    def no_more_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    process = start("--resume", run, *LOCAL, preexec_fn=no_more_room)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (line,) = errors.splitlines()
+    assert line.startswith(f"File too large: {run}/seeds/seed-0000")
+    assert line.endswith(f"what was finished is kept, go on with: {PROG} --resume {run}")
+    left = {path.name: path.read_bytes() for path in (run / "seeds").glob("*seed-*")}
+    assert left == kept  # and no part of another
+    last = start("--resume", run, *LOCAL)
+    last.communicate(timeout=120)
+    assert files(run) == files(whole[0])
+
+
+def test_a_really_full_disk_does_the_same(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        process = start(*JOB, *LOCAL, "--run-dir", disk / "run")
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1
+        (line,) = errors.splitlines()
+        assert line.startswith(f"No space left on device: {disk}/run/")
+        assert list((disk / "run" / "seeds").glob("seed-*.npz"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_run_that_died_before_it_began_can_be_begun_again(tmp_path):
+    run = tmp_path / "run"
+    (run / "seeds").mkdir(parents=True)
+    (run / ".config.yaml.part").write_text("half")
+    assert main(["--resume", str(run)]) == 2
+    assert main([*JOB, *LOCAL, "--run-dir", str(run), "--seeds", "1"]) == 0
+
+
+def test_a_finished_run_tidies_up_what_its_end_left(tmp_path):
+    run = tmp_path / "run"
+    assert main([*JOB, *LOCAL, "--run-dir", str(run), "--seeds", "1"]) == 0
+    (run / "seeds").mkdir()
+    assert main(["--resume", str(run)]) == 0
+    assert not (run / "seeds").exists()
+
+
+def test_a_missed_quorum_is_one_line_and_exit_code_1(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Clients, "learn", lambda self, order: [])
+    run = tmp_path / "run"
+    assert main([*JOB, *LOCAL, "--run-dir", str(run)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("federation.quorum 0.5 needs 1 of 2 uploads in round 0 of seed 0, got 0")
+    assert line.endswith(f"go on with: {PROG} --resume {run}")

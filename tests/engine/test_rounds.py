@@ -1,0 +1,198 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedirl_ray.config import (
+    EvaluationConfig,
+    FederationConfig,
+    FusionConfig,
+    IRLConfig,
+    ProblemConfig,
+    RunConfig,
+)
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.federation import Federation, sample
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.record import communication
+from fedirl_ray.engine.result import long_table
+from fedirl_ray.errors import RunError
+from fedirl_ray.fusion.rules import support_of
+from fedirl_ray.problem.family import draw_world
+
+RULES = ("local", "mean", "precision", "barycenter", "pooled")
+CONFIG = RunConfig(
+    clients=4,
+    seeds=1,
+    problem=ProblemConfig(size=4, demonstrations=5),
+    irl=IRLConfig(optimizer="adam", iterations=5, step=0.1),
+    fusion=FusionConfig(rules=RULES),
+    evaluation=EvaluationConfig(held_out=2, discounts=()),
+)
+
+
+class Meddling(Clients):
+    """Clients whose uploads are tampered with on the way."""
+
+    def __init__(self, config, tamper):
+        super().__init__(config, range(config.clients))
+        self.tamper = tamper
+
+    def learn(self, order):
+        return [
+            answer._replace(uploads=self.tamper(order, answer.uploads))
+            for answer in super().learn(order)
+        ]
+
+
+def run(config, tamper=lambda order, uploads: uploads):
+    told = []
+    ((_, result),) = federate(config, Meddling(config, tamper), report=told.append)
+    return result, told
+
+
+def federation(**changed):
+    return replace(CONFIG, federation=FederationConfig(**changed))
+
+
+def test_a_refused_client_leaves_the_others_exactly_as_a_run_without_it():
+    def spoil(order, uploads):
+        ill = uploads[2]._replace(theta=np.full_like(uploads[2].theta, np.nan))
+        return [*uploads[:2], ill, *uploads[3:]]
+
+    config = federation(rounds=2)
+    with_it, told = run(config, spoil)
+    without, _ = run(config, lambda order, uploads: [*uploads[:2], *uploads[3:]])
+    for name, ours in vars(with_it).items():
+        if name != "seconds":
+            assert ours.tobytes() == getattr(without, name).tobytes(), name
+    refusals = [event for event in told if event.what == "refused"]
+    assert [(event.round, event.clients) for event in refusals] == [(0, (2,)), (1, (2,))]
+    assert refusals[0].reason == "theta holds NaN or infinity"
+    assert with_it.admitted.tolist() == [[True, True, False, True]] * 2
+
+
+def test_the_fused_mean_is_that_of_the_clients_let_in():
+    kept = [0, 3]
+    result, _ = run(CONFIG, lambda order, uploads: [uploads[i] for i in kept])
+    whole, _ = run(CONFIG)
+    mean = np.full(2, 0.5) @ whole.client_theta[kept]
+    assert result.theta[RULES.index("mean")].tobytes() == mean.tobytes()
+
+
+def test_a_client_that_never_delivers_has_no_own_reward_and_counts_in_no_mean():
+    result, _ = run(CONFIG, lambda order, uploads: uploads[1:])
+    local = RULES.index("local")
+    assert np.isnan(result.client_theta[0]).all()
+    assert np.isnan(result.client_success[0, local]).all()
+    assert not np.isnan(result.client_success[1:]).any()
+    assert not np.isnan(result.held_out_success).any()
+    assert not np.isnan(result.success("in-distribution")).any()
+
+
+def test_a_round_without_its_quorum_stops_the_run():
+    config = federation(quorum=0.75)
+    run(config, lambda order, uploads: uploads[:3])
+    with pytest.raises(RunError, match=r"quorum 0.75 needs 3 of 4 uploads in round 0 .* got 2"):
+        run(config, lambda order, uploads: uploads[:2])
+
+
+def test_even_the_smallest_quorum_needs_one_upload():
+    with pytest.raises(RunError, match="needs 1 of 4"):
+        run(federation(quorum=0.01), lambda order, uploads: [])
+
+
+def test_a_share_of_the_clients_is_drawn_anew_each_round():
+    config = replace(federation(participation=0.3), clients=50)
+    drawn = [sample(config, 0, number) for number in range(4)]
+    assert all(len(set(clients)) == 15 for clients in drawn)
+    assert len(set(drawn)) == 4
+    assert drawn[0] == sample(config, 0, 0)
+    assert drawn[0] != sample(config, 1, 0)
+    assert all(clients == tuple(sorted(clients)) for clients in drawn)
+
+
+def test_only_the_clients_drawn_are_asked_and_at_least_one():
+    result, _ = run(federation(rounds=3, participation=0.01))
+    assert result.asked.sum(axis=1).tolist() == [1, 1, 1]
+    assert (result.asked == result.admitted).all()
+
+
+def test_later_rounds_start_from_the_broadcast():
+    seen = []
+
+    def watch(order, uploads):
+        seen.append((order, uploads))
+        return uploads
+
+    result, _ = run(federation(rounds=2), watch)
+    (first, uploads), (second, later) = seen
+    assert first.columns == 1
+    assert second.columns == 1 + 3  # mean, precision, barycenter
+    mean = np.mean([upload.theta[0] for upload in uploads], axis=0)
+    np.testing.assert_allclose(second.broadcast[0], mean, rtol=1e-12)
+    assert second.own.tobytes() == np.stack([upload.theta[0] for upload in uploads]).tobytes()
+    again = np.mean([upload.theta[1] for upload in later], axis=0)
+    np.testing.assert_allclose(result.theta[RULES.index("mean")], again, rtol=1e-12)
+
+
+def test_a_heavy_proximal_term_keeps_clients_at_the_broadcast():
+    def spread(config):
+        seen = []
+        run(config, lambda order, uploads: seen.append((order, uploads)) or uploads)
+        order, uploads = seen[-1]
+        moved = [upload.theta[1:] - order.broadcast for upload in uploads]
+        alone = [upload.theta[0] for upload in uploads]
+        return np.abs(moved).max(), np.stack(alone)
+
+    steady = replace(CONFIG, irl=IRLConfig(l2=0.1))
+    free, alone = spread(replace(steady, federation=FederationConfig(rounds=2)))
+    held, still = spread(replace(steady, federation=FederationConfig(rounds=2, proximal=1e6)))
+    assert held < 1e-3 * free
+    assert alone.tobytes() == still.tobytes()  # what a client learns alone has nothing to stay near
+
+
+def test_a_single_round_has_nothing_to_stay_near():
+    plain, _ = run(CONFIG)
+    pulled, _ = run(federation(proximal=10.0))
+    assert plain.theta.tobytes() == pulled.theta.tobytes()
+
+
+def test_going_on_from_a_kept_round_gives_the_same_bytes():
+    config = federation(rounds=4, participation=0.6)
+    kept = []
+    fleet = Clients(config, range(config.clients))
+    ((_, whole),) = federate(config, fleet, keep=lambda seed, state: kept.append(state))
+    assert [int(state.done) for state in kept] == [1, 2, 3]
+    for state in kept:
+        ((_, resumed),) = federate(config, fleet, begun={0: state})
+        for name, ours in vars(resumed).items():
+            if name != "seconds":
+                assert ours.tobytes() == getattr(whole, name).tobytes(), name
+
+
+def test_bytes_are_counted_by_rule_client_and_round():
+    config = federation(rounds=3)
+    result, _ = run(config, lambda order, uploads: uploads[1:])
+    said = communication(config, [result])
+    assert said["clients_asked"] == [[4, 4, 4]]
+    assert said["uploads_admitted"] == [[3, 3, 3]]
+    theta, hessian = 2 * 8, 4 * 8
+    assert said["rules"]["mean"] == {
+        "bytes_down_per_client_and_round": theta,
+        "bytes_up_per_client_and_round": theta,
+        "bytes_down": 12 * theta,
+        "bytes_up": 9 * theta,
+    }
+    assert said["rules"]["precision"]["bytes_up"] == 9 * (theta + hessian)
+    assert said["rules"]["local"]["bytes_up"] == said["rules"]["local"]["bytes_down"] == 0
+    assert said["rules"]["pooled"]["bytes_up"] == 4 * 5 * 24 * 8  # clients, episodes, steps, (s, a)
+    rows = [row for row in long_table([result], config) if row.metric == "bytes_up"]
+    assert {row.rule: row.value for row in rows}["precision"] == 9 * (theta + hessian)
+
+
+def test_curvature_is_asked_for_only_where_a_rule_reads_it():
+    support = support_of(draw_world(CONFIG.problem, 0, 0, "probe", 0))
+    rules = replace(CONFIG, fusion=FusionConfig(rules=("mean", "barycenter")))
+    assert not Federation.begin(rules, 2, support).order(rules, 0).hessian
+    assert Federation.begin(CONFIG, 3, support).order(CONFIG, 0).hessian
