@@ -104,7 +104,7 @@ def test_float32_is_right_to_its_precision():
     assert np.isfinite(small.measure).all()
 
 
-@pytest.mark.parametrize("epsilon", [0.1, 0.01, 0.001])
+@pytest.mark.parametrize("epsilon", [0.1, 0.01])
 def test_where_mixing_diverges_plain_steps_take_over(epsilon):
     x = np.linspace(-1.0, 2.0, 401)
     mean, std = np.array([0.3, 0.5, 0.7]), np.array([0.05, 0.1, 0.15])
