@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 RULES = (
-    "local,mean,median,trimmed,precision,arithmetic,barycenter,debiased,self-control,pooled,expert"
+    "local,mean,median,trimmed,precision,arithmetic,barycenter,debiased,self-control,"
+    "pooled,expert,ceiling"
 )
 PAPER = {
     5: ("84.2", "85.1", "90.5", "78.4", "82.6"),

@@ -23,6 +23,7 @@ Rule = Literal[
     "self-control",
     "pooled",
     "expert",
+    "ceiling",
 ]
 
 Features = Literal["distance", "rbf", "one-hot"]
@@ -198,6 +199,7 @@ class FusionConfig:
         "self-control",
         "pooled",
         "expert",
+        "ceiling",
     )
     """Rules to compare, separated by commas; also median, trimmed, precision."""
     measure: Literal["shift", "gibbs"] = "shift"

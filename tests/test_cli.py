@@ -151,7 +151,7 @@ def refuse(capsys, *argv):
         (["--fusion.epsilon", "abc"], "fusion.epsilon must be a number, got 'abc'"),
         (["--fusion.sigma", "abc"], "fusion.sigma must be shared, client or a number, got 'abc'"),
         (["--fusion.rules", "mean,nosuch"], "fusion.rules must be local, mean, median, trimmed, "
-         "precision, arithmetic, barycenter, debiased, self-control, pooled or expert, "
+         "precision, arithmetic, barycenter, debiased, self-control, pooled, expert or ceiling, "
          "got 'nosuch'"),
         (["--fusion.rules", "local"], "fusion.rules must be a list with mean, which the others "
          "are compared to, got local"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.result import SeedResult
-from fedirl_ray.evaluate.planner import Judgement
+from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
 from fedirl_ray.fusion.rules import REFERENCES, Fused, Support, fuse, support_of
 from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.irl.maxent import Fit
@@ -185,19 +185,21 @@ def judge_rules(
     thetas = np.broadcast_to(theta, (count, *theta.shape)).copy()
     if "local" in rules:
         thetas[:, rules.index("local")] = alone[np.arange(count) % config.clients]
-    planned = [c for c, rule in enumerate(rules) if rule != "expert"]
+    planned = [c for c, rule in enumerate(rules) if rule not in UNLEARNT]
     thetas = thetas[:, planned]
     norms = np.linalg.norm(thetas, axis=2, keepdims=True)
     target = np.linalg.norm(theta[rules.index("mean")])
     matched = thetas * (target / np.where(norms > 0.0, norms, 1.0))
-    judged, ceiling = fleet.judge(seed, role, range(count), thetas, matched)
+    judged, unlearnt = fleet.judge(seed, role, range(count), thetas, matched)
 
     shape = (count, len(rules), judged.success.shape[2])
     success, value = np.empty(shape), np.empty(shape)
-    for table, ours, expert in (
-        (success, judged.success, ceiling.success),
-        (value, judged.value, ceiling.value),
+    for table, learnt, others in (
+        (success, judged.success, unlearnt.success),
+        (value, judged.value, unlearnt.value),
     ):
-        table[:] = expert[:, :, None]
-        table[:, planned] = ours
+        table[:, planned] = learnt
+        for column, rule in zip(others.T, UNLEARNT, strict=True):
+            if rule in rules:
+                table[:, rules.index(rule)] = column[:, None]
     return Judgement(success, value)

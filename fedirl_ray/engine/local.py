@@ -6,7 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.evaluate.planner import Judgement, judge, judge_expert
+from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
 from fedirl_ray.irl.block import Block, prepare
 from fedirl_ray.irl.maxent import Fit, fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
@@ -66,7 +66,7 @@ class Clients:
     def judge(
         self, seed: int, role: Role, indices: Sequence[int], thetas: Floats, matched: Floats
     ) -> tuple[Judgement, Outcome]:
-        """Judge rewards, and the expert, in some worlds.
+        """Judge rewards, and the references, in some worlds.
 
         Args:
             seed: Which repetition.
@@ -76,8 +76,8 @@ class Clients:
             matched: The same at one norm, `[w, c, d]`.
 
         Returns:
-            The rewards' outcomes and the expert's.
+            The rewards' outcomes and the references' (see `judge_references`).
         """
         problem = self.config.problem
         worlds = [draw_world(problem, self.config.seed, seed, role, i) for i in indices]
-        return judge(worlds, thetas, matched, self.config), judge_expert(worlds, self.config)
+        return judge(worlds, thetas, matched, self.config), judge_references(worlds, self.config)

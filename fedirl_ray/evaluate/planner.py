@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles
-from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy
+from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy, surest_policy
 
 POLICY_BYTES = 64_000_000  # of time-dependent policies held at once
 
@@ -58,14 +58,28 @@ def judge(
     return Judgement(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def judge_expert(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome:
-    """What the experts themselves earn: the ceiling. `[k, 1]` each."""
+UNLEARNT: tuple[Rule, ...] = ("expert", "ceiling")
+"""Rows that plan with no learnt reward, in the order of `judge_references`' columns."""
+
+
+def judge_references(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome:
+    """What the experts earn, who maximise their return, and what the surest policies earn.
+
+    Returns:
+        `[k, 2]`: the expert, and the policy of the largest success there is.
+    """
     steps, discount = horizon(config.problem), config.problem.expert_discount
     parts = []
     for tile in tiles(worlds):
         stack = Stack(worlds[tile])
-        policy = expert_policy(stack, config.problem, steps)[..., None]
-        parts.append(roll_out(stack, policy, horizon=steps, discount=discount))
+        ends = [
+            roll_out(stack, policy[..., None], horizon=steps, discount=discount)
+            for policy in (
+                expert_policy(stack, config.problem, steps),
+                surest_policy(stack, steps),
+            )
+        ]
+        parts.append(Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True))))
     return Outcome(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -15,8 +15,8 @@ from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.transport.barycenter import barycenter
 
-REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert")
-"""Rules that fuse nothing: what a client has alone, all data in one place, the ceiling."""
+REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert", "ceiling")
+"""Rows that fuse nothing: a client alone, all data in one place, the expert, the best policy."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def fuse(
         case "self-control":
             copies = np.broadcast_to(weights @ thetas, thetas.shape)
             return _through_measures(copies, weights, support, config, None, transport="plain")
-        case "local" | "pooled" | "expert":
+        case "local" | "pooled" | "expert" | "ceiling":
             raise ValueError(f"{rule} is a reference, not a fusion rule")
         case other:
             assert_never(other)

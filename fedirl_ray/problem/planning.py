@@ -130,8 +130,8 @@ def feature_covariance(
 def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
     """Optimal stationary policies of the infinite-horizon discounted problem.
 
-    Value iteration from below, with absorbed values in closed form. Each (world, column) stops by
-    its own test, so its numbers do not depend on what is planned beside it. Ties are split evenly.
+    Value iteration. Each (world, column) stops by its own test, so its numbers do not depend on
+    what is planned beside it. Ties are split evenly.
 
     Args:
         stack: Worlds.
@@ -145,8 +145,9 @@ def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
     best = rewards.max(axis=0)
     size = np.abs(best).reshape(k, s, c).max(axis=1)  # [k, c]
     np.maximum(size, np.abs(rewards.min(axis=0)).reshape(k, s, c).max(axis=1), out=size)
-    value = np.repeat(best.reshape(k, s, c).min(axis=1) / (1.0 - discount), s, axis=0)
-    value[stack.terminal] = best[stack.terminal] / (1.0 - discount)
+    # Staying put for ever: exact where absorbed, and near the end of every plan that waits
+    # somewhere, which is what would otherwise take 1 / (1 - discount) sweeps to build up.
+    value = best / (1.0 - discount)
     settled = value.copy()
     moving = np.ones((k, c), dtype=bool)
     columns = np.arange(c)
@@ -183,6 +184,26 @@ def _best_action(q: Floats) -> Floats:
     """Largest entry over the leading axis, without the method's overhead."""
     best: Floats = np.maximum.reduce(q, axis=0)
     return best
+
+
+def surest_policy(stack: Stack, horizon: int) -> Floats:
+    """Time-dependent policy that most probably stands on a goal when the horizon ends.
+
+    Args:
+        stack: Worlds.
+        horizon: Steps `h`.
+
+    Returns:
+        `[h, a, k s]`; no policy has a larger success.
+    """
+    policy = np.empty((horizon, stack.a, stack.k * stack.s))
+    chance = stack.goal.astype(np.float64)
+    for t in reversed(range(horizon)):
+        q = (stack.expect @ chance).reshape(policy.shape[1:])
+        chance = _best_action(q)
+        ties = q >= chance - TIE
+        np.divide(ties, ties.sum(axis=0), out=policy[t])
+    return policy
 
 
 class Outcome(NamedTuple):

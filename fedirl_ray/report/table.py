@@ -26,7 +26,8 @@ LABELS: dict[Rule, str] = {
     "debiased": "debiased barycenter",
     "self-control": "self control (blur alone)",
     "pooled": "pooled data (not private)",
-    "expert": "expert (ceiling)",
+    "expert": "expert (demonstrator)",
+    "ceiling": "ceiling (best policy)",
 }
 
 

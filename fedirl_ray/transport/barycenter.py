@@ -14,7 +14,7 @@ from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.measure import checked_measures, checked_weights
 from fedirl_ray.transport.memory import demand, estimate, slots_for
 from fedirl_ray.transport.projection import PLAIN_REACH
-from fedirl_ray.transport.shard import Problem, Shard, in_process, make_shard
+from fedirl_ray.transport.shard import Problem, in_process, make_shard
 from fedirl_ray.transport.solver import Goal, Solution, solve
 from fedirl_ray.transport.step import Domain
 
@@ -94,19 +94,76 @@ def barycenter(
         MemoryError: If the machine cannot hold the problem.
     """
     begin = perf_counter()
+    task = prepare(
+        measures,
+        axes,
+        weights=weights,
+        epsilon=epsilon,
+        cost_scale=cost_scale,
+        periodic=periodic,
+        debiased=debiased,
+        tol=tol,
+        max_iters=max_iters,
+        backend=backend,
+        dtype=dtype,
+        domain=domain,
+        anderson=anderson,
+    )
+    if shards < 1:
+        raise ValueError(f"shards must be >= 1, got {shards}")
+    advance = in_process(
+        [make_shard(task.problem, *block) for block in split(task.rows, task.weights, shards)]
+    )
+    solution = solve(advance, task.problem, task.weights, task.goal)
+    return make_result(task, solution, perf_counter() - begin)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A barycenter ready to be solved, wherever its shards will live."""
+
+    problem: Problem
+    goal: Goal
+    rows: Floats
+    """The measures of the clients whose weight is not zero `[k, n]`, rows of sum 1."""
+    weights: Floats
+    """Theirs `[k]`, of sum 1."""
+    shape: tuple[int, ...]
+    """Of the lattice."""
+
+
+def prepare(
+    measures: ArrayLike,
+    axes: Sequence[ArrayLike],
+    *,
+    weights: ArrayLike | None,
+    epsilon: float,
+    cost_scale: CostScale,
+    periodic: Sequence[float | Literal[False]] | None,
+    debiased: bool,
+    tol: float,
+    max_iters: int,
+    backend: Backend,
+    dtype: Precision,
+    domain: Domain | None,
+    anderson: int | None,
+) -> Task:
+    """Check and normalise the arguments of `barycenter`, which see.
+
+    Raises:
+        ValueError: If an argument breaks its law; the message names it.
+        MemoryError: If the machine cannot hold the problem.
+    """
     costs = ground_costs(axes, cost_scale=cost_scale, periodic=periodic)
     shape = tuple(len(cost) for cost in costs)
     goal = checked_goal(epsilon, tol, max_iters, debiased, domain)
     rows = checked_measures(measures, shape)
     alphas = checked_weights(weights, len(rows))
     counted = alphas > 0
-    rows, alphas = rows[counted], alphas[counted]
+    if not counted.all():
+        rows, alphas = rows[counted], alphas[counted]
     problem = make_problem(costs, epsilon, len(rows), backend, dtype, anderson)
-    if shards < 1:
-        raise ValueError(f"shards must be >= 1, got {shards}")
-    blocks = split(problem, rows, alphas, shards)
-    solution = solve(in_process(blocks), problem, alphas, goal)
-    return make_result(solution, goal, alphas, shape, begin)
+    return Task(problem, goal, rows, alphas, shape)
 
 
 def checked_goal(
@@ -153,23 +210,21 @@ def make_problem(
     return Problem(costs, FixedPoint.reaching(bound), slots, backend, dtype)
 
 
-def split(problem: Problem, rows: Floats, alphas: Floats, shards: int) -> list[Shard]:
-    """Return the clients in at most `shards` consecutive blocks."""
-    blocks = np.array_split(np.arange(len(rows)), min(shards, len(rows)))
-    return [make_shard(problem, rows[block], alphas[block]) for block in blocks]
+def split(rows: Floats, weights: Floats, shards: int) -> list[tuple[Floats, Floats]]:
+    """Return the clients' rows and weights in at most `shards` consecutive blocks."""
+    parts = min(shards, len(rows))
+    return list(zip(np.array_split(rows, parts), np.array_split(weights, parts), strict=True))
 
 
-def make_result(
-    solution: Solution, goal: Goal, alphas: Floats, shape: tuple[int, ...], begin: float
-) -> BarycenterResult:
-    """Return the result of a solution, timed from `begin` (of `perf_counter`)."""
+def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterResult:
+    """Return the result of a solved task."""
     measure = np.exp(asnumpy(solution.log_b))
     return BarycenterResult(
-        measure=(measure / measure.sum()).reshape(shape),
-        converged=solution.error <= goal.tol,
+        measure=(measure / measure.sum()).reshape(task.shape),
+        converged=solution.error <= task.goal.tol,
         iterations=solution.iterations,
         error=solution.error,
-        seconds=perf_counter() - begin,
-        objective=goal.epsilon * float(alphas @ solution.duals),
+        seconds=seconds,
+        objective=task.goal.epsilon * float(task.weights @ solution.duals),
         domain=solution.domain,
     )

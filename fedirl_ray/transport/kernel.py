@@ -10,6 +10,7 @@ Letters: `k` measures, `n` lattice points, `m` points of one axis, `r` the rank 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
@@ -59,10 +60,15 @@ class Kernel:
     """Largest cost over epsilon: the logarithm of the largest entry over the smallest."""
     precision: Precision = "float64"
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of lattice points `n`."""
-        return int(np.prod([len(group) for group in self.groups]))
+        return math.prod(self.lengths)
+
+    @cached_property
+    def factored(self) -> bool:
+        """Whether any axis is held as a factor."""
+        return any(group.factor is not None for group in self.groups)
 
     def apply(self, x: Array, spare: Array) -> tuple[Array, Array]:
         """Multiply each row of `x` `[k, n]` by the kernel; both buffers are overwritten.
@@ -72,7 +78,7 @@ class Kernel:
         Returns:
             The buffer that holds the product, and the other one.
         """
-        if any(group.factor is not None for group in self.groups):
+        if self.factored:
             return self._apply_factors(x, spare)
         if self.size <= ROTATE_UP_TO:
             return self._apply_rotating(x, spare)

@@ -20,6 +20,10 @@ potentials differ by at most this much, so a sum lies within twice of it from 1,
 CACHED = 2**15
 """Numbers worked on at once where several passes over them follow each other."""
 
+NONE: Floats = np.empty(0)
+UNMEASURED = Measured(NONE, NONE, NONE, np.empty((0, 0)))
+"""Of a step that was not to be measured."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -53,9 +57,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
         usual = block.linear and step.rescale == 1.0 and not step.measure
         factor = kernel.groups[0].factor
         if usual and factor is not None:
-            return _project_fused(kernel, factor, block, b), Measured(
-                *(np.empty(0),) * 3, np.empty((0, 0))
-            )
+            return _project_fused(kernel, factor, block, b), UNMEASURED
         return _project_unmixed(kernel, block, step, b)
     return _project_kept(kernel, block, step, b)
 
@@ -71,13 +73,13 @@ def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tupl
     if step.measure:
         kept[...] = v
     ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, spare, step.measure)
-    errors = np.empty(0)
+    errors = NONE
     if step.measure:
         kept *= ktu
         kept -= b
         errors = _row_sums(abs(kept))
     block.logs[:, 0] = ktu
-    return xp.log(ktu, out=spare), Measured(errors, duals, margins, np.empty((len(errors), 0)))
+    return xp.log(ktu, out=spare), Measured(errors, duals, margins, UNMEASURED.products)
 
 
 def _project_fused(kernel: Kernel, factor: Array, block: Block, b: Array) -> Array:
@@ -144,14 +146,14 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
         log_kv = kernel.apply_log(log_v, (one, two, three))
         free = three if log_kv is two else two
         log_u = xp.subtract(xp.log(block.measures, out=one), log_kv, out=log_kv)
-        duals, margins = np.empty(0), np.empty(0)
+        duals, margins = NONE, NONE
         if step.measure:
             held = block.measures > 0
             duals = _row_sums(block.measures * xp.where(held, log_u, xp.zeros_like(log_u)))
         log_ktu = kernel.apply_log(log_u, (one, free, log_u))
     log_v += log_ktu
     log_v -= asarray(xp, step.log_b, kernel.precision)
-    ratio, products, errors = log_v, np.empty((0, 0)), np.empty(0)
+    ratio, products, errors = log_v, UNMEASURED.products, NONE
     if step.slots > 1:
         block.ratios[:, step.slot] = ratio
         products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
@@ -173,7 +175,7 @@ def _plain_pair(
     kv, spare = kernel.apply(v, spare)
     least_kv = -_row_peaks(xp.where(p > 0, -kv, xp.full_like(kv, -np.inf))) if guarded else None
     u = xp.divide(p, kv, out=spare)
-    duals, margins = np.empty(0), np.empty(0)
+    duals, margins = NONE, NONE
     if measure:
         tiny = float(np.finfo(kernel.precision).tiny)
         duals = _row_sums(p * xp.log(xp.clip(u, tiny, None)))

@@ -12,7 +12,7 @@ from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Precision, asarray, namespace, namespace_of
 from fedirl_ray.transport.kernel import LOST, Kernel
 from fedirl_ray.transport.mixing import Mixer
-from fedirl_ray.transport.projection import PLAIN_REACH
+from fedirl_ray.transport.projection import NONE, PLAIN_REACH
 from fedirl_ray.transport.shard import Problem
 from fedirl_ray.transport.step import Advance, Domain, Measured, Step
 
@@ -81,19 +81,28 @@ def solve(advance: Advance, problem: Problem, weights: Floats, goal: Goal) -> So
         weights: All clients' weights `[k]`, in the same order, of sum 1.
         goal: Epsilon, tolerance and limits.
 
+    The plain domain is left for logarithms when it loses digits, and mixing for plain steps when
+    it diverges, as it can where the debiased barycenter is barely determined.
+
     Raises:
         LostDigitsError: If `goal.domain` insists on `"plain"` where its range does not suffice.
     """
     spent = 0
     reach = problem.reach / goal.epsilon
+    attempts: list[tuple[Domain, bool]] = []
     if goal.domain == "plain" or (goal.domain is None and reach <= PLAIN_TRIED[problem.precision]):
+        attempts += [("plain", True)]
+    if goal.domain != "plain":
+        attempts += [("log", True)]
+    attempts += [(attempts[-1][0], False)]
+    for domain, mixing in attempts[:-1]:
         try:
-            return _Loop(advance, problem, weights, goal, "plain").run()
+            return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
         except LostDigitsError as lost:
-            if goal.domain == "plain":
-                raise
-            spent = min(lost.steps, goal.max_iters - 1)
-    return _Loop(advance, problem, weights, goal, "log", spent).run()
+            # The last attempt keeps half of the steps for itself.
+            spent = min(lost.steps, goal.max_iters // 2)
+    domain, mixing = attempts[-1]
+    return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
 
 
 def levels(problem: Problem, epsilon: float) -> list[float]:
@@ -116,10 +125,12 @@ class _Loop:
         weights: Floats,
         goal: Goal,
         domain: Domain,
-        spent: int = 0,
+        mixing: bool,
+        spent: int,
     ) -> None:
         self.advance, self.problem, self.weights, self.goal = advance, problem, weights, goal
         self.domain: Domain = domain
+        self.slots = problem.slots if mixing else 1
         self.mixer = Mixer(1)
         self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
         self.log_b = self.total = self.zeros
@@ -128,6 +139,11 @@ class _Loop:
 
     def run(self) -> Solution:
         """Go through the levels of epsilon."""
+        # A step that leaves the float's range is noticed by `_check_range`, which knows what to do.
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            return self._run()
+
+    def _run(self) -> Solution:
         *between, target = levels(self.problem, self.goal.epsilon)
         before = [*between, target][0]
         for epsilon in between:
@@ -165,11 +181,9 @@ class _Loop:
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
-        mean_log_v, log_d = rescale * (before - start[0]), rescale * log_d
-        if self.mixer.slots < self.problem.slots and (
-            reach > EASY_REACH or self.iterations > PATIENCE
-        ):
-            mixer = self.mixer = Mixer(self.problem.slots)
+        log_d = log_d if rescale == 1.0 else rescale * log_d
+        if self.mixer.slots < self.slots and (reach > EASY_REACH or self.iterations > PATIENCE):
+            mixer = self.mixer = Mixer(self.slots)
         elif rescale != 1.0:
             mixer.clear()
         slots, slot = mixer.slots, mixer.next_slot()
@@ -182,15 +196,18 @@ class _Loop:
         if kernel is not None:
             log_b = total + log_d
             moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
-        kept = term.measured.products
-        products = self.weights @ kept if slots > 1 else kept
-        centre = total + mean_log_v - before
-        if simple:
-            mixer.keep(total[None], centre[None], products)
+        if simple and slots == 1:
+            mixer.keep(total[None], total[None], NONE)
         else:
-            stack = namespace_of(total).stack
-            state = stack((total, log_b, log_d + moved_d))
-            mixer.keep(state, stack((centre, log_b - before - centre, moved_d)), products)
+            products = self.weights @ term.measured.products if slots > 1 else NONE
+            mean_log_v = rescale * (before - start[0])
+            centre = total + mean_log_v - before
+            state, residual = total[None], centre[None]
+            if not simple:
+                stack = namespace_of(total).stack
+                state = stack((total, log_b, log_d + moved_d))
+                residual = stack((centre, log_b - before - centre, moved_d))
+            mixer.keep(state, residual, products)
         if measure:
             moved = _distance(log_b, before)
             self.error = float(term.measured.errors.max()) + moved + unbalanced

@@ -17,6 +17,7 @@ from fedirl_ray.problem.planning import (
     occupancy,
     roll_out,
     soft_policy,
+    surest_policy,
 )
 
 
@@ -248,3 +249,18 @@ def test_feature_covariance_is_the_derivative_of_the_feature_sums(
     for j, unit in enumerate(np.eye(3)):
         slope = (sums(theta + small * unit) - sums(theta - small * unit)) / (2 * small)
         np.testing.assert_allclose(ours[:, j], slope, rtol=1e-6, atol=1e-8)
+
+
+@given(seed=st.integers(0, 2**31), horizon=st.integers(1, 4))
+def test_the_surest_policy_succeeds_as_often_as_the_best_of_all_plans(seed, horizon):
+    world = random_world(seed, s=4, a=2, ends=1)
+    world = dataclasses.replace(world, goal=world.terminal)
+    matrix = dense(world)
+    best = world.goal.astype(float)
+    for _ in range(horizon):  # the best plan for what is left, state by state
+        best = np.max([[matrix[s, a] @ best for a in range(2)] for s in range(4)], axis=1)
+    stack = Stack([world])
+    policy = surest_policy(stack, horizon)
+    np.testing.assert_allclose(policy.sum(axis=1), 1.0)
+    found = roll_out(stack, policy[..., None], horizon=horizon, discount=0.9).success
+    np.testing.assert_allclose(found[0, 0], world.initial @ best, atol=1e-7)

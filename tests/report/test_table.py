@@ -87,7 +87,7 @@ def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
     ("field", "value", "said"),
     [
         ("fit_converged", False, "9 of 9 fits stopped at irl.iterations"),
-        ("barycenter_converged", False, "33 barycenters stopped at fusion.iterations"),
+        ("barycenter_converged", False, "36 barycenters stopped at fusion.iterations"),
     ],
 )
 def test_what_stopped_early_is_said_to_have(small_run, field, value, said):

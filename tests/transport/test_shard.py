@@ -6,9 +6,9 @@ from transport.strategies import bumps, problems
 
 from fedirl_ray import barycenter
 from fedirl_ray.transport.axis import ground_costs
-from fedirl_ray.transport.barycenter import make_problem, split
+from fedirl_ray.transport.barycenter import make_problem
 from fedirl_ray.transport.fixed_point import FixedPoint
-from fedirl_ray.transport.shard import advance_shard, restore, snapshot
+from fedirl_ray.transport.shard import advance_shard, make_shard, restore, snapshot
 from fedirl_ray.transport.step import Step
 
 SMALL = [np.arange(6.0), np.arange(5.0), np.arange(4.0)]
@@ -44,7 +44,7 @@ def test_a_restored_shard_repeats_its_steps():
     axes, k = SMALL, 3
     problem = make_problem(ground_costs(axes), 0.05, k)
     rows = bumps(axes, k).reshape(k, -1)
-    shard, other = (split(problem, rows, np.full(k, 1 / k), 1)[0] for _ in range(2))
+    shard, other = (make_shard(problem, rows, np.full(k, 1 / k)) for _ in range(2))
     log_b = np.zeros(problem.size)
     first = Step(log_b, 0.05, "plain", mix=())
     log_b = problem.fixed_point.decode(advance_shard(shard, first).total)

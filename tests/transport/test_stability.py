@@ -102,3 +102,18 @@ def test_float32_is_right_to_its_precision():
     assert np.abs(single.measure - exact.measure).sum() < 1e-5
     small = barycenter(rows, AXES, epsilon=1e-3, dtype="float32", tol=1e-3, max_iters=500)
     assert np.isfinite(small.measure).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.01, 0.001])
+def test_where_mixing_diverges_plain_steps_take_over(epsilon):
+    x = np.linspace(-1.0, 2.0, 401)
+    mean, std = np.array([0.3, 0.5, 0.7]), np.array([0.05, 0.1, 0.15])
+    rows = np.exp(-0.5 * ((x - mean[:, None]) / std[:, None]) ** 2)
+    found = barycenter(
+        rows, [x], epsilon=epsilon, cost_scale="none", debiased=True, tol=1e-6, max_iters=3000
+    )
+    assert found.converged
+    centre = found.measure @ x
+    assert centre == pytest.approx(0.5, abs=1e-3)
+    # The barycenter of Gaussians has the mean of their standard deviations.
+    assert np.sqrt(found.measure @ (x - centre) ** 2) == pytest.approx(0.1, rel=0.08)
