@@ -45,16 +45,20 @@ def soft_policy(
     policy = np.empty((horizon, stack.a, *states))
     # Everything is held in units of the temperature, which saves two passes over Q a step.
     reward = reward / temperature
+    # A reward that ignores the action raises a state's Qs alike: the policy does not see it.
+    choosy = len(reward) > 1
     value, total = np.zeros(states), np.empty(states)
     for t in reversed(range(horizon)):
-        q = _look_ahead(stack, value, reward, discount)
+        q = _look_ahead(stack, value, reward if choosy else None, discount)
         peak = _best_action(q)
         q -= peak
         np.exp(q, out=q)
-        np.sum(q, axis=0, out=total)
+        np.add.reduce(q, axis=0, out=total)
         np.divide(q, total, out=policy[t])
         value = np.log(total)
         value += peak
+        if not choosy:
+            value += reward[0]
     return SoftPolicy(policy, value * temperature)
 
 
@@ -72,9 +76,10 @@ def occupancy(stack: Stack, policy: Floats, *, discount: float) -> Floats:
     """
     mass = stack.initial
     total = np.zeros((stack.feature_actions, mass.size))
+    flow = np.empty(policy.shape[1:])
     weight = 1.0
     for step in policy:
-        flow = step * mass
+        np.multiply(step, mass, out=flow)
         total += weight * (mass if stack.feature_actions == 1 else flow)
         mass = stack.push @ flow.ravel()
         weight *= discount
@@ -166,19 +171,18 @@ def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
     return policy
 
 
-def _look_ahead(stack: Stack, value: Floats, rewards: Floats, discount: float) -> Floats:
-    """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`."""
-    q: Floats = (stack.expect @ value).reshape(stack.a, *value.shape)
-    q *= discount
-    q += rewards
+def _look_ahead(stack: Stack, value: Floats, rewards: Floats | None, discount: float) -> Floats:
+    """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`; None: no reward."""
+    # The discount goes to the values, of which there are fewer than Qs.
+    q: Floats = (stack.expect @ (discount * value)).reshape(stack.a, *value.shape)
+    if rewards is not None:
+        q += rewards
     return q
 
 
 def _best_action(q: Floats) -> Floats:
-    """Largest entry over the leading axis; a few long rows, so faster than a reduction."""
-    best: Floats = np.maximum(q[0], q[-1])
-    for row in q[1:-1]:
-        np.maximum(best, row, out=best)
+    """Largest entry over the leading axis, without the method's overhead."""
+    best: Floats = np.maximum.reduce(q, axis=0)
     return best
 
 
