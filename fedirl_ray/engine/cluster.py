@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from typing import Any
 
 from fedirl_ray.errors import ConfigError
@@ -10,6 +11,8 @@ from fedirl_ray.errors import ConfigError
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray as ray  # others take it from here, with the notice silenced
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+KNOCKING = 10.0  # seconds a cluster may take to accept a connection
 
 
 def connect(address: str | None, *, workers: int) -> None:
@@ -22,6 +25,8 @@ def connect(address: str | None, *, workers: int) -> None:
     Raises:
         ConfigError: No cluster answers there.
     """
+    if address is not None and address != "auto":
+        _knock(address)
     try:
         ray.init(
             address=address or "local",
@@ -37,6 +42,18 @@ def connect(address: str | None, *, workers: int) -> None:
         reason = str(err).splitlines()[0]
         raise ConfigError(
             f"engine.address must be a running Ray cluster, got {address}: {reason}"
+        ) from err
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCKING).close()
+    except (OSError, ValueError, OverflowError) as err:
+        raise ConfigError(
+            f"engine.address must be auto or HOST:PORT of a running Ray cluster, got {address}: "
+            f"{err}"
         ) from err
 
 

@@ -39,8 +39,13 @@ def start(*words, **options):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **options,
+        **{"preexec_fn": heed_ctrl_c, **options},
     )
+
+
+def heed_ctrl_c():
+    """A test run in the background would hand down deafness to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def files(folder):

@@ -1,0 +1,142 @@
+"""A run on a cluster of two real nodes on the loopback address, one of which dies."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedirl_ray.run import main
+
+ROOT = Path(__file__).parents[2]
+FINAL = ("arrays.npz", "results.parquet", "summary.json", "table.txt")
+JOB = [
+    *("--seeds", "8", "--clients", "4", "--problem.size", "5", "--federation.rounds", "4"),
+    *("--fusion.rules", "local,mean,barycenter", "--evaluation.held-out", "20"),
+    *("--record.figure", "False", "--record.progress", "False"),
+]
+
+pytestmark = pytest.mark.ray
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Cluster:
+    """A head and a worker node, each `ray start --block`, with token authentication."""
+
+    def __init__(self, folder):
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+        self.address = f"127.0.0.1:{free_port()}"
+        port = self.address.partition(":")[2]
+        temporary = f"/tmp/fr{os.getpid()}"  # sockets below it must have short names
+        self.head = self.node(
+            f"--head --port={port} --include-dashboard=false --temp-dir={temporary}", folder
+        )
+        self.worker = self.node(f"--address={self.address}", folder)
+
+    def node(self, options, folder):
+        words = f"start --block --node-ip-address=127.0.0.1 --num-cpus=1 {options}".split()
+        with (folder / f"node-{time.monotonic_ns()}.log").open("w") as log:
+            node = subprocess.Popen(
+                [str(Path(sys.executable).with_name("ray")), *words],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60.0
+        while "raylet" not in {child.name() for child in family(node)}:
+            assert node.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return node
+
+    def run(self, *words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "fedirl_ray.run", *map(str, words)],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self):
+        for node in (self.worker, self.head):
+            kill(node)
+
+
+def family(process):
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(node):
+    """SIGKILL to a node: its raylet and everything that runs on it."""
+    everyone = family(node)
+    node.kill()
+    for process in everyone:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    node.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    started = Cluster(tmp_path)
+    yield started
+    started.close()
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in FINAL}
+
+
+def test_a_node_that_dies_takes_no_client_and_no_byte_with_it(cluster, tmp_path):
+    calm, struck = tmp_path / "calm", tmp_path / "struck"
+    local = cluster.run(*JOB, "--engine.backend", "local", "--run-dir", calm)
+    process = cluster.run(*JOB, "--engine.address", cluster.address, "--run-dir", struck)
+    deadline = time.monotonic() + 90.0
+    while not list(struck.glob("seeds/seed-*.npz")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    actors = [one for one in family(cluster.worker) if "ray::Clients" in " ".join(one.cmdline())]
+    assert actors  # clients were there
+    kill(cluster.worker)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    local.communicate(timeout=60)
+    assert local.returncode == 0
+    assert files(struck) == files(calm)
+    assert '"restarted"' in (struck / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{free}", "nonsense", "127.0.0.1:99999"])
+def test_no_cluster_at_an_address_is_one_line(tmp_path, capsys, address):
+    address = address.format(free=free_port())
+    words = ["--engine.address", address, "--run-dir", str(tmp_path / "run")]
+    assert main([*JOB, *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"engine.address must be auto or HOST:PORT of a running Ray cluster, got {address}: "
+    )
