@@ -23,6 +23,7 @@ from fedirl_ray.errors import ConfigError
 
 T = TypeVar("T")
 
+PROG = "python -m fedirl_ray.run"
 HELP = {"-h", "--help"}
 
 

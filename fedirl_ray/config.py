@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.laws import require, require_discount, require_positive, require_share
 
 Rule = Literal[
     "local",
@@ -27,24 +27,6 @@ Rule = Literal[
 ]
 
 Features = Literal["distance", "rbf", "one-hot"]
-
-
-def _require(holds: bool, name: str, law: str, got: object) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must be {law}, got {got}")
-
-
-def _require_share(name: str, value: float) -> None:
-    _require(0.0 <= value <= 1.0, name, "in [0, 1]", value)
-
-
-def _require_positive(name: str, value: float) -> None:
-    # `not x > 0` also refuses NaN.
-    _require(value > 0.0 and math.isfinite(value), name, "> 0 and finite", value)
-
-
-def _require_discount(name: str, value: float) -> None:
-    _require(0.0 < value < 1.0, name, "in (0, 1)", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,25 +73,25 @@ class ProblemConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require(self.size >= 2, "problem.size", "an integer >= 2", self.size)
-        _require_share("problem.obstacles", self.obstacles)
-        _require_share("problem.layout", self.layout)
-        _require_share("problem.slip", self.slip)
+        require(self.size >= 2, "problem.size", "an integer >= 2", self.size)
+        require_share("problem.obstacles", self.obstacles)
+        require_share("problem.layout", self.layout)
+        require_share("problem.slip", self.slip)
         horizon = self.horizon
-        _require(horizon is None or horizon >= 1, "problem.horizon", ">= 1 or None", horizon)
-        _require(self.demonstrations >= 1, "problem.demonstrations", ">= 1", self.demonstrations)
+        require(horizon is None or horizon >= 1, "problem.horizon", ">= 1 or None", horizon)
+        require(self.demonstrations >= 1, "problem.demonstrations", ">= 1", self.demonstrations)
         temperature = self.expert_temperature
-        _require(
+        require(
             temperature >= 0.0 and math.isfinite(temperature),
             "problem.expert-temperature",
             ">= 0 and finite",
             temperature,
         )
-        _require_discount("problem.expert-discount", self.expert_discount)
-        _require_share("problem.goal-shift", self.goal_shift)
+        require_discount("problem.expert-discount", self.expert_discount)
+        require_share("problem.goal-shift", self.goal_shift)
         centres = self.rbf_centres
-        _require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
-        _require_positive("problem.rbf-width", self.rbf_width)
+        require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
+        require_positive("problem.rbf-width", self.rbf_width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +136,7 @@ class HeterogeneityConfig:
             "hidden_support",
             "adversaries",
         ):
-            _require_share(f"heterogeneity.{name.replace('_', '-')}", getattr(self, name))
+            require_share(f"heterogeneity.{name.replace('_', '-')}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +160,12 @@ class IRLConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require(self.iterations >= 0, "irl.iterations", ">= 0", self.iterations)
-        _require_positive("irl.step", self.step)
-        _require_positive("irl.tolerance", self.tolerance)
-        _require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
-        _require(0.0 < self.discount <= 1.0, "irl.discount", "in (0, 1]", self.discount)
-        _require_positive("irl.temperature", self.temperature)
+        require(self.iterations >= 0, "irl.iterations", ">= 0", self.iterations)
+        require_positive("irl.step", self.step)
+        require_positive("irl.tolerance", self.tolerance)
+        require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
+        require(0.0 < self.discount <= 1.0, "irl.discount", "in (0, 1]", self.discount)
+        require_positive("irl.temperature", self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,21 +211,21 @@ class FusionConfig:
         """Check every limit."""
         known = get_args(Rule)
         for rule in self.rules:
-            _require(rule in known, "fusion.rules", f"among {', '.join(known)}", repr(rule))
+            require(rule in known, "fusion.rules", f"among {', '.join(known)}", repr(rule))
         repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
-        _require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
+        require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
         law = "a list with mean, which the others are compared to"
-        _require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
+        require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
         if not isinstance(self.sigma, str):
-            _require_positive("fusion.sigma", self.sigma)
+            require_positive("fusion.sigma", self.sigma)
         if not isinstance(self.mass, str):
-            _require_positive("fusion.mass", self.mass)
-        _require_positive("fusion.floor", self.floor)
-        _require_positive("fusion.gibbs-temperature", self.gibbs_temperature)
-        _require_positive("fusion.epsilon", self.epsilon)
-        _require(self.iterations >= 1, "fusion.iterations", ">= 1", self.iterations)
-        _require_positive("fusion.tolerance", self.tolerance)
-        _require(0.0 <= self.trim < 0.5, "fusion.trim", "in [0, 0.5)", self.trim)
+            require_positive("fusion.mass", self.mass)
+        require_positive("fusion.floor", self.floor)
+        require_positive("fusion.gibbs-temperature", self.gibbs_temperature)
+        require_positive("fusion.epsilon", self.epsilon)
+        require(self.iterations >= 1, "fusion.iterations", ">= 1", self.iterations)
+        require_positive("fusion.tolerance", self.tolerance)
+        require(0.0 <= self.trim < 0.5, "fusion.trim", "in [0, 0.5)", self.trim)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,16 +248,16 @@ class FederationConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
+        require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
         law = ">= 0 and finite"
-        _require(0.0 <= self.proximal < math.inf, "federation.proximal", law, self.proximal)
+        require(0.0 <= self.proximal < math.inf, "federation.proximal", law, self.proximal)
         law = "in (0, 1]"
         share = self.participation
-        _require(0.0 < share <= 1.0, "federation.participation", law, share)
-        _require(0.0 < self.quorum <= 1.0, "federation.quorum", law, self.quorum)
+        require(0.0 < share <= 1.0, "federation.participation", law, share)
+        require(0.0 < self.quorum <= 1.0, "federation.quorum", law, self.quorum)
         if self.round_timeout is not None:
-            _require_positive("federation.round-timeout", self.round_timeout)
-        _require_positive("federation.norm-bound", self.norm_bound)
+            require_positive("federation.round-timeout", self.round_timeout)
+        require_positive("federation.norm-bound", self.norm_bound)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,10 +273,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require(self.held_out >= 1, "evaluation.held-out", ">= 1", self.held_out)
-        _require_discount("evaluation.discount", self.discount)
+        require(self.held_out >= 1, "evaluation.held-out", ">= 1", self.held_out)
+        require_discount("evaluation.discount", self.discount)
         for discount in self.discounts:
-            _require_discount("evaluation.discounts", discount)
+            require_discount("evaluation.discounts", discount)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,9 +295,9 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require_positive("engine.timeout", self.timeout)
+        require_positive("engine.timeout", self.timeout)
         per = self.clients_per_actor
-        _require(per == "auto" or (isinstance(per, int) and per >= 1),
+        require(per == "auto" or (isinstance(per, int) and per >= 1),
                  "engine.clients-per-actor", "auto or an integer >= 1", per)  # fmt: skip
 
 
@@ -350,29 +332,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        _require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
-        _require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
-        _require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+        require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
+        require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
+        require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
         dials = self.heterogeneity
         drawn = dials.demonstrations or dials.expert_temperature or dials.coverage
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
-        _require(file is None or not drawn, "problem.demonstrations-file", law, file)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Invocation(RunConfig):
-    """A run, and the folder it is kept in."""
-
-    run_dir: Path | None = None
-    """Folder of this run; None: runs/<time>-<problem>/ below the current folder."""
-    resume: Path | None = None
-    """Go on with the run in this folder; only engine.* and record.* may be changed."""
-    overwrite: bool = False
-    """Replace the run that is already in the folder."""
-
-    def __post_init__(self) -> None:
-        """Check every limit."""
-        super().__post_init__()
-        both = self.run_dir is not None and self.resume is not None
-        _require(not both, "resume", "given without run-dir", self.resume)
+        require(file is None or not drawn, "problem.demonstrations-file", law, file)

@@ -3,48 +3,17 @@
 import difflib
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.cli import load, settings
-from fedirl_ray.config import Invocation, RunConfig
-from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
-from fedirl_ray.engine.driver import Fleet, Keep, federate
-from fedirl_ray.engine.event import Event, Report
-from fedirl_ray.engine.federation import Federation
-from fedirl_ray.engine.local import Clients
-from fedirl_ray.engine.record import CONFIG, RunFolder
-from fedirl_ray.errors import ConfigError, FedirlError, RunError
-from fedirl_ray.irl.block import prepare
-from fedirl_ray.report.figure import reward_maps
-from fedirl_ray.report.table import full_text, main_table
+from fedirl_ray.errors import ConfigError, FedirlError
 
-PROG = "python -m fedirl_ray.run"
-SAVING = 1.0  # seconds of rounds a killed run may lose
-WIDTH = 120  # columns that the whole table needs
-MANUAL = """\
-Federated inverse reinforcement learning: each client learns a reward from its own expert, the
-server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.
-
-  python -m fedirl_ray.run                                the 5x5 grid-world, 3 clients, 20 seeds
-  python -m fedirl_ray.run --problem.name FrozenLake-v1 --clients 20
-  python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
-  python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
-"""
+COMMANDS = ("federate",)
+"""Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
+when it is asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,146 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def federate_command(argv: Sequence[str]) -> int:
-    """Run, or go on with, a federation; print its table."""
-    invocation = load(Invocation, argv, prog=PROG, description=MANUAL)
-    if invocation.resume is not None:
-        folder = RunFolder.reopen(invocation.resume)
-        config = load(Invocation, [str(folder.path / CONFIG), *argv], prog=PROG, description=MANUAL)
-        _same_results(
-            load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
-        )
-        if folder.finished:
-            print((folder.path / "table.txt").read_text(), end="")
-            print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
-            return 0
-    else:
-        config = invocation
-        prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
-        folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
-    try:
-        return _federate(config, folder)
-    except ConfigError:
-        # Some settings can only be judged by the run, in its first seconds.
-        if invocation.resume is None:
-            folder.discard()
-        raise
-    except KeyboardInterrupt:
-        return _stopped("Interrupted", folder, 130)
-    except RunError as err:
-        return _stopped(str(err), folder, 1)
-    except OSError as err:
-        return _stopped(f"{err.strerror}: {err.filename}", folder, 1)
-
-
-def _stopped(why: str, folder: RunFolder, code: int) -> int:
-    """Say in one line why a run stopped and how to go on with it."""
-    print(
-        f"{why}; what was finished is kept, go on with: {PROG} --resume {folder.path}",
-        file=sys.stderr,
-    )
-    return code
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"federate": federate_command}
-
-
 def _command(words: list[str]) -> Callable[[Sequence[str]], int]:
     """Take the command's name off the arguments; without one, federate."""
-    if not words or words[0].startswith("-"):
-        return federate_command
-    if words[0] in COMMANDS:
-        return COMMANDS[words.pop(0)]
-    if not Path(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
-        raise ConfigError(f"no command or settings file is called {words[0]}; {hint}")
-    return federate_command
-
-
-def _federate(config: RunConfig, folder: RunFolder) -> int:
-    terminal = Console(stderr=True)
-    done = load_seeds(folder.seeds, _warn)
-    begun = load_rounds(folder.seeds, _warn)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    visible = config.record.progress
-    with Progress(*columns, console=terminal, transient=True, disable=not visible) as bar:
-        task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
-        bar.advance(task, len(done))
-        with _fleet(config, folder.report) as fleet:
-            bar.update(task, description="seeds")
-            keep = _every(SAVING, lambda seed, state: save_round(folder.seeds, seed, state))
-            for seed, result in federate(
-                config, fleet, done, begun=begun, keep=keep, report=folder.report
-            ):
-                save_seed(folder.seeds, seed, result)
-                done[seed] = result
-                bar.advance(task)
-    results = [done[seed] for seed in range(config.seeds)]
-    figure = reward_maps(config, results[0]) if config.record.figure else None
-    folder.finish(config, results, full_text(config, results), figure)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(main_table(config, results, wide=console.width >= WIDTH))
-    print(f"\nEngine: {folder.placement()}")
-    print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
-    print(f"See it again: cat {folder.path / 'table.txt'}")
-    print(f"Run it again: {PROG} {folder.path / CONFIG}")
-    return 0
-
-
-def _fleet(config: RunConfig, report: Report) -> AbstractContextManager[Fleet]:
-    match config.engine.backend:
-        case "local":
-            report(Event("placed", f"{config.clients} clients in the driver's process"))
-            return nullcontext(Clients(config, range(config.clients)))
-        case "ray":
-            from fedirl_ray.engine.client import RayFleet
-
-            return RayFleet(config, report)
-
-
-def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _every(seconds: float, keep: Keep) -> Keep:
-    """Skip what comes too soon after the last: a round may take less than its checkpoint."""
-    last = time.monotonic()
-
-    def patient(seed: int, state: Federation) -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            keep(seed, state)
-            last = time.monotonic()
-
-    return patient
-
-
-def _same_results(saved: RunConfig, asked: RunConfig) -> None:
-    """Refuse to go on with a run under settings that would change what it finds."""
-    free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
-    before = dict(_leaves(settings(saved)))
-    for name, value in _leaves(settings(asked)):
-        if value != before[name] and not f"{name}:".startswith(free):
-            raise ConfigError(
-                f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
-                "engine.* and record.* may change"
-            )
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    name = "federate"
+    if words and not words[0].startswith("-"):
+        if words[0] in COMMANDS:
+            name = words.pop(0)
+        elif not Path(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
+            near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+            raise ConfigError(f"no command or settings file is called {words[0]}; {hint}")
+    found: Callable[[Sequence[str]], int] = import_module(f"fedirl_ray.command.{name}").command
+    return found
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import yaml
 
 from fedirl_ray import config
 from fedirl_ray.cli import load, settings
-from fedirl_ray.config import FusionConfig, Invocation, ProblemConfig, RunConfig
+from fedirl_ray.command.federate import Invocation
+from fedirl_ray.config import FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.run import COMMANDS, main
 

@@ -36,7 +36,7 @@ import yaml
 
 import fedirl_ray
 from fedirl_ray.cli import settings
-from fedirl_ray.config import Invocation, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
@@ -262,10 +262,9 @@ def _own(name: str) -> bool:
 
 def _plain(config: RunConfig) -> dict[str, Any]:
     """What decides a run, without where it is kept."""
+    names = [field.name.replace("_", "-") for field in dataclasses.fields(RunConfig)]
     tree = settings(config)
-    for field in dataclasses.fields(Invocation)[len(dataclasses.fields(RunConfig)) :]:
-        tree.pop(field.name.replace("_", "-"), None)
-    return tree
+    return {name: tree[name] for name in names}
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:

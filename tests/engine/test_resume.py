@@ -14,10 +14,11 @@ import psutil
 import pytest
 from engine.faults import small
 
+from fedirl_ray.cli import PROG
 from fedirl_ray.engine.checkpoint import load_rounds, save_round
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.run import PROG, main
+from fedirl_ray.run import main
 
 ROOT = Path(__file__).parents[2]
 FINAL = ("arrays.npz", "config.yaml", "results.parquet", "summary.json", "table.txt")

@@ -1,0 +1,160 @@
+"""`federate`, the default command: run a federation, or go on with one, and print its table."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedirl_ray.cli import PROG, load, settings
+from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
+from fedirl_ray.engine.driver import Keep, federate
+from fedirl_ray.engine.federation import Federation
+from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.irl.block import prepare
+from fedirl_ray.laws import require
+from fedirl_ray.report.figure import reward_maps
+from fedirl_ray.report.table import full_text, main_table
+
+SAVING = 1.0  # seconds of rounds a killed run may lose
+WIDTH = 120  # columns that the whole table needs
+MANUAL = """\
+Federated inverse reinforcement learning: each client learns a reward from its own expert, the
+server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.
+
+  python -m fedirl_ray.run                                the 5x5 grid-world, 3 clients, 20 seeds
+  python -m fedirl_ray.run --problem.name FrozenLake-v1 --clients 20
+  python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
+  python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation(RunConfig):
+    """A run, and the folder it is kept in."""
+
+    run_dir: Path | None = None
+    """Folder of this run; None: runs/<time>-<problem>/ below the current folder."""
+    resume: Path | None = None
+    """Go on with the run in this folder; only engine.* and record.* may be changed."""
+    overwrite: bool = False
+    """Replace the run that is already in the folder."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        super().__post_init__()
+        both = self.run_dir is not None and self.resume is not None
+        require(not both, "resume", "given without run-dir", self.resume)
+
+
+def command(argv: Sequence[str]) -> int:
+    """Run, or go on with, a federation; print its table."""
+    invocation = load(Invocation, argv, prog=PROG, description=MANUAL)
+    if invocation.resume is not None:
+        folder = RunFolder.reopen(invocation.resume)
+        config = load(Invocation, [str(folder.path / CONFIG), *argv], prog=PROG, description=MANUAL)
+        _same_results(
+            load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
+        )
+        if folder.finished:
+            print((folder.path / "table.txt").read_text(), end="")
+            print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
+            return 0
+    else:
+        config = invocation
+        prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
+        folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
+    try:
+        return _federate(config, folder)
+    except ConfigError:
+        # Some settings can only be judged by the run, in its first seconds.
+        if invocation.resume is None:
+            folder.discard()
+        raise
+    except KeyboardInterrupt:
+        return _stopped("Interrupted", folder, 130)
+    except RunError as err:
+        return _stopped(str(err), folder, 1)
+    except OSError as err:
+        return _stopped(f"{err.strerror}: {err.filename}", folder, 1)
+
+
+def _stopped(why: str, folder: RunFolder, code: int) -> int:
+    """Say in one line why a run stopped and how to go on with it."""
+    print(
+        f"{why}; what was finished is kept, go on with: {PROG} --resume {folder.path}",
+        file=sys.stderr,
+    )
+    return code
+
+
+def _federate(config: RunConfig, folder: RunFolder) -> int:
+    done = load_seeds(folder.seeds, _warn)
+    begun = load_rounds(folder.seeds, _warn)
+    with progress_bar(shown=config.record.progress) as bar:
+        task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
+        bar.advance(task, len(done))
+        with open_fleet(config, folder.report) as fleet:
+            bar.update(task, description="seeds")
+            keep = _every(SAVING, lambda seed, state: save_round(folder.seeds, seed, state))
+            for seed, result in federate(
+                config, fleet, done, begun=begun, keep=keep, report=folder.report
+            ):
+                save_seed(folder.seeds, seed, result)
+                done[seed] = result
+                bar.advance(task)
+    results = [done[seed] for seed in range(config.seeds)]
+    figure = reward_maps(config, results[0]) if config.record.figure else None
+    folder.finish(config, results, full_text(config, results), figure)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(main_table(config, results, wide=console.width >= WIDTH))
+    print(f"\nEngine: {folder.placement()}")
+    print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
+    print(f"See it again: cat {folder.path / 'table.txt'}")
+    print(f"Run it again: {PROG} {folder.path / CONFIG}")
+    return 0
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _every(seconds: float, keep: Keep) -> Keep:
+    """Skip what comes too soon after the last: a round may take less than its checkpoint."""
+    last = time.monotonic()
+
+    def patient(seed: int, state: Federation) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            keep(seed, state)
+            last = time.monotonic()
+
+    return patient
+
+
+def _same_results(saved: RunConfig, asked: RunConfig) -> None:
+    """Refuse to go on with a run under settings that would change what it finds."""
+    free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
+    before = dict(_leaves(settings(saved)))
+    for name, value in _leaves(settings(asked)):
+        if value != before[name] and not f"{name}:".startswith(free):
+            raise ConfigError(
+                f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
+                "engine.* and record.* may change"
+            )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,37 @@
+"""The laws that settings are held to; every refusal says what must hold, and what was got."""
+
+import math
+
+from fedirl_ray.errors import ConfigError
+
+
+def require(holds: bool, name: str, law: str, got: object) -> None:
+    """Refuse a setting that breaks its law.
+
+    Args:
+        holds: Whether it keeps it.
+        name: The setting as the user types it.
+        law: What must hold, to follow "must be".
+        got: The value.
+
+    Raises:
+        ConfigError: It does not hold.
+    """
+    if not holds:
+        raise ConfigError(f"{name} must be {law}, got {got}")
+
+
+def require_share(name: str, value: float) -> None:
+    """Require a number in [0, 1]."""
+    require(0.0 <= value <= 1.0, name, "in [0, 1]", value)
+
+
+def require_positive(name: str, value: float) -> None:
+    """Require a finite number above zero."""
+    # `not x > 0` also refuses NaN.
+    require(value > 0.0 and math.isfinite(value), name, "> 0 and finite", value)
+
+
+def require_discount(name: str, value: float) -> None:
+    """Require a number in (0, 1)."""
+    require(0.0 < value < 1.0, name, "in (0, 1)", value)
