@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import called, descendants
 
 from fedirl_ray.run import main
 
@@ -21,6 +22,13 @@ JOB = [
     *("--fusion.rules", "local,mean,barycenter", "--evaluation.held-out", "20"),
     *("--record.figure", "False", "--record.progress", "False"),
 ]
+
+COUNT_NODES = """
+import sys, time, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
+    time.sleep(0.1)
+"""
 
 pytestmark = pytest.mark.ray
 
@@ -44,10 +52,12 @@ class Cluster:
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.partition(":")[2]
         temporary = f"/tmp/fr{os.getpid()}"  # sockets below it must have short names
+        self.runs = []
         self.head = self.node(
             f"--head --port={port} --include-dashboard=false --temp-dir={temporary}", folder
         )
         self.worker = self.node(f"--address={self.address}", folder)
+        self.await_nodes(2)
 
     def node(self, options, folder):
         words = f"start --block --node-ip-address=127.0.0.1 --num-cpus=1 {options}".split()
@@ -60,14 +70,24 @@ class Cluster:
                 start_new_session=True,
             )
         deadline = time.monotonic() + 60.0
-        while "raylet" not in {child.name() for child in family(node)}:
+        while not called("raylet", node.pid):
             assert node.poll() is None, Path(log.name).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
         return node
 
+    def await_nodes(self, count):
+        """Wait until the head counts so many nodes: a run places its clients when it starts."""
+        subprocess.run(
+            [sys.executable, "-c", COUNT_NODES, self.address, str(count)],
+            env=self.environment,
+            capture_output=True,
+            check=True,
+            timeout=120.0,
+        )
+
     def run(self, *words):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "fedirl_ray.run", *map(str, words)],
             cwd=ROOT,
             env=self.environment,
@@ -75,22 +95,20 @@ class Cluster:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.runs.append(process)
+        return process
 
     def close(self):
+        for process in self.runs:
+            process.kill()
+            process.communicate()
         for node in (self.worker, self.head):
             kill(node)
 
 
-def family(process):
-    try:
-        return psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
 def kill(node):
     """SIGKILL to a node: its raylet and everything that runs on it."""
-    everyone = family(node)
+    everyone = descendants(node.pid)
     node.kill()
     for process in everyone:
         try:
@@ -120,8 +138,7 @@ def test_a_node_that_dies_takes_no_client_and_no_byte_with_it(cluster, tmp_path)
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    actors = [one for one in family(cluster.worker) if "ray::Clients" in " ".join(one.cmdline())]
-    assert actors  # clients were there
+    assert called("ray::Clients", cluster.worker.pid)  # clients were there
     kill(cluster.worker)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors

@@ -6,6 +6,7 @@ import time
 import psutil
 import pytest
 from engine.faults import misbehaving, outcome, small
+from processes import called
 
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.local import Clients
@@ -132,18 +133,12 @@ def test_no_actor_outlives_its_fleet(ray_session):
     config = small()
     with RayFleet(config, holder=misbehaving("never")) as fleet:
         fleet.prepare(0)
-        before = holders()
+        before = called("Misbehaving")
         assert len(before) == 2
     deadline = time.monotonic() + 20.0
-    while any(psutil.pid_exists(pid) for pid in before) and time.monotonic() < deadline:
+    while before & called("Misbehaving") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(psutil.pid_exists(pid) for pid in before)
-
-
-def holders():
-    """Processes of this session's actors that hold misbehaving clients."""
-    mine = psutil.Process().children(recursive=True)
-    return {one.pid for one in mine if "Misbehaving" in " ".join(one.cmdline())}
+    assert not before & called("Misbehaving")
 
 
 def test_a_clients_process_imports_nothing_heavy(ray_session):

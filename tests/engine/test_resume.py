@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine.faults import small
+from processes import descendants
 
 from fedirl_ray.cli import PROG
 from fedirl_ray.engine.checkpoint import load_rounds, save_round
@@ -149,7 +150,7 @@ def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, 
     run = tmp_path / "run"
     process = start(*JOB, "--engine.backend", backend, "--run-dir", run)
     wait_for(lambda: list((run / "seeds").glob("seed-*.npz")), process)
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
@@ -170,9 +171,9 @@ def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, 
 def test_ctrl_c_while_ray_starts_leaves_nothing_behind(tmp_path):
     run = tmp_path / "run"
     process = start(*JOB, "--run-dir", run)
-    wait_for(lambda: psutil.Process(process.pid).children(recursive=True), process)
+    wait_for(lambda: descendants(process.pid), process)
     time.sleep(0.5)
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     os.kill(process.pid, signal.SIGINT)
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
