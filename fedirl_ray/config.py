@@ -52,7 +52,8 @@ class ProblemConfig:
     """GridWorld: how far clients' goals stray from it: 0 nowhere, 1 anywhere within half the
     grid's side (uniform over the free cells in reach); held-out worlds keep the shared goal."""
     features: Features = "distance"
-    """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: see README);
+    """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: the way left, and
+    whether the passenger waits or is aboard);
     rbf: Gaussian bumps over the support; one-hot: one for each state. The latter two are the same
     for all clients and see positions only."""
     rbf_centres: int = 8

@@ -126,7 +126,9 @@ def _percent(found: Interval) -> str:
     if np.isnan(found.half_width):
         return f"{100 * found.mean:+.1f}"
     mark = "*" if found.excludes_zero else " "
-    return f"{100 * found.mean:+.1f} ± {100 * found.half_width:.1f}{mark}"
+    # A tenth of a point is plenty, unless the interval is narrower than that.
+    digits = 1 if found.half_width >= 0.0005 or found.half_width == 0.0 else 2
+    return f"{100 * found.mean:+.{digits}f} ± {100 * found.half_width:.{digits}f}{mark}"
 
 
 def _with_spread(found: Comparison) -> str:

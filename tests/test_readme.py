@@ -1,0 +1,65 @@
+"""The README says what is so: its commands are accepted, its files are there, its code runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fedirl_ray.cli import PROG, load
+from fedirl_ray.command.federate import Invocation
+from fedirl_ray.run import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    """Contents of the README's fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def invocations():
+    """Every `python -m fedirl_ray.run` of the README, without comments and placeholders."""
+    found = re.findall(r"python -m fedirl_ray\.run([^`\n]*)", README)
+    words = [shlex.split(line, comments=True) for line in found]
+    return [one for one in words if not any(set("[]<>") & set(word) for word in one)]
+
+
+def test_the_test_command_is_what_ci_runs():
+    (command,) = [line for line in README.splitlines() if line.endswith("-m pytest")]
+    script = (ROOT / ".ci" / "run").read_text().replace("--quiet ", "")
+    for step in command.split(" && "):
+        assert step in script.splitlines()
+
+
+def test_the_printed_table_is_the_main_jobs():
+    (printed,) = blocks("text")
+    assert printed.startswith("GridWorld, 3 clients, 20 seeds: success in %, greedy-0.95 policy")
+
+
+@pytest.mark.parametrize("words", invocations(), ids=" ".join)
+def test_a_command_is_accepted(words, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    if words and words[0] in COMMANDS[1:]:
+        return  # its own test runs it
+    load(Invocation, words, prog=PROG, description="")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_example_runs():
+    (example,) = blocks("python")
+    found = {}
+    exec(example.replace("print(", "shown = ("), found)
+    converged, iterations, shape = found["shown"]
+    assert converged
+    assert iterations < 100
+    assert shape == (100, 100, 100)
