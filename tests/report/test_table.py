@@ -50,7 +50,9 @@ def test_the_numbers_are_those_of_the_comparison(small_run):
         found = compare(samples, config.fusion.rules)["trimmed"]
         assert f"{100 * found.mean:.1f} ± {100 * found.spread:.1f}" in line
         gap = found.difference
-        digits = 2 if 100 * gap.half_width < 0.05 else 1  # narrow intervals are not rounded away
+        digits = (
+            2 if 0.0 < 100 * gap.half_width < 0.05 else 1
+        )  # narrow intervals are not rounded away
         assert f"{100 * gap.mean:+.{digits}f} ± {100 * gap.half_width:.{digits}f}" in line
 
 
