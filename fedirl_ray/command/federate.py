@@ -2,14 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from fedirl_ray.cli import PROG, load, settings
+from fedirl_ray.cli import PROG, leaves, load, settings
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
@@ -142,19 +141,10 @@ def _every(seconds: float, keep: Keep) -> Keep:
 def _same_results(saved: RunConfig, asked: RunConfig) -> None:
     """Refuse to go on with a run under settings that would change what it finds."""
     free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
-    before = dict(_leaves(settings(saved)))
-    for name, value in _leaves(settings(asked)):
+    before = dict(leaves(settings(saved)))
+    for name, value in leaves(settings(asked)):
         if value != before[name] and not f"{name}:".startswith(free):
             raise ConfigError(
                 f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
                 "engine.* and record.* may change"
             )
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

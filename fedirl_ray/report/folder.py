@@ -1,0 +1,138 @@
+"""A run's folder, read back."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fedirl_ray.cli import PROG, load
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.engine.result import TIMED, SeedResult
+from fedirl_ray.errors import DataError
+from fedirl_ray.report.figure import reward_maps
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has left behind."""
+
+    path: Path
+    config: RunConfig
+    summary: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+    """As in arrays.npz: seeds leading."""
+    success: Mapping[tuple[str, str, str], NDArray[np.float64]]
+    """Success by split, policy and rule, one number a seed."""
+    timings: Mapping[str, list[float]]
+    """Seconds by rule, one number a seed."""
+    events: list[dict[str, Any]]
+    environment: Mapping[str, Any]
+    figure: bytes | None
+    """Its reward maps, a PNG; None where its worlds are no grid."""
+
+
+def read_run(path: Path) -> Run:
+    """Read the folder of a run that has ended.
+
+    Raises:
+        ConfigError: Its settings are not of this version.
+        DataError: It has not ended, or a file is missing or cannot be read.
+    """
+    if not RunFolder(path).finished:
+        raise DataError(
+            f"{path} must be a run that has ended, got one that has not; "
+            f"go on with: {PROG} --resume {path}"
+        )
+    config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="")
+    arrays = _arrays(path / "arrays.npz")
+    return Run(
+        path=path,
+        config=config,
+        summary=_json(path / "summary.json"),
+        arrays=arrays,
+        success=_success(path / "results.parquet"),
+        timings=_json(path / "timings.json"),
+        events=[_parse(path / "events.jsonl", line) for line in _lines(path / "events.jsonl")],
+        environment=_json(path / "environment.json"),
+        figure=_figure(path / "figure.png", config, arrays),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise DataError(f"{path} must be a readable file: {err.strerror}") from None
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Lines that are whole; a run killed while writing one may have left a part."""
+    return [line for line in _read(path).splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except ValueError as err:
+        raise DataError(f"{path} must be JSON: {err}") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{path} must hold JSON objects, got a {type(tree).__name__}")
+    return tree
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return _parse(path, _read(path))
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as err:
+        raise DataError(f"{path} must be an .npz file without pickles: {err}") from None
+
+
+def _success(path: Path) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+    try:
+        table = pq.read_table(path)
+        columns = [
+            table[name].to_pylist()
+            for name in ("seed", "rule", "split", "policy", "metric", "value")
+        ]
+    except (pa.ArrowException, OSError, KeyError) as err:
+        raise DataError(f"{path} must be a run's long table: {str(err).splitlines()[0]}") from None
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for seed, rule, split, policy, metric, value in zip(*columns, strict=True):
+        if metric == "success":
+            found.setdefault((split, policy, rule), {})[seed] = value
+    return {key: np.array([by[seed] for seed in sorted(by)]) for key, by in found.items()}
+
+
+def _figure(path: Path, config: RunConfig, arrays: Mapping[str, NDArray[Any]]) -> bytes | None:
+    """The run's own picture, or the same drawn anew.
+
+    Worlds of the user's own are not asked for again: reading a folder runs nobody's code.
+    """
+    if path.is_file():
+        png = _read(path)
+        if not png.startswith(_PNG):
+            raise DataError(f"{path} must be a PNG, got something else")
+        return png
+    if ":" in config.problem.name:
+        return None
+    names = {field.name for field in fields(SeedResult)} - {TIMED}
+    try:
+        first = {name: arrays[name][0] for name in names}
+    except KeyError as err:
+        raise DataError(f"{path.parent / 'arrays.npz'} must hold {err}, got none") from None
+    return reward_maps(config, SeedResult(**first, seconds=np.full(0, np.nan)))
