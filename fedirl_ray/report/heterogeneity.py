@@ -6,11 +6,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, chart
+from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
 from fedirl_ray.report.table import LABELS, signed_percent
 from fedirl_ray.study.heterogeneity import Point
 
@@ -56,9 +55,11 @@ def draw_map(points: Sequence[Point]) -> bytes:
         figure = Figure(figsize=(8.0, 2.3 * len(dials) + 0.5), layout="constrained")
         panels = figure.subplots(len(dials), 2, squeeze=False)
         for row, (dial, own) in zip(panels, dials.items(), strict=True):
-            _draw(row[0], own, f"{dial}: barycenter minus", DIFFERENCES)
+            _draw(row[0], own, DIFFERENCES)
+            row[0].set_title(f"{dial}: barycenter minus", loc="left")
             if all(point.gain is not None for point in own):
-                _draw(row[1], own, "its gain over the mean is made of", PARTS)
+                _draw(row[1], own, PARTS)
+                row[1].set_title("its gain over the mean is made of", loc="left")
             else:
                 row[1].set_axis_off()
         buffer = io.BytesIO()
@@ -66,21 +67,21 @@ def draw_map(points: Sequence[Point]) -> bytes:
     return buffer.getvalue()
 
 
-def map_charts(points: Sequence[Point], prefix: str) -> list[Markup]:
+def map_charts(points: Sequence[Point], prefix: str) -> list[Chart]:
     """The same panels one by one, for a page.
 
     Args:
         points: The map.
         prefix: Starts the charts' names, which are unique in a page.
     """
-    charts: list[Markup] = []
+    charts: list[Chart] = []
     for i, (dial, own) in enumerate(by_dial(points).items()):
         panels = [(f"{dial}: barycenter minus", DIFFERENCES)]
         if all(point.gain is not None for point in own):
             panels.append((f"{dial}: its gain over the mean is made of", PARTS))
         for j, (title, series) in enumerate(panels):
             with chart(f"{prefix}-map{i}{j}", 4.6, 2.8, charts, title) as figure:
-                _draw(figure.subplots(), own, title, series)
+                _draw(figure.subplots(), own, series)
     return charts
 
 
@@ -108,7 +109,7 @@ def row_of(point: Point) -> tuple[str, ...]:
     )
 
 
-def _draw(panel: Any, points: Sequence[Point], title: str, series: Sequence[Series]) -> None:
+def _draw(panel: Any, points: Sequence[Point], series: Sequence[Series]) -> None:
     """Draw some differences of one dial over its levels, with 95 % intervals."""
     place = np.arange(len(points))
     panel.axhline(0.0, color=GREY, linewidth=0.8)
@@ -123,6 +124,5 @@ def _draw(panel: Any, points: Sequence[Point], title: str, series: Sequence[Seri
     crowded = sum(len(point.level) for point in points) > 40
     panel.set_xticks(place, [point.level for point in points], rotation=20 if crowded else 0)
     panel.set_xlim(-0.4, len(points) - 0.6)
-    panel.set_title(title, loc="left")
     panel.set_ylabel("points of success")
     panel.legend(loc="best")

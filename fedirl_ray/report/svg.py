@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from markupsafe import Markup
@@ -36,9 +36,16 @@ _PAGE: Any = {
 }
 
 
+class Chart(NamedTuple):
+    """A chart and what stands over it."""
+
+    title: str
+    svg: Markup
+
+
 @contextmanager
 def chart(
-    name: str, width: float, height: float, into: list[Markup], title: str
+    name: str, width: float, height: float, into: list[Chart], title: str
 ) -> Iterator[Figure]:
     """Draw a chart for a page.
 
@@ -47,7 +54,7 @@ def chart(
         width: Inches.
         height: Inches.
         into: Where the finished chart is put.
-        title: What it shows, for those who cannot see it.
+        title: What it shows; the page says it, since a text in a chart cannot wrap.
 
     Yields:
         An empty figure to draw in.
@@ -57,7 +64,7 @@ def chart(
         yield figure
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    into.append(_for_a_page(buffer.getvalue().decode(), name, title))
+    into.append(Chart(title, _for_a_page(buffer.getvalue().decode(), name, title)))
 
 
 def _for_a_page(svg: str, name: str, title: str) -> Markup:

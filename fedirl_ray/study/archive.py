@@ -137,6 +137,8 @@ def pictures(archive: Archive) -> list[tuple[str, str]]:
     with warnings.catch_warnings():
         # That a plot or a measure is experimental is no news to whoever reads the page.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # Minded in `_importances`.
+        warnings.filterwarnings("ignore", ".*to achieve low `target` values", UserWarning)
         return [(title, str(figure.to_json())) for title, figure in _draw(archive)]
 
 
@@ -156,11 +158,21 @@ def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
             visualization.plot_parallel_coordinate(study, **about),
         )
         if complete >= FEWEST and len(varied(archive)) > 1:
-            judge = PedAnovaImportanceEvaluator()
-            yield (
-                f"Importances for {name}",
-                visualization.plot_param_importances(study, evaluator=judge, **about),
-            )
+            yield f"Importances for {name}", _importances(archive, i)
+
+
+def _importances(archive: Archive, objective: int) -> Any:
+    """How much each field decides whether a trial is among the good ones."""
+    several = len(archive.objectives) > 1
+    sign = -1.0 if archive.directions[objective] == "maximize" else 1.0
+    return visualization.plot_param_importances(
+        archive.study,
+        # Unlike Optuna's default it needs no further library.
+        evaluator=PedAnovaImportanceEvaluator(),
+        # A target of its own is read as lower is better; alone, the study's direction is known.
+        target=(lambda trial: sign * trial.values[objective]) if several else None,
+        target_name=archive.objectives[objective],
+    )
 
 
 def varied(archive: Archive) -> list[str]:
