@@ -16,6 +16,7 @@ from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
@@ -62,12 +63,14 @@ def command(argv: Sequence[str]) -> int:
         _same_results(
             load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
         )
+        require_writer(config)
         if folder.finished:
             print((folder.path / "table.txt").read_text(), end="")
             print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
             return 0
     else:
         config = invocation
+        require_writer(config)
         prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
         folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
     try:

@@ -1,14 +1,23 @@
 (function () {
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  // Each end of a scale can be seen on white and on near-black.
-  const lines = [[0, "#d2722a"], [1, "#3d7fc4"]];
+  const low = [210, 114, 42], high = [61, 127, 196]; // both seen on white and on near-black
   const dots = [[[0, "#9fb4cc"], [1, "#2f6db3"]], [[0, "#dfa677"], [1, "#b8561d"]]];
-  function recolour(trace, i, ink) {
-    if (trace.line && trace.line.colorscale) trace.line.colorscale = lines;
-    if (trace.type === "parcoords") {
-      trace.tickfont = trace.rangefont = trace.labelfont = { color: ink, size: 12 };
+  function between(share) {
+    return "rgb(" + low.map((from, k) => Math.round(from + share * (high[k] - from))) + ")";
+  }
+  // Parallel coordinates: a line a trial, whose first point is its objective in [0, 1].
+  function recolourLines(data) {
+    for (const trace of data) {
+      if (trace.line && trace.x && trace.x[0] === 0) trace.line.color = between(trace.y[0]);
+      if (trace.marker && trace.marker.colorscale) {
+        trace.marker.colorscale = [[0, between(0)], [1, between(1)]];
+        trace.marker.reversescale = false;
+      }
     }
-    if (trace.marker && trace.marker.colorscale) trace.marker.colorscale = dots[i % 2];
+  }
+  function recolourDots(data) {
+    data.forEach((trace, i) => {
+      if (trace.marker && trace.marker.colorscale) trace.marker.colorscale = dots[i % 2];
+    });
   }
   function draw() {
     const style = getComputedStyle(document.documentElement);
@@ -16,7 +25,8 @@
     const line = style.getPropertyValue("--line").trim();
     for (const source of document.querySelectorAll("script[data-plot]")) {
       const figure = JSON.parse(source.textContent);
-      figure.data.forEach((trace, i) => recolour(trace, i, ink));
+      if ("parallel" in source.dataset) recolourLines(figure.data);
+      else recolourDots(figure.data);
       const axis = { automargin: true, gridcolor: line, zerolinecolor: line, linecolor: line };
       const layout = Object.assign({}, figure.layout, {
         title: undefined, // stands over the picture
@@ -29,8 +39,11 @@
         height: 400,
       });
       for (const name of ["xaxis", "yaxis"]) {
-        layout[name] = Object.assign({}, layout[name], axis);
+        const own = layout[name] || {};
+        layout[name] = Object.assign({}, own, axis);
+        if (own.title) layout[name].title = Object.assign({}, own.title, { standoff: 14 });
       }
+      for (const note of layout.annotations || []) note.font = { color: ink, size: 11 };
       Plotly.react(source.dataset.plot, figure.data, layout, {
         responsive: true,
         displaylogo: false,
@@ -39,5 +52,5 @@
     }
   }
   draw();
-  dark.addEventListener("change", draw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 })();
