@@ -12,8 +12,8 @@ table.txt, figure.png
 tensorboard/      event files, if asked for (see `engine.tensorboard`)
 report.html       the page that the report command writes
 
-timings.json, events.jsonl, environment.json and tensorboard/ tell of the machine; all others are the
-same bytes whenever a run is repeated or resumed.
+timings.json, events.jsonl, environment.json, tensorboard/ and report.html tell of the machine; all
+others are the same bytes whenever a run is repeated or resumed.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.record import CONFIG, RunFolder
 from fedirl_ray.engine.result import TIMED, SeedResult
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.figure import reward_maps
 
+_ARRAYS = frozenset(field.name for field in fields(SeedResult)) - {TIMED}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -55,14 +57,15 @@ def read_run(path: Path) -> Run:
         )
     config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="")
     arrays = _arrays(path / "arrays.npz")
+    events = path / "events.jsonl"
     return Run(
         path=path,
         config=config,
-        summary=_json(path / "summary.json"),
+        summary=_json(path / "summary.json", "success", "gain_of_barycenter", "communication"),
         arrays=arrays,
         success=_success(path / "results.parquet"),
         timings=_json(path / "timings.json"),
-        events=[_parse(path / "events.jsonl", line) for line in _lines(path / "events.jsonl")],
+        events=[_parse(events, line, "time", *Event._fields) for line in _lines(events)],
         environment=_json(path / "environment.json"),
         figure=_figure(path / "figure.png", config, arrays),
     )
@@ -80,26 +83,37 @@ def _lines(path: Path) -> list[bytes]:
     return [line for line in _read(path).splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
+def _parse(path: Path, text: bytes, *names: str) -> dict[str, Any]:
+    """Read a JSON object that has some names."""
     try:
         tree = json.loads(text)
     except ValueError as err:
         raise DataError(f"{path} must be JSON: {err}") from None
     if not isinstance(tree, dict):
         raise DataError(f"{path} must hold JSON objects, got a {type(tree).__name__}")
+    _require_all(path, tree, names)
     return tree
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return _parse(path, _read(path))
+def _require_all(path: Path, tree: Container[str], names: Iterable[str]) -> None:
+    """Refuse what an older or foreign program has written."""
+    missing = sorted(name for name in names if name not in tree)
+    if missing:
+        raise DataError(f"{path} must hold {missing[0]}, got a file without it")
+
+
+def _json(path: Path, *names: str) -> dict[str, Any]:
+    return _parse(path, _read(path), *names)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
     except (OSError, ValueError, zipfile.BadZipFile) as err:
         raise DataError(f"{path} must be an .npz file without pickles: {err}") from None
+    _require_all(path, arrays, _ARRAYS)
+    return arrays
 
 
 def _success(path: Path) -> dict[tuple[str, str, str], NDArray[np.float64]]:
@@ -130,9 +144,5 @@ def _figure(path: Path, config: RunConfig, arrays: Mapping[str, NDArray[Any]]) -
         return png
     if ":" in config.problem.name:
         return None
-    names = {field.name for field in fields(SeedResult)} - {TIMED}
-    try:
-        first = {name: arrays[name][0] for name in names}
-    except KeyError as err:
-        raise DataError(f"{path.parent / 'arrays.npz'} must hold {err}, got none") from None
+    first = {name: arrays[name][0] for name in _ARRAYS}
     return reward_maps(config, SeedResult(**first, seconds=np.full(0, np.nan)))

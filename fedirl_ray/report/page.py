@@ -5,13 +5,14 @@ from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from fedirl_ray.engine.record import CONFIG
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.folder import read_run
 from fedirl_ray.report.run_section import run_section
-
-STUDY = "study.yaml"
+from fedirl_ray.report.study_section import study_section
+from fedirl_ray.study.archive import STUDY, read_study
 
 
 def write_page(folders: Sequence[Path]) -> str:
@@ -33,10 +34,6 @@ def write_page(folders: Sequence[Path]) -> str:
         if (path / CONFIG).is_file():
             found = run_section(read_run(path), f"r{i}")
         elif (path / STUDY).is_file():
-            # Optuna is loaded for a study alone.
-            from fedirl_ray.report.study_section import study_section
-            from fedirl_ray.study.archive import read_study
-
             found = study_section(read_study(path), f"r{i}")
             plotted = plotted or bool(found["pictures"])
         else:
@@ -64,7 +61,5 @@ def _templates() -> jinja2.Environment:
 
 def _plotly() -> Markup:
     """The library that draws a study's pictures, word by word."""
-    from plotly.offline import get_plotlyjs
-
     # Plotly's own file, shipped with its package to be put into pages.
     return Markup(get_plotlyjs())
