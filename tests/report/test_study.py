@@ -1,0 +1,103 @@
+import json
+import shutil
+
+import numpy as np
+import optuna
+import pytest
+
+from fedirl_ray.report.heterogeneity import draw_map, map_markdown
+from fedirl_ray.study.archive import pictures, read_study, varied
+from fedirl_ray.study.heterogeneity import heterogeneity_map
+
+
+@pytest.fixture(scope="module")
+def one(study_folder):
+    return read_study(study_folder)
+
+
+@pytest.fixture(scope="module")
+def two(front_folder):
+    return read_study(front_folder)
+
+
+@pytest.fixture(scope="module")
+def points(one):
+    return heterogeneity_map(one.tried(), one.results)
+
+
+def figure(archive, title):
+    return json.loads(dict(pictures(archive))[title])
+
+
+def test_a_study_is_read_as_optuna_kept_it(one, two):
+    assert (one.objectives, one.directions) == (["held-out success"], ["maximize"])
+    assert two.objectives == ["held-out success", "seconds"]
+    assert two.directions == ["maximize", "minimize"]
+    assert len(one.trials) == 7
+    assert sorted(one.tried()) == [0, 1, 2, 3, 4, 5]  # the last had failed
+    assert varied(one) == ["problem.goal-shift", "fusion.epsilon"]
+    values = {trial["number"]: trial["values.held-out success"] for trial in one.trials[:6]}
+    assert one.best == [max(values, key=values.get)]
+
+
+def test_the_pareto_front_is_that_of_the_definition(two):
+    rows = [(t["number"], -t["values.held-out success"], t["values.seconds"])
+            for t in two.trials if t["state"] == "COMPLETE"]  # fmt: skip
+    front = [
+        number
+        for number, *own in rows
+        if not any(all(np.array(other) <= own) and any(np.array(other) < own) for _, *other in rows)
+    ]
+    assert two.best == front
+
+
+def test_importances_mind_the_direction(one, two):
+    """The same trials, maximised, matter as much whether or not something else is minimised."""
+    alone, beside = (
+        figure(archive, "Importances for held-out success")["data"][0] for archive in (one, two)
+    )
+    assert alone["y"] == beside["y"]
+    np.testing.assert_allclose(alone["x"], beside["x"])
+
+
+def test_the_history_shows_every_trial_that_ended_well(one):
+    (dots, *_) = figure(one, "History of held-out success")["data"]
+    assert dots["x"] == sorted(one.tried())
+    expected = [t["values.held-out success"] for t in one.trials[:6]]
+    np.testing.assert_allclose(dots["y"], expected)
+
+
+def test_a_torn_last_line_of_the_journal_is_passed_over(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    with (copied / "journal.log").open("a") as journal:
+        journal.write('{"op_code": 6, "worker_id": "x"')
+    before = (copied / "journal.log").read_bytes()
+    assert len(read_study(copied).study.get_trials()) == 7
+    assert (copied / "journal.log").read_bytes() == before  # reading repairs nothing
+
+
+def test_a_study_without_a_finished_trial_has_no_pictures(tmp_path, study_folder):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    (copied / "journal.log").unlink()
+    backend = optuna.storages.journal.JournalFileBackend(str(copied / "journal.log"))
+    optuna.create_study(study_name="new", storage=optuna.storages.JournalStorage(backend))
+    archive = read_study(copied)
+    archive.trials.clear()
+    assert (pictures(archive), archive.best) == ([], [])
+
+
+def test_the_map_is_a_picture(points):
+    png = draw_map(points)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert png == draw_map(points)
+
+
+def test_the_map_is_a_markdown_table(points):
+    head, rule, *rows = map_markdown(points).splitlines()
+    assert head.count("|") == rule.count("|") == 11
+    assert len(rows) == len(points) == 5
+    for row, point in zip(rows, points, strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[:2] == [point.dial, point.level]
+        gap = point.against_mean
+        assert cells[4].rstrip("*") == f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f}"
