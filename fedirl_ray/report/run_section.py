@@ -74,9 +74,10 @@ def _verdict(run: Run, policy: str) -> str:
     if entry is None:
         return "The barycenter was not among the rules."
     gap = _comparison(entry).difference
+    said = signed_percent(gap).strip(" *")
     if math.isnan(gap.half_width):
         return (
-            f"Barycenter minus parameter mean in held-out worlds: {100 * gap.mean:+.1f} points, "
+            f"Barycenter minus parameter mean in held-out worlds: {said} points, "
             "from one seed: no interval, no verdict."
         )
     way = "better" if gap.mean > 0 else "worse"
@@ -86,8 +87,8 @@ def _verdict(run: Run, policy: str) -> str:
         else "no difference shown"
     )
     return (
-        f"Barycenter minus parameter mean in held-out worlds: {100 * gap.mean:+.1f} ± "
-        f"{100 * gap.half_width:.1f} points (95 % over {run.config.seeds} seeds): {verdict}."
+        f"Barycenter minus parameter mean in held-out worlds: {said} points "
+        f"(95 % over {run.config.seeds} seeds): {verdict}."
     )
 
 

@@ -67,6 +67,13 @@ def rows_of(page, kind):
     return [table[1:] for name, table in Parsed(page).tables if name == kind]
 
 
+def assert_says(text, mean, half):
+    """A text is a difference in points, rounded to the digits it shows."""
+    digits = len(text.rpartition(".")[2])
+    assert digits in (1, 2)
+    assert text == f"{100 * mean:+.{digits}f} ± {100 * half:.{digits}f}"
+
+
 def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder):
     summary = json.loads((run_folder / "summary.json").read_text())
     by_split = summary["success"]
@@ -88,8 +95,7 @@ def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder
                     continue
                 half = entry["half_width_95"]
                 assert float(gap[1]["data-value"]) == entry["difference"]
-                said = f"{100 * entry['difference']:+.1f} ± {100 * half:.1f}"
-                assert gap[0].rstrip("*") == said
+                assert_says(gap[0].rstrip("*"), entry["difference"], half)
                 assert gap[0].endswith("*") == (abs(entry["difference"]) > half)
 
 
@@ -98,7 +104,9 @@ def test_the_parts_of_the_gain_are_those_of_the_summary(run_page, run_folder):
     (rows,) = rows_of(run_page, "gains")
     for (part, _), *cells in rows:
         for policy, cell in zip(gains, cells, strict=True):
-            assert float(cell[1]["data-value"]) == gains[policy][part]["mean"]
+            entry = gains[policy][part]
+            assert float(cell[1]["data-value"]) == entry["mean"]
+            assert_says(cell[0].rstrip("*"), entry["mean"], entry["half_width_95"])
 
 
 def test_bytes_are_those_of_the_summary(run_page, run_folder):

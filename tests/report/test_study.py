@@ -6,6 +6,7 @@ import optuna
 import pytest
 
 from fedirl_ray.report.heterogeneity import draw_map, map_markdown
+from fedirl_ray.report.table import signed_percent
 from fedirl_ray.study.archive import pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import heterogeneity_map
 
@@ -99,5 +100,5 @@ def test_the_map_is_a_markdown_table(points):
     for row, point in zip(rows, points, strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[:2] == [point.dial, point.level]
-        gap = point.against_mean
-        assert cells[4].rstrip("*") == f"{100 * gap.mean:+.1f} ± {100 * gap.half_width:.1f}"
+        assert cells[4] == signed_percent(point.against_mean).strip()
+        assert cells[9] == signed_percent(point.gain.transport).strip()
