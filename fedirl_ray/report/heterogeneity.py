@@ -92,6 +92,34 @@ def map_markdown(points: Sequence[Point]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def map_text(points: Sequence[Point]) -> list[str]:
+    """Where the barycenter is better, worse, or neither, one sentence a comparison."""
+    said = [
+        _sentence("Barycenter minus parameter mean", points, DIFFERENCES[0][2]),
+        _sentence("Barycenter minus best simple rule", points, DIFFERENCES[1][2]),
+    ]
+    split = [point for point in points if point.gain is not None]
+    if split:
+        said += [_sentence(f"Of which {name}", split, read) for name, _, read in PARTS]
+    return [*said, "With 95 % intervals about one point in twenty stands out by chance alone."]
+
+
+def _sentence(about: str, points: Sequence[Point], read: Callable[[Point], Interval]) -> str:
+    found = [(point, read(point)) for point in points]
+    above = [point for point, gap in found if gap.excludes_zero and gap.mean > 0.0]
+    below = [point for point, gap in found if gap.excludes_zero and gap.mean < 0.0]
+    level = len(points) - len(above) - len(below)
+    return (
+        f"{about}: above zero at {_places(above)}, below at {_places(below)}, no difference "
+        f"shown at {level} of {len(points)}."
+    )
+
+
+def _places(points: Sequence[Point]) -> str:
+    named = ", ".join(f"{point.dial} {point.level}" for point in points)
+    return f"{len(points)} ({named})" if points else "none"
+
+
 def row_of(point: Point) -> tuple[str, ...]:
     """A point's cells, in the order of the table's columns."""
     parts: tuple[Interval, ...] = ()

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from fedirl_ray.cli import PROG, leaves
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
-from fedirl_ray.report.heterogeneity import HEAD, map_charts, row_of
+from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_text, row_of
 from fedirl_ray.study.archive import COMPLETE, STUDY, Archive, params_of, pictures, varied
 from fedirl_ray.study.heterogeneity import Point, heterogeneity_map
 
@@ -48,6 +48,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
         ],
         "map": map_charts(points, prefix) if points else [],
         "map_table": _map_table(points) if points else None,
+        "map_text": map_text(points),
         "map_note": why,
         "failures": [
             (trial["number"], trial["error"]) for trial in archive.trials if trial["error"]

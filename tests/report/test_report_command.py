@@ -95,3 +95,17 @@ def test_a_damaged_or_missing_file_of_a_study_is_named(capsys, study_folder, tmp
     assert name in refusal(capsys, copied)
     (copied / name).unlink()
     assert name in refusal(capsys, copied)
+
+
+def test_a_studys_map_is_written_alone_on_demand(study_folder, run_folder, capsys, tmp_path):
+    words = ["report", str(study_folder), "--output", str(tmp_path / "page.html")]
+    assert main([*words, "--map", str(tmp_path / "map.png")]) == 0
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "map.md").read_text()
+    assert text.startswith("- Barycenter minus parameter mean: ")
+    assert text.count("\n| ") == 2 + 5  # head, rule, points
+    capsys.readouterr()
+    assert "map must be a .png file" in refusal(capsys, study_folder, "--map", "map.svg")
+    assert "map must be asked for with one study" in refusal(
+        capsys, run_folder, "--map", tmp_path / "no.png"
+    )

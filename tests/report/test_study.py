@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,7 +6,8 @@ import numpy as np
 import optuna
 import pytest
 
-from fedirl_ray.report.heterogeneity import draw_map, map_markdown
+from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
 from fedirl_ray.report.table import signed_percent
 from fedirl_ray.study.archive import pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import heterogeneity_map
@@ -102,3 +104,19 @@ def test_the_map_is_a_markdown_table(points):
         assert cells[:2] == [point.dial, point.level]
         assert cells[4] == signed_percent(point.against_mean).strip()
         assert cells[9] == signed_percent(point.gain.transport).strip()
+
+
+def test_the_maps_text_counts_what_stands_out(points):
+    up, down, flat = Interval(0.2, 0.1), Interval(-0.2, 0.1), Interval(0.2, 0.3)
+    gaps = [up, down, flat, flat, Interval(0.2, float("nan"))]
+    changed = [
+        dataclasses.replace(point, against_mean=gap)
+        for point, gap in zip(points, gaps, strict=True)
+    ]
+    assert map_text(changed)[0] == (
+        "Barycenter minus parameter mean: above zero at 1 (problem.goal-shift 0), below at "
+        "1 (problem.goal-shift 0.5), no difference shown at 3 of 5."
+    )
+    without = [dataclasses.replace(point, gain=None) for point in points]
+    assert (len(map_text(points)), len(map_text(without))) == (6, 3)
+    assert draw_map(without) != draw_map(points)
