@@ -20,8 +20,8 @@ HEAD = (
 """Columns of the map as a table."""
 Series = tuple[str, str, Callable[[Point], Interval]]
 DIFFERENCES: tuple[Series, ...] = (
-    ("- parameter mean", BLUE, lambda point: point.against_mean),
-    ("- best simple rule", ORANGE, lambda point: point.against_best),
+    ("parameter mean", BLUE, lambda point: point.against_mean),
+    ("best simple rule", ORANGE, lambda point: point.against_best),
 )
 PARTS: tuple[Series, ...] = (
     ("normalisation", GREY, lambda point: _part(point, "normalisation")),

@@ -32,6 +32,8 @@ def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
             panel.plot(samples[:, :MOST_SEEDS], place, color=GREY, linewidth=0.5, alpha=0.5)
             panel.plot(samples[:, :MOST_SEEDS], place, "o", color=BLUE, markersize=2.6, alpha=0.7)
             panel.plot(samples.mean(axis=1), place, "D", color=ORANGE, markersize=4.5)
+            if np.ptp(samples) < 1e-6:  # nothing differs but the last digits
+                panel.set_xlim(samples.mean() - 1.0, samples.mean() + 1.0)
             _name_rows(panel, rules)
         others = [rule for rule in rules if rule != "mean"]
         gaps = samples - samples[rules.index("mean")]
@@ -68,12 +70,13 @@ def round_charts(run: Run, prefix: str) -> list[Chart]:
     title = "Clients by round, mean over seeds"
     with chart(f"{prefix}-rounds", _WIDTH, 2.6, charts, title) as figure:
         panel = figure.subplots()
-        for name, colour in (("asked", GREY), ("admitted", GREEN)):
+        for name, colour, width in (("asked", GREY, 4.0), ("admitted", GREEN, 1.2)):
             counts = run.arrays[name].sum(axis=2).mean(axis=0)
             panel.plot(np.arange(1, len(counts) + 1), counts, "o-", color=colour, label=name,
-                       markersize=3.5, linewidth=1.2)  # fmt: skip
+                       markersize=3.5, linewidth=width)  # fmt: skip
         panel.set_ylim(0.0, run.config.clients * 1.08)
         panel.set_xlabel("round")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(loc="lower right")
     return charts
 

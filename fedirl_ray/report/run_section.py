@@ -11,6 +11,7 @@ import numpy as np
 from fedirl_ray.cli import PROG, leaves, settings, spell
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.record import CONFIG
+from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.cells import Cell, Table
@@ -19,6 +20,8 @@ from fedirl_ray.report.plots import convergence_charts, round_charts, success_ch
 from fedirl_ray.report.table import LABELS, signed_percent, with_spread
 
 MOST_EVENTS = 200
+SHORT = {SPLITS[0]: "in-dist."}
+"""Splits whose name is too long for a phone."""
 
 
 def run_section(run: Run, prefix: str) -> dict[str, Any]:
@@ -88,8 +91,17 @@ def _verdict(run: Run, policy: str) -> str:
     )
     return (
         f"Barycenter minus parameter mean in held-out worlds: {said} points "
-        f"(95 % over {run.config.seeds} seeds): {verdict}."
+        f"(95 % over {run.config.seeds} seeds): {verdict}.{_transport(run, policy)}"
     )
+
+
+def _transport(run: Run, policy: str) -> str:
+    """What is left of the gain for transport, where the run can tell."""
+    gains = run.summary["gain_of_barycenter"].get("held-out")
+    if gains is None:
+        return ""
+    part = signed_percent(_part(gains[policy]["transport"])).strip(" *")
+    return f" Transport's part of that: {part}."
 
 
 def _settings(config: RunConfig) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any]]]:
@@ -108,13 +120,20 @@ def _spell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _number(value: float | None) -> float:
+    """A number of summary.json, where null stands for NaN."""
+    return math.nan if value is None else value
+
+
 def _comparison(entry: Mapping[str, float | None]) -> Comparison:
-    """One rule's entry of summary.json, where null stands for NaN."""
-    mean, std, gap, half = (
-        float("nan") if entry[key] is None else float(entry[key] or 0.0)
-        for key in ("mean", "std", "difference", "half_width_95")
-    )
-    return Comparison(mean, std, Interval(gap, half))
+    """One rule's entry of summary.json."""
+    gap = Interval(_number(entry["difference"]), _number(entry["half_width_95"]))
+    return Comparison(_number(entry["mean"]), _number(entry["std"]), gap)
+
+
+def _part(entry: Mapping[str, float | None]) -> Interval:
+    """One part of the barycenter's gain in summary.json."""
+    return Interval(_number(entry["mean"]), _number(entry["half_width_95"]))
 
 
 def _difference(found: Interval) -> Cell:
@@ -126,7 +145,7 @@ def _success_table(run: Run, policy: str) -> Table:
     by_split = run.summary["success"]
     head = ["rule"]
     for split in by_split:
-        head += [split, f"{split} - mean"]
+        head += [SHORT.get(split, split), "- mean"]
     rows = []
     for rule in run.config.fusion.rules:
         row = [Cell(LABELS[rule])]
@@ -147,21 +166,19 @@ def _gain_table(run: Run, policies: Sequence[str]) -> Table | None:
     for part in ("normalisation", "blur", "transport", "total"):
         row = [Cell(part)]
         for policy in policies:
-            entry = gains[policy][part]
-            half = entry["half_width_95"]
-            row.append(_difference(Interval(entry["mean"], math.nan if half is None else half)))
+            row.append(_difference(_part(gains[policy][part])))
         rows.append(row)
     return Table(["part", *policies], rows)
 
 
 def _cost_table(run: Run) -> Table:
-    """Seconds and bytes of every rule."""
-    head = ["rule", "seconds a seed", "bytes down", "bytes up", "bytes in all"]
+    """Milliseconds and bytes of every rule."""
+    head = ["rule", "ms a seed", "bytes down", "bytes up", "bytes in all"]
     rows = []
     for rule in run.config.fusion.rules:
         seconds = run.timings.get(rule)
         sent = run.summary["communication"]["rules"][rule]
-        taken = Cell("") if seconds is None else Cell(f"{np.mean(seconds):.4f}")
+        taken = Cell("") if seconds is None else Cell(f"{1000 * np.mean(seconds):,.2f}")
         row = [
             Cell(LABELS[rule]),
             taken,
