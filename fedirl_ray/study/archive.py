@@ -8,8 +8,9 @@ environment.json versions, commit, machine
 """
 
 import json
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from fedirl_ray.errors import DataError
 from fedirl_ray.study.heterogeneity import Level
 
 STUDY, JOURNAL = "study.yaml", "journal.log"
+TRIAL = ("number", "state", "seconds", "error")
+RESULT = ("trial", "seed", "rule", "split", "policy", "metric", "value")
 COMPLETE = "COMPLETE"
 FEWEST = 4
 """Trials below which importances say nothing."""
@@ -104,18 +107,31 @@ def read_study(path: Path) -> Archive:
     return Archive(
         path=path,
         plan=plan,
-        trials=_table(path / "trials.parquet").to_pylist(),
-        results=_table(path / "results.parquet").to_pydict(),
+        trials=[
+            {name: _known(value) for name, value in row.items()}
+            for row in _table(path / "trials.parquet", TRIAL).to_pylist()
+        ],
+        results=_table(path / "results.parquet", RESULT).to_pydict(),
         environment=said,
         study=_open(path / JOURNAL),
     )
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path, columns: Iterable[str]) -> pa.Table:
+    """Read a table that has some columns at least."""
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
     except (pa.ArrowException, OSError) as err:
         raise DataError(f"{path} must be a Parquet file: {str(err).splitlines()[0]}") from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path} must have a column {missing[0]}, got {table.column_names}")
+    return table
+
+
+def _known(value: Any) -> Any:
+    """A cell; NaN, which some writers put where nothing is, as None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _open(path: Path) -> optuna.Study:

@@ -4,8 +4,11 @@ import shutil
 
 import numpy as np
 import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
 from fedirl_ray.report.table import signed_percent
@@ -68,6 +71,25 @@ def test_the_history_shows_every_trial_that_ended_well(one):
     assert dots["x"] == sorted(one.tried())
     expected = [t["values.held-out success"] for t in one.trials[:6]]
     np.testing.assert_allclose(dots["y"], expected)
+
+
+def test_a_table_without_its_columns_is_refused(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    table = pq.read_table(copied / "results.parquet")
+    pq.write_table(table.drop_columns(["seed"]), copied / "results.parquet")
+    with pytest.raises(DataError, match=r"results\.parquet must have a column seed"):
+        read_study(copied)
+
+
+def test_a_cell_that_is_not_a_number_is_empty(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    rows = pq.read_table(copied / "trials.parquet").to_pylist()
+    for row in rows:
+        row["params.depth"] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows), copied / "trials.parquet")
+    archive = read_study(copied)
+    assert {fields["depth"] for fields in archive.tried().values()} == {None}
+    assert "depth" not in varied(archive)
 
 
 def test_a_torn_last_line_of_the_journal_is_passed_over(study_folder, tmp_path):
