@@ -50,22 +50,20 @@ from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
-OWN = frozenset(
-    (
-        CONFIG,
-        "environment.json",
-        "seeds",
-        "results.parquet",
-        "summary.json",
-        "arrays.npz",
-        "timings.json",
-        "events.jsonl",
-        "table.txt",
-        "figure.png",
-        TENSORBOARD,
-        "report.html",
-    )
-)
+ON_DEMAND = frozenset((TENSORBOARD, "report.html"))
+"""What is in the folder only if it was asked for."""
+OWN = ON_DEMAND | {
+    CONFIG,
+    "environment.json",
+    "seeds",
+    "results.parquet",
+    "summary.json",
+    "arrays.npz",
+    "timings.json",
+    "events.jsonl",
+    "table.txt",
+    "figure.png",
+}
 
 
 class RunFolder:
