@@ -116,6 +116,15 @@ def settings(config: Any) -> dict[str, Any]:
     return tree
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a nested mapping with its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def _flags(schema: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
     """Every flag of a dataclass with its type."""
     hints = typing.get_type_hints(schema)

@@ -310,6 +310,9 @@ class RecordConfig:
     """Draw figure.png: clients x rules, reward as colour, policy as arrows."""
     progress: bool = True
     """Show a live progress bar."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files too, in tensorboard/: every rule's success and |theta|, seed
+    by seed. Needs pip install 'fedirl-ray[tensorboard]'."""
 
 
 @dataclass(frozen=True, kw_only=True)

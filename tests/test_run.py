@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import fedirl_ray.command.federate
-from fedirl_ray.engine.record import OWN
+from fedirl_ray.engine.record import ON_DEMAND, OWN
 from fedirl_ray.run import main
 
 SMALL = (
@@ -49,7 +49,7 @@ def reference(tmp_path_factory):
 
 
 def test_every_file_of_the_folder_is_there_and_well_formed(reference):
-    assert {path.name for path in reference.iterdir()} == OWN - {"seeds"}
+    assert {path.name for path in reference.iterdir()} == OWN - ON_DEMAND - {"seeds"}
     config = yaml.safe_load((reference / "config.yaml").read_text())
     assert (config["clients"], config["seeds"], config["problem"]["size"]) == (3, 3, 4)
     assert not {"run-dir", "resume", "overwrite"} & set(config)
@@ -218,7 +218,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes(
     assert main(["--resume", str(folder)]) == 0
     assert again == [2]
     assert contents(folder) == contents(reference)
-    assert {path.name for path in folder.iterdir()} == OWN - {"seeds"}
+    assert {path.name for path in folder.iterdir()} == OWN - ON_DEMAND - {"seeds"}
 
 
 @pytest.mark.ray

@@ -2,14 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from fedirl_ray.cli import PROG, load, settings
+from fedirl_ray.cli import PROG, leaves, load, settings
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
@@ -17,6 +16,7 @@ from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
@@ -63,12 +63,14 @@ def command(argv: Sequence[str]) -> int:
         _same_results(
             load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
         )
+        require_writer(config)
         if folder.finished:
             print((folder.path / "table.txt").read_text(), end="")
             print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
             return 0
     else:
         config = invocation
+        require_writer(config)
         prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
         folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
     try:
@@ -142,19 +144,10 @@ def _every(seconds: float, keep: Keep) -> Keep:
 def _same_results(saved: RunConfig, asked: RunConfig) -> None:
     """Refuse to go on with a run under settings that would change what it finds."""
     free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
-    before = dict(_leaves(settings(saved)))
-    for name, value in _leaves(settings(asked)):
+    before = dict(leaves(settings(saved)))
+    for name, value in leaves(settings(asked)):
         if value != before[name] and not f"{name}:".startswith(free):
             raise ConfigError(
                 f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
                 "engine.* and record.* may change"
             )
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

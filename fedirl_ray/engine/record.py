@@ -9,9 +9,11 @@ arrays.npz        theta, rewards, measures, success by world; seeds leading
 timings.json      seconds by rule
 events.jsonl      placement, refused uploads, replaced actors: what happened on the way
 table.txt, figure.png
+tensorboard/      event files, if asked for (see `engine.tensorboard`)
+report.html       the page that the report command writes
 
-timings.json, events.jsonl and environment.json tell of the machine; all others are the same bytes
-whenever a run is repeated or resumed.
+timings.json, events.jsonl, environment.json, tensorboard/ and report.html tell of the machine; all
+others are the same bytes whenever a run is repeated or resumed.
 """
 
 import contextlib
@@ -40,6 +42,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
+from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.comparison import compare, split_gain
@@ -47,20 +50,20 @@ from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
-OWN = frozenset(
-    (
-        CONFIG,
-        "environment.json",
-        "seeds",
-        "results.parquet",
-        "summary.json",
-        "arrays.npz",
-        "timings.json",
-        "events.jsonl",
-        "table.txt",
-        "figure.png",
-    )
-)
+ON_DEMAND = frozenset((TENSORBOARD, "report.html"))
+"""What is in the folder only if it was asked for."""
+OWN = ON_DEMAND | {
+    CONFIG,
+    "environment.json",
+    "seeds",
+    "results.parquet",
+    "summary.json",
+    "arrays.npz",
+    "timings.json",
+    "events.jsonl",
+    "table.txt",
+    "figure.png",
+}
 
 
 class RunFolder:
@@ -155,6 +158,8 @@ class RunFolder:
         self.write("timings.json", _json(timings(config, results)))
         if figure is not None:
             self.write("figure.png", figure)
+        if config.record.tensorboard:
+            write_events(self.path / TENSORBOARD, config, results)
         self.write("table.txt", table.encode())  # last: its presence says that all is there
         shutil.rmtree(self.seeds)
 

@@ -109,7 +109,7 @@ class Traffic(NamedTuple):
 def traffic(rule: Rule, d: int) -> Traffic:
     """Bytes a fused rule would send if it ran alone: theta each way, curvature for `precision`."""
     match rule:
-        case "local" | "pooled" | "expert":
+        case "local" | "pooled" | "expert" | "ceiling":
             return Traffic(0, 0)
         case "precision":
             return Traffic(NUMBER * d, NUMBER * (d + d * d))

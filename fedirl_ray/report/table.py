@@ -60,11 +60,11 @@ def main_table(
         table.add_column(name, justify="right", no_wrap=True)
     for c, rule in enumerate(rules):
         own = clients if rule == "local" else thetas[:, c, None]
-        gap = "" if rule == "mean" else _percent(outside[rule].difference)
+        gap = "" if rule == "mean" else signed_percent(outside[rule].difference)
         if wide:
-            inner_gap = "" if rule == "mean" else _percent(inside[rule].difference)
+            inner_gap = "" if rule == "mean" else signed_percent(inside[rule].difference)
             geometry = _geometry(own, thetas[:, rules.index("mean")])
-            levels = (_with_spread(inside[rule]), _with_spread(outside[rule]))
+            levels = (with_spread(inside[rule]), with_spread(outside[rule]))
             cells = [*levels, inner_gap, gap, *geometry]
         else:
             cells = [f"{100 * found[rule].mean:.1f}" for found in (inside, outside)] + [gap]
@@ -94,7 +94,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
     for rule in rules:
         cells = [
             f"{100 * found[rule].mean:.1f}"
-            + ("" if rule == "mean" else f" ({_percent(found[rule].difference)})")
+            + ("" if rule == "mean" else f" ({signed_percent(found[rule].difference)})")
             for found in by_policy
         ]
         table.add_row(LABELS[rule], *cells)
@@ -102,7 +102,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
     if gains[0] is not None:
         table.add_section()
         for part in ("normalisation", "blur", "transport", "total"):
-            cells = [_percent(getattr(gain, part)) for gain in gains]
+            cells = [signed_percent(getattr(gain, part)) for gain in gains]
             table.add_row(f"barycenter's gain: {part}", *cells)
     return table
 
@@ -122,7 +122,8 @@ def _success(results: Sequence[SeedResult], split: str) -> np.ndarray:
     return np.stack([result.success(split) for result in results])
 
 
-def _percent(found: Interval) -> str:
+def signed_percent(found: Interval) -> str:
+    """A difference of shares in points, with its interval; a star where that excludes zero."""
     if np.isnan(found.half_width):
         return f"{100 * found.mean:+.1f}"
     mark = "*" if found.excludes_zero else " "
@@ -131,7 +132,8 @@ def _percent(found: Interval) -> str:
     return f"{100 * found.mean:+.{digits}f} ± {100 * found.half_width:.{digits}f}{mark}"
 
 
-def _with_spread(found: Comparison) -> str:
+def with_spread(found: Comparison) -> str:
+    """A share in percent, with its standard deviation over seeds."""
     spread = "" if np.isnan(found.spread) else f" ± {100 * found.spread:.1f}"
     return f"{100 * found.mean:.1f}{spread}"
 
@@ -163,10 +165,10 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
     gain = split_gain(_success(results, SPLITS[1])[:, :, 0], config.fusion.rules)
     if gain is not None:
         parts = ", ".join(
-            f"{name} {_percent(getattr(gain, name)).strip()}"
+            f"{name} {signed_percent(getattr(gain, name)).strip()}"
             for name in ("normalisation", "blur", "transport")
         )
-        lines.append(f"Barycenter's held-out gain {_percent(gain.total).strip()}: {parts}.")
+        lines.append(f"Barycenter's held-out gain {signed_percent(gain.total).strip()}: {parts}.")
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
         sum(int(getattr(result, name).sum()) for result in results)

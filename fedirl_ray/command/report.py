@@ -1,0 +1,81 @@
+"""`report`: one self-contained HTML page about runs and studies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from fedirl_ray.cli import PROG, load
+from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.laws import require
+from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
+from fedirl_ray.report.page import write_page
+from fedirl_ray.study.archive import STUDY, read_study
+from fedirl_ray.study.heterogeneity import heterogeneity_map
+
+PAGE = "report.html"
+MANUAL = """\
+One HTML page about runs and studies: settings, table, seeds, reward maps, convergence, costs. It
+loads nothing from the network and can be sent as it is.
+
+  python -m fedirl_ray.run report runs/DIR                     writes runs/DIR/report.html
+  python -m fedirl_ray.run report DIR DIR --output page.html    several folders, one page
+  python -m fedirl_ray.run report STUDY --map map.png           its map alone too: map.png, map.md
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """Where the page goes."""
+
+    output: Path | None = None
+    """File to write; None: report.html in the folder, or in the current one for several."""
+    map: Path | None = None
+    """Also write the heterogeneity map of the one study to this .png, and its text and table to a
+    .md beside it."""
+
+
+def command(argv: Sequence[str]) -> int:
+    """Write the page and say where it is."""
+    named = list(takewhile(lambda word: not word.startswith("-"), argv))
+    invocation = load(
+        Invocation, argv[len(named) :], prog=f"{PROG} report RUN|STUDY [...]", description=MANUAL
+    )
+    if not named:
+        raise ConfigError(f"report must be given folders of runs or studies, got none; {PROG} "
+                          f"report --help shows how")  # fmt: skip
+    folders = [Path(word) for word in named]
+    output = invocation.output or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
+    files = {output: write_page(folders).encode()}
+    if invocation.map is not None:
+        files |= _map_files(invocation.map, folders)
+    for path, data in files.items():
+        _write(path, data)
+    print(f"Page: {output}")
+    return 0
+
+
+def _map_files(path: Path, folders: Sequence[Path]) -> dict[Path, bytes]:
+    """The map of one study, as a picture and as a text."""
+    require(path.suffix == ".png", "map", "a .png file", path)
+    study = folders[0]
+    alone = len(folders) == 1 and (study / STUDY).is_file()
+    require(alone, "map", "asked for with one study", ", ".join(map(str, folders)))
+    archive = read_study(study)
+    points = heterogeneity_map(archive.tried(), archive.results)
+    require(bool(points), "map", "asked of a study in which some setting varied", study)
+    text = "".join(f"- {sentence}\n" for sentence in map_text(points))
+    return {
+        path: draw_map(points),
+        path.with_suffix(".md"): f"{text}\n{map_markdown(points)}".encode(),
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        write_atomically(path, data)
+    except OSError as err:
+        raise ConfigError(
+            f"output must be a file that can be written, got {path}: {err.strerror}"
+        ) from None

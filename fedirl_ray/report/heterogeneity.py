@@ -1,0 +1,156 @@
+"""The heterogeneity map as a picture and as a table, for a page or for a document."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
+from fedirl_ray.report.table import LABELS, signed_percent
+from fedirl_ray.study.heterogeneity import Point
+
+HEAD = (
+    "dial", "level", "trials", "seeds", "- mean", "- best simple rule", "best simple rule",
+    "normalisation", "blur", "transport",
+)  # fmt: skip
+"""Columns of the map as a table."""
+Series = tuple[str, str, Callable[[Point], Interval]]
+DIFFERENCES: tuple[Series, ...] = (
+    ("parameter mean", BLUE, lambda point: point.against_mean),
+    ("best simple rule", ORANGE, lambda point: point.against_best),
+)
+PARTS: tuple[Series, ...] = (
+    ("normalisation", GREY, lambda point: _part(point, "normalisation")),
+    ("blur", ORANGE, lambda point: _part(point, "blur")),
+    ("transport", GREEN, lambda point: _part(point, "transport")),
+)
+
+
+def _part(point: Point, name: str) -> Interval:
+    assert point.gain is not None  # panels of parts are drawn only where there are parts
+    found: Interval = getattr(point.gain, name)
+    return found
+
+
+def by_dial(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Points grouped by dial, in their order."""
+    return {
+        dial: [point for point in points if point.dial == dial]
+        for dial in dict.fromkeys(point.dial for point in points)
+    }
+
+
+def draw_map(points: Sequence[Point]) -> bytes:
+    """Draw the whole map as one PNG: a row for each dial, its differences beside its parts.
+
+    Args:
+        points: At least one.
+    """
+    dials = by_dial(points)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.0, 2.3 * len(dials) + 0.5), layout="constrained")
+        panels = figure.subplots(len(dials), 2, squeeze=False)
+        for row, (dial, own) in zip(panels, dials.items(), strict=True):
+            _draw(row[0], own, DIFFERENCES)
+            row[0].set_title(f"{dial}: barycenter minus", loc="left")
+            if all(point.gain is not None for point in own):
+                _draw(row[1], own, PARTS)
+                row[1].set_title("its gain over the mean is made of", loc="left")
+            else:
+                row[1].set_axis_off()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def map_charts(points: Sequence[Point], prefix: str) -> list[Chart]:
+    """The same panels one by one, for a page.
+
+    Args:
+        points: The map.
+        prefix: Starts the charts' names, which are unique in a page.
+    """
+    charts: list[Chart] = []
+    for i, (dial, own) in enumerate(by_dial(points).items()):
+        panels = [(f"{dial}: barycenter minus", DIFFERENCES)]
+        if all(point.gain is not None for point in own):
+            panels.append((f"{dial}: its gain over the mean is made of", PARTS))
+        for j, (title, series) in enumerate(panels):
+            with chart(f"{prefix}-map{i}{j}", 4.6, 2.8, charts, title) as figure:
+                _draw(figure.subplots(), own, series)
+    return charts
+
+
+def map_markdown(points: Sequence[Point]) -> str:
+    """The map as a Markdown table, differences in points of success."""
+    rows = [HEAD, tuple("---" for _ in HEAD)]
+    rows += [row_of(point) for point in points]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def map_text(points: Sequence[Point]) -> list[str]:
+    """Where the barycenter is better, worse, or neither, one sentence a comparison."""
+    said = [
+        _sentence("Barycenter minus parameter mean", points, DIFFERENCES[0][2]),
+        _sentence("Barycenter minus best simple rule", points, DIFFERENCES[1][2]),
+    ]
+    split = [point for point in points if point.gain is not None]
+    if split:
+        said += [_sentence(f"Of which {name}", split, read) for name, _, read in PARTS]
+    return [*said, "With 95 % intervals about one point in twenty stands out by chance alone."]
+
+
+def _sentence(about: str, points: Sequence[Point], read: Callable[[Point], Interval]) -> str:
+    found = [(point, read(point)) for point in points]
+    above = [point for point, gap in found if gap.excludes_zero and gap.mean > 0.0]
+    below = [point for point, gap in found if gap.excludes_zero and gap.mean < 0.0]
+    level = len(points) - len(above) - len(below)
+    return (
+        f"{about}: above zero at {_places(above)}, below at {_places(below)}, no difference "
+        f"shown at {level} of {len(points)}."
+    )
+
+
+def _places(points: Sequence[Point]) -> str:
+    named = ", ".join(f"{point.dial} {point.level}" for point in points)
+    return f"{len(points)} ({named})" if points else "none"
+
+
+def row_of(point: Point) -> tuple[str, ...]:
+    """A point's cells, in the order of the table's columns."""
+    parts: tuple[Interval, ...] = ()
+    if point.gain is not None:
+        parts = (point.gain.normalisation, point.gain.blur, point.gain.transport)
+    return (
+        point.dial if point.balanced else f"{point.dial} (all trials)",
+        point.level,
+        str(point.trials),
+        str(point.seeds),
+        signed_percent(point.against_mean).strip(),
+        signed_percent(point.against_best).strip(),
+        LABELS[point.best],
+        *([signed_percent(part).strip() for part in parts] or ["", "", ""]),
+    )
+
+
+def _draw(panel: Any, points: Sequence[Point], series: Sequence[Series]) -> None:
+    """Draw some differences of one dial over its levels, with 95 % intervals."""
+    place = np.arange(len(points))
+    panel.axhline(0.0, color=GREY, linewidth=0.8)
+    for k, (label, colour, read) in enumerate(series):
+        found = [read(point) for point in points]
+        panel.errorbar(
+            place + 0.09 * (k - (len(series) - 1) / 2),
+            [100.0 * each.mean for each in found],
+            [100.0 * np.nan_to_num(each.half_width) for each in found],
+            color=colour, label=label, fmt="o-", markersize=3.5, linewidth=1.0, capsize=2.0,
+        )  # fmt: skip
+    crowded = sum(len(point.level) for point in points) > 40
+    panel.set_xticks(place, [point.level for point in points], rotation=20 if crowded else 0)
+    panel.set_xlim(-0.4, len(points) - 0.6)
+    panel.set_ylabel("points of success")
+    panel.legend(loc="best")

@@ -1,0 +1,107 @@
+"""Charts of a run: seeds, differences, rounds, and the barycenter's convergence."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from fedirl_ray.config import Rule
+from fedirl_ray.evaluate.statistics import interval
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.folder import Run
+from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, Chart, chart
+
+MOST_SEEDS = 60
+"""Seeds drawn as dots; intervals are over all."""
+TRANSPORT: tuple[Rule, ...] = ("barycenter", "debiased", "self-control")
+_WIDTH = 4.7  # inches; two beside each other in the page, one on a phone
+
+
+def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
+    """Every seed's success by rule, and its paired difference to the mean, in both splits."""
+    charts: list[Chart] = []
+    rules = run.config.fusion.rules
+    for i, split in enumerate(run.summary["success"]):
+        samples = 100.0 * np.array([run.success[split, policy, rule] for rule in rules])
+        height = 0.26 * len(rules) + 1.0
+        title = f"{split}: success of each seed in %"
+        with chart(f"{prefix}-seeds{i}", _WIDTH, height, charts, title) as figure:
+            panel = figure.subplots()
+            place = np.arange(len(rules))
+            panel.plot(samples[:, :MOST_SEEDS], place, color=GREY, linewidth=0.5, alpha=0.5)
+            panel.plot(samples[:, :MOST_SEEDS], place, "o", color=BLUE, markersize=2.6, alpha=0.7)
+            panel.plot(samples.mean(axis=1), place, "D", color=ORANGE, markersize=4.5)
+            if np.ptp(samples) < 1e-6:  # nothing differs but the last digits
+                panel.set_xlim(samples.mean() - 1.0, samples.mean() + 1.0)
+            _name_rows(panel, rules)
+        others = [rule for rule in rules if rule != "mean"]
+        gaps = samples - samples[rules.index("mean")]
+        gaps = gaps[[rules.index(rule) for rule in others]]
+        title = f"{split}: each seed's difference to the parameter mean, in points"
+        with chart(f"{prefix}-gaps{i}", _WIDTH, height, charts, title) as figure:
+            _draw_gaps(figure.subplots(), gaps, others)
+    return charts
+
+
+def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[Rule]) -> None:
+    place = np.arange(len(rules))
+    found = [interval(row) for row in gaps]
+    panel.axvline(0.0, color=GREY, linewidth=0.8)
+    panel.plot(gaps[:, :MOST_SEEDS], place, "o", color=BLUE, markersize=2.6, alpha=0.55)
+    panel.errorbar(
+        [each.mean for each in found], place,
+        xerr=np.nan_to_num([each.half_width for each in found]),
+        fmt="D", color=ORANGE, markersize=4.5, linewidth=1.4, capsize=2.5,
+    )  # fmt: skip
+    _name_rows(panel, rules)
+
+
+def _name_rows(panel: Axes, rules: Sequence[Rule]) -> None:
+    panel.set_yticks(range(len(rules)), rules)
+    panel.set_ylim(len(rules) - 0.5, -0.5)
+
+
+def round_charts(run: Run, prefix: str) -> list[Chart]:
+    """Who was asked and let in, round by round; nothing for a single round."""
+    charts: list[Chart] = []
+    if run.config.federation.rounds < 2:
+        return charts
+    title = "Clients by round, mean over seeds"
+    with chart(f"{prefix}-rounds", _WIDTH, 2.6, charts, title) as figure:
+        panel = figure.subplots()
+        for name, colour, width in (("asked", GREY, 4.0), ("admitted", GREEN, 1.2)):
+            counts = run.arrays[name].sum(axis=2).mean(axis=0)
+            panel.plot(np.arange(1, len(counts) + 1), counts, "o-", color=colour, label=name,
+                       markersize=3.5, linewidth=width)  # fmt: skip
+        panel.set_ylim(0.0, run.config.clients * 1.08)
+        panel.set_xlabel("round")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.legend(loc="lower right")
+    return charts
+
+
+def convergence_charts(run: Run, prefix: str) -> list[Chart]:
+    """Iterations each transporting rule took in every seed; crosses stopped before tolerance."""
+    charts: list[Chart] = []
+    rules = run.config.fusion.rules
+    shown = [rule for rule in TRANSPORT if rule in rules]
+    if not shown:
+        return charts
+    title = "Barycenter iterations by seed (last round)"
+    with chart(f"{prefix}-converged", _WIDTH, 2.8, charts, title) as figure:
+        panel = figure.subplots()
+        for rule, colour in zip(shown, (BLUE, ORANGE, GREEN), strict=False):
+            c = rules.index(rule)
+            counts = run.arrays["barycenter_iterations"][:, c]
+            done = run.arrays["barycenter_converged"][:, c]
+            seeds = np.arange(len(counts))
+            panel.plot(seeds[done], counts[done], "o", color=colour, markersize=4.0,
+                       label=f"{rule}: {done.sum()} of {done.size} converged")  # fmt: skip
+            panel.plot(seeds[~done], counts[~done], "x", color=colour, markersize=6.0)
+        top = int(run.arrays["barycenter_iterations"].max())
+        panel.set_ylim(0.0, 1.6 * max(top, 1))  # room for the legend
+        panel.set_xlabel("seed")
+        panel.legend(loc="upper left")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return charts

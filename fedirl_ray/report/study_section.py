@@ -1,0 +1,102 @@
+"""What the page says of a study."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from fedirl_ray.cli import PROG, leaves
+from fedirl_ray.errors import DataError
+from fedirl_ray.report.cells import Cell, Table
+from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_text, row_of
+from fedirl_ray.study.archive import COMPLETE, STUDY, Archive, params_of, pictures, varied
+from fedirl_ray.study.heterogeneity import Point, heterogeneity_map
+
+MOST_TRIALS = 12
+
+
+def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
+    """What the template of a study is filled with.
+
+    Args:
+        archive: The study.
+        prefix: Starts every id of the section, which are unique in a page.
+    """
+    states = [str(trial["state"]) for trial in archive.trials]
+    seconds = [trial["seconds"] for trial in archive.trials if trial["seconds"] is not None]
+    points, why = _map(archive)
+    goals = zip(archive.directions, archive.objectives, strict=True)
+    return {
+        "template": "study.html",
+        "id": prefix,
+        "title": f"Study {archive.study.study_name}",
+        "facts": [
+            ("trials", str(len(states))),
+            *((state.lower(), str(states.count(state))) for state in dict.fromkeys(states)),
+            ("seconds a trial", f"{np.median(seconds):.1f}" if seconds else "-"),
+            *(("objective", f"{way} {name}") for way, name in goals),
+        ],
+        "plan": archive.plan,
+        "best": _trial_table(archive),
+        "several": len(archive.objectives) > 1,
+        "pictures": [
+            # Inside a script element only "<" could end it.
+            (title, Markup(figure.replace("<", "\\u003c")))
+            for title, figure in pictures(archive)
+        ],
+        "map": map_charts(points, prefix) if points else [],
+        "map_table": _map_table(points) if points else None,
+        "map_text": map_text(points),
+        "map_note": why,
+        "failures": [
+            (trial["number"], trial["error"]) for trial in archive.trials if trial["error"]
+        ][:MOST_TRIALS],
+        "commands": [
+            ("The study again", f"{PROG} sweep {shlex.quote(str(archive.path / STUDY))}"),
+            ("Go on with it", f"{PROG} sweep --resume {shlex.quote(str(archive.path))}"),
+            ("This page", f"{PROG} report {shlex.quote(str(archive.path))}"),
+        ],
+        "environment": list(leaves(archive.environment)),
+    }
+
+
+def _trial_table(archive: Archive) -> Table | None:
+    """The best trials: by the objective, or the Pareto front."""
+    names, fields = archive.objectives, varied(archive)
+    done = [trial for trial in archive.trials if trial["state"] == COMPLETE]
+    if not done:
+        return None
+    if len(names) > 1:
+        front = set(archive.best)
+        done = [trial for trial in done if trial["number"] in front]
+    first, sign = f"values.{names[0]}", -1.0 if archive.directions[0] == "maximize" else 1.0
+    done.sort(key=lambda trial: sign * trial[first])
+    rows = []
+    for trial in done[:MOST_TRIALS]:
+        params = params_of(trial)
+        values = [trial[f"values.{name}"] for name in names]
+        row = [Cell(str(trial["number"]))]
+        row += [Cell(f"{value:.5g}", value) for value in values]
+        row += [Cell("" if params[f] is None else _short(params[f])) for f in fields]
+        rows.append(row)
+    return Table(["trial", *names, *fields], rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _map(archive: Archive) -> tuple[list[Point], str]:
+    """The heterogeneity map, or why there is none."""
+    try:
+        points = heterogeneity_map(archive.tried(), archive.results)
+    except DataError as err:
+        return [], str(err)
+    return points, "" if points else "No setting took two values among the trials that ended well."
+
+
+def _map_table(points: Sequence[Point]) -> Table:
+    return Table(HEAD, [[Cell(text, strong=text.endswith("*")) for text in row_of(p)]
+                        for p in points])  # fmt: skip

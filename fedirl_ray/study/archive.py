@@ -1,0 +1,198 @@
+"""A study's folder, read back: what was tried, what came of it, and Optuna's own pictures.
+
+study.yaml       the study as its user wrote it
+journal.log      Optuna's journal, the study itself
+trials.parquet   number, state, values.NAME, params.FIELD, seconds, error: one trial a row
+results.parquet  trial, seed, rule, split, policy, metric, value: one number a row
+environment.json versions, commit, machine
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+from optuna import visualization
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fedirl_ray.errors import DataError
+from fedirl_ray.study.heterogeneity import Level
+
+STUDY, JOURNAL = "study.yaml", "journal.log"
+TRIAL = ("number", "state", "seconds", "error")
+RESULT = ("trial", "seed", "rule", "split", "policy", "metric", "value")
+COMPLETE = "COMPLETE"
+FEWEST = 4
+"""Trials below which importances say nothing."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a study has left behind, so far or for good."""
+
+    path: Path
+    plan: str
+    """study.yaml, word by word."""
+    trials: list[dict[str, Any]]
+    """Rows of trials.parquet, by column."""
+    results: dict[str, list[Any]]
+    """Columns of results.parquet."""
+    environment: Mapping[str, Any]
+    study: optuna.Study
+    """Read from the journal."""
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of the objectives, in Optuna's order."""
+        prefix = "values."
+        columns = self.trials[0] if self.trials else {}
+        names = [column.removeprefix(prefix) for column in columns if column.startswith(prefix)]
+        counted = len(self.study.directions)
+        return names if len(names) == counted else [f"objective {i}" for i in range(counted)]
+
+    @property
+    def directions(self) -> list[str]:
+        """`minimize` or `maximize`, by objective."""
+        return [direction.name.lower() for direction in self.study.directions]
+
+    @property
+    def best(self) -> list[int]:
+        """Numbers of the best trials: one, or with several objectives the Pareto front."""
+        if not any(trial["state"] == COMPLETE for trial in self.trials):
+            return []
+        return sorted(trial.number for trial in self.study.best_trials)
+
+    def tried(self) -> dict[int, dict[str, Level | None]]:
+        """Settings of the trials that ended well, by trial and field."""
+        return {
+            int(trial["number"]): params_of(trial)
+            for trial in self.trials
+            if trial["state"] == COMPLETE
+        }
+
+
+def params_of(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's settings, by field."""
+    prefix = "params."
+    return {k.removeprefix(prefix): v for k, v in trial.items() if k.startswith(prefix)}
+
+
+def read_study(path: Path) -> Archive:
+    """Read a study's folder.
+
+    Raises:
+        DataError: A file is missing or cannot be read.
+    """
+    missing = [
+        name
+        for name in (JOURNAL, "trials.parquet", "results.parquet")
+        if not (path / name).is_file()
+    ]
+    if missing:
+        raise DataError(f"{path} must be a study with {missing[0]}, got none")
+    environment = path / "environment.json"
+    try:
+        said = json.loads(environment.read_text()) if environment.is_file() else {}
+        plan = (path / STUDY).read_text()
+    except ValueError as err:
+        raise DataError(f"{path} must hold readable text: {err}") from None
+    return Archive(
+        path=path,
+        plan=plan,
+        trials=[
+            {name: _known(value) for name, value in row.items()}
+            for row in _table(path / "trials.parquet", TRIAL).to_pylist()
+        ],
+        results=_table(path / "results.parquet", RESULT).to_pydict(),
+        environment=said,
+        study=_open(path / JOURNAL),
+    )
+
+
+def _table(path: Path, columns: Iterable[str]) -> pa.Table:
+    """Read a table that has some columns at least."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as err:
+        raise DataError(f"{path} must be a Parquet file: {str(err).splitlines()[0]}") from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path} must have a column {missing[0]}, got {table.column_names}")
+    return table
+
+
+def _known(value: Any) -> Any:
+    """A cell; NaN, which some writers put where nothing is, as None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _open(path: Path) -> optuna.Study:
+    """The one study of a journal; a last line that was torn is passed over."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        return optuna.load_study(study_name=None, storage=storage)
+    except (ValueError, KeyError) as err:
+        raise DataError(f"{path} must be the journal of one study: {err}") from None
+
+
+def pictures(archive: Archive) -> list[tuple[str, str]]:
+    """Optuna's own pictures of a study, where it has enough trials for them.
+
+    Returns:
+        Title and Plotly figure (as JSON) of each.
+    """
+    with warnings.catch_warnings():
+        # That a plot or a measure is experimental is no news to whoever reads the page.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # Minded in `_importances`.
+        warnings.filterwarnings("ignore", ".*to achieve low `target` values", UserWarning)
+        return [(title, str(figure.to_json())) for title, figure in _draw(archive)]
+
+
+def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
+    study, names, complete = archive.study, archive.objectives, len(archive.tried())
+    if complete == 0:
+        return
+    if 2 <= len(names) <= 3:
+        yield "Pareto front", visualization.plot_pareto_front(study, target_names=names)
+    for i, name in enumerate(names):
+        # Optuna wants a target only where there are several.
+        read: Any = (lambda trial, i=i: trial.values[i]) if len(names) > 1 else None
+        about: Any = {"target": read, "target_name": name}
+        yield f"History of {name}", visualization.plot_optimization_history(study, **about)
+        yield (
+            f"Parallel coordinates of {name}",
+            visualization.plot_parallel_coordinate(study, **about),
+        )
+        if complete >= FEWEST and len(varied(archive)) > 1:
+            yield f"Importances for {name}", _importances(archive, i)
+
+
+def _importances(archive: Archive, objective: int) -> Any:
+    """How much each field decides whether a trial is among the good ones."""
+    several = len(archive.objectives) > 1
+    sign = -1.0 if archive.directions[objective] == "maximize" else 1.0
+    return visualization.plot_param_importances(
+        archive.study,
+        # Unlike Optuna's default it needs no further library.
+        evaluator=PedAnovaImportanceEvaluator(),
+        # A target of its own is read as lower is better; alone, the study's direction is known.
+        target=(lambda trial: sign * trial.values[objective]) if several else None,
+        target_name=archive.objectives[objective],
+    )
+
+
+def varied(archive: Archive) -> list[str]:
+    """Fields that took more than one value among the trials that ended well."""
+    tried = list(archive.tried().values())
+    names = list(dict.fromkeys(name for fields in tried for name in fields))
+    return [name for name in names if len({fields.get(name) for fields in tried}) > 1]

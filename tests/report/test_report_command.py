@@ -1,0 +1,111 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from fedirl_ray.run import main
+
+
+@pytest.fixture
+def copied(run_folder, tmp_path):
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+def refusal(capsys, *words):
+    """The one line a bad request is answered with."""
+    assert main(["report", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_the_page_goes_into_the_folder_or_where_it_is_wanted(copied, capsys, tmp_path):
+    assert main(["report", str(copied)]) == 0
+    page = copied / "report.html"
+    assert capsys.readouterr().out == f"Page: {page}\n"
+    assert page.read_text().startswith("<!doctype html>")
+    other = tmp_path / "other.html"
+    assert main(["report", str(copied), str(copied), "--output", str(other)]) == 0
+    assert other.stat().st_size > page.stat().st_size
+
+
+def test_a_run_with_a_page_can_still_be_overwritten(copied):
+    assert main(["report", str(copied)]) == 0
+    words = "--seeds 1 --problem.size 3 --engine.backend local --record.progress False"
+    assert main([*words.split(), "--run-dir", str(copied), "--overwrite", "True"]) == 0
+    assert not (copied / "report.html").exists()
+
+
+def test_one_seed_makes_a_page_without_intervals(tmp_path):
+    words = "--seeds 1 --problem.size 3 --engine.backend local --record.progress False"
+    assert main([*words.split(), "--run-dir", str(tmp_path / "one")]) == 0
+    assert main(["report", str(tmp_path / "one")]) == 0
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert "no interval, no verdict" in page
+    assert ">nan" not in page
+
+
+def test_without_a_folder_it_says_what_it_needs(capsys):
+    assert "report must be given folders" in refusal(capsys)
+
+
+def test_a_folder_that_is_neither_is_refused(capsys, tmp_path):
+    assert f"{tmp_path} must be the folder of a run" in refusal(capsys, tmp_path)
+    assert "must be the folder of a run" in refusal(capsys, tmp_path / "nowhere")
+
+
+def test_a_run_under_way_is_refused_with_how_to_go_on(capsys, copied):
+    (copied / "table.txt").unlink()
+    assert f"--resume {copied}" in refusal(capsys, copied)
+
+
+@pytest.mark.parametrize(
+    "name", ["results.parquet", "summary.json", "arrays.npz", "timings.json", "figure.png"]
+)
+def test_a_damaged_file_of_a_run_is_named(capsys, copied, name):
+    (copied / name).write_bytes(b"\x00damaged")
+    assert name in refusal(capsys, copied)
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "summary.json", "events.jsonl"])
+def test_a_missing_file_of_a_run_is_named(capsys, copied, name):
+    (copied / name).unlink()
+    assert name in refusal(capsys, copied)
+
+
+def test_a_summary_of_another_program_is_refused(capsys, copied):
+    (copied / "summary.json").write_text('{"success": {}}')
+    assert "summary.json must hold communication" in refusal(capsys, copied)
+
+
+def test_nothing_is_unpickled(capsys, copied):
+    np.savez(copied / "arrays.npz", theta=np.array([{"a": 1}], dtype=object))
+    assert "without pickles" in refusal(capsys, copied)
+
+
+def test_a_page_that_cannot_be_written_is_refused(capsys, copied, tmp_path):
+    said = refusal(capsys, copied, "--output", tmp_path / "nowhere" / "page.html")
+    assert "output must be a file that can be written" in said
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "trials.parquet", "journal.log"])
+def test_a_damaged_or_missing_file_of_a_study_is_named(capsys, study_folder, tmp_path, name):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    (copied / name).write_bytes(b"damaged\n")
+    assert name in refusal(capsys, copied)
+    (copied / name).unlink()
+    assert name in refusal(capsys, copied)
+
+
+def test_a_studys_map_is_written_alone_on_demand(study_folder, run_folder, capsys, tmp_path):
+    words = ["report", str(study_folder), "--output", str(tmp_path / "page.html")]
+    assert main([*words, "--map", str(tmp_path / "map.png")]) == 0
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "map.md").read_text()
+    assert text.startswith("- Barycenter minus parameter mean: ")
+    assert text.count("\n| ") == 2 + 5  # head, rule, points
+    capsys.readouterr()
+    assert "map must be a .png file" in refusal(capsys, study_folder, "--map", "map.svg")
+    assert "map must be asked for with one study" in refusal(
+        capsys, run_folder, "--map", tmp_path / "no.png"
+    )

@@ -1,0 +1,144 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fedirl_ray.errors import DataError
+from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
+from fedirl_ray.report.table import signed_percent
+from fedirl_ray.study.archive import pictures, read_study, varied
+from fedirl_ray.study.heterogeneity import heterogeneity_map
+
+
+@pytest.fixture(scope="module")
+def one(study_folder):
+    return read_study(study_folder)
+
+
+@pytest.fixture(scope="module")
+def two(front_folder):
+    return read_study(front_folder)
+
+
+@pytest.fixture(scope="module")
+def points(one):
+    return heterogeneity_map(one.tried(), one.results)
+
+
+def figure(archive, title):
+    return json.loads(dict(pictures(archive))[title])
+
+
+def test_a_study_is_read_as_optuna_kept_it(one, two):
+    assert (one.objectives, one.directions) == (["held-out success"], ["maximize"])
+    assert two.objectives == ["held-out success", "seconds"]
+    assert two.directions == ["maximize", "minimize"]
+    assert len(one.trials) == 7
+    assert sorted(one.tried()) == [0, 1, 2, 3, 4, 5]  # the last had failed
+    assert varied(one) == ["problem.goal-shift", "fusion.epsilon"]
+    values = {trial["number"]: trial["values.held-out success"] for trial in one.trials[:6]}
+    assert one.best == [max(values, key=values.get)]
+
+
+def test_the_pareto_front_is_that_of_the_definition(two):
+    rows = [(t["number"], -t["values.held-out success"], t["values.seconds"])
+            for t in two.trials if t["state"] == "COMPLETE"]  # fmt: skip
+    front = [
+        number
+        for number, *own in rows
+        if not any(all(np.array(other) <= own) and any(np.array(other) < own) for _, *other in rows)
+    ]
+    assert two.best == front
+
+
+def test_importances_mind_the_direction(one, two):
+    """The same trials, maximised, matter as much whether or not something else is minimised."""
+    alone, beside = (
+        figure(archive, "Importances for held-out success")["data"][0] for archive in (one, two)
+    )
+    assert alone["y"] == beside["y"]
+    np.testing.assert_allclose(alone["x"], beside["x"])
+
+
+def test_the_history_shows_every_trial_that_ended_well(one):
+    (dots, *_) = figure(one, "History of held-out success")["data"]
+    assert dots["x"] == sorted(one.tried())
+    expected = [t["values.held-out success"] for t in one.trials[:6]]
+    np.testing.assert_allclose(dots["y"], expected)
+
+
+def test_a_table_without_its_columns_is_refused(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    table = pq.read_table(copied / "results.parquet")
+    pq.write_table(table.drop_columns(["seed"]), copied / "results.parquet")
+    with pytest.raises(DataError, match=r"results\.parquet must have a column seed"):
+        read_study(copied)
+
+
+def test_a_cell_that_is_not_a_number_is_empty(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    rows = pq.read_table(copied / "trials.parquet").to_pylist()
+    for row in rows:
+        row["params.depth"] = float("nan")
+    pq.write_table(pa.Table.from_pylist(rows), copied / "trials.parquet")
+    archive = read_study(copied)
+    assert {fields["depth"] for fields in archive.tried().values()} == {None}
+    assert "depth" not in varied(archive)
+
+
+def test_a_torn_last_line_of_the_journal_is_passed_over(study_folder, tmp_path):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    with (copied / "journal.log").open("a") as journal:
+        journal.write('{"op_code": 6, "worker_id": "x"')
+    before = (copied / "journal.log").read_bytes()
+    assert len(read_study(copied).study.get_trials()) == 7
+    assert (copied / "journal.log").read_bytes() == before  # reading repairs nothing
+
+
+def test_a_study_without_a_finished_trial_has_no_pictures(tmp_path, study_folder):
+    copied = shutil.copytree(study_folder, tmp_path / "study")
+    (copied / "journal.log").unlink()
+    backend = optuna.storages.journal.JournalFileBackend(str(copied / "journal.log"))
+    optuna.create_study(study_name="new", storage=optuna.storages.JournalStorage(backend))
+    archive = read_study(copied)
+    archive.trials.clear()
+    assert (pictures(archive), archive.best) == ([], [])
+
+
+def test_the_map_is_a_picture(points):
+    png = draw_map(points)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert png == draw_map(points)
+
+
+def test_the_map_is_a_markdown_table(points):
+    head, rule, *rows = map_markdown(points).splitlines()
+    assert head.count("|") == rule.count("|") == 11
+    assert len(rows) == len(points) == 5
+    for row, point in zip(rows, points, strict=True):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[:2] == [point.dial, point.level]
+        assert cells[4] == signed_percent(point.against_mean).strip()
+        assert cells[9] == signed_percent(point.gain.transport).strip()
+
+
+def test_the_maps_text_counts_what_stands_out(points):
+    up, down, flat = Interval(0.2, 0.1), Interval(-0.2, 0.1), Interval(0.2, 0.3)
+    gaps = [up, down, flat, flat, Interval(0.2, float("nan"))]
+    changed = [
+        dataclasses.replace(point, against_mean=gap)
+        for point, gap in zip(points, gaps, strict=True)
+    ]
+    assert map_text(changed)[0] == (
+        "Barycenter minus parameter mean: above zero at 1 (problem.goal-shift 0), below at "
+        "1 (problem.goal-shift 0.5), no difference shown at 3 of 5."
+    )
+    without = [dataclasses.replace(point, gain=None) for point in points]
+    assert (len(map_text(points)), len(map_text(without))) == (6, 3)
+    assert draw_map(without) != draw_map(points)
