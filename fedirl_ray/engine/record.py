@@ -96,7 +96,7 @@ class RunFolder:
             folder.seeds.mkdir(parents=True, exist_ok=True)
             # First: from here on the run can be resumed.
             folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
-            folder.write("environment.json", _json(_environment(config)))
+            folder.write("environment.json", as_json(environment(config)))
         except OSError as err:
             raise ConfigError(
                 f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
@@ -150,12 +150,14 @@ class RunFolder:
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
-        self.write("results.parquet", _parquet(long_table(results, config)))
-        self.write("summary.json", _json(summary(config, results)))
+        rows = long_table(results, config)
+        columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
+        self.write("results.parquet", parquet(columns))
+        self.write("summary.json", as_json(summary(config, results)))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **stack(results))
         self.write("arrays.npz", buffer.getvalue())
-        self.write("timings.json", _json(timings(config, results)))
+        self.write("timings.json", as_json(timings(config, results)))
         if figure is not None:
             self.write("figure.png", figure)
         if config.record.tensorboard:
@@ -272,7 +274,8 @@ def _plain(config: RunConfig) -> dict[str, Any]:
     return {name: tree[name] for name in names}
 
 
-def _environment(config: RunConfig) -> dict[str, Any]:
+def environment(config: RunConfig) -> dict[str, Any]:
+    """Versions, commit and machine."""
     names = ("ray", "numpy", "scipy", "POT", "gymnasium", "pyarrow")
     source = Path(fedirl_ray.__file__).parent
     ask = ["git", "-C", str(source), "rev-parse", "HEAD"]
@@ -291,7 +294,8 @@ def _environment(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _json(tree: Mapping[str, Any]) -> bytes:
+def as_json(tree: Mapping[str, Any]) -> bytes:
+    """A tree as the bytes of a JSON file, null for what is no number."""
     return (json.dumps(_finite(tree), indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -304,8 +308,8 @@ def _finite(tree: Any) -> Any:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def _parquet(rows: Sequence[Row]) -> bytes:
-    columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
+def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """A table as the bytes of a Parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(pa.table(dict(columns)), buffer)
     return buffer.getvalue()

@@ -1,0 +1,189 @@
+"""Many runs side by side: each is one Ray task that runs whole in its own process.
+
+A task asks for one CPU and starts nothing on Ray itself, so tasks never wait for each other. Seeds
+come back one by one, so that a run can be given up while it is under way.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, Self
+
+from threadpoolctl import threadpool_limits
+
+from fedirl_ray.config import EngineConfig, RunConfig
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.result import SeedResult
+
+
+class Came(NamedTuple):
+    """What came of a run: a seed, its end (None), or what went wrong."""
+
+    key: Any
+    what: SeedResult | Exception | None
+
+
+class Tasks(Protocol):
+    """Runs under way."""
+
+    @property
+    def most(self) -> int:
+        """How many may be under way at once."""
+        ...
+
+    def start(self, key: int, config: RunConfig) -> None:
+        """Begin a run."""
+        ...
+
+    def next(self) -> Came:
+        """Wait until something comes of any run."""
+        ...
+
+    def cancel(self, key: int) -> None:
+        """Give a run up; nothing more comes of it."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Be ready to begin."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give all runs up."""
+        ...
+
+
+def run_seeds(config: RunConfig) -> Iterator[SeedResult]:
+    """Run a federation in this process, one seed after the other."""
+    threadpool_limits(limits=1)
+    alone = replace(config, engine=EngineConfig(backend="local"))
+    for _, result in federate(alone, Clients(alone, range(alone.clients))):
+        yield result
+
+
+class LocalTasks:
+    """One run at a time, in this process."""
+
+    most = 1
+
+    def __init__(self) -> None:
+        self._key = -1
+        self._seeds: Iterator[SeedResult] = iter(())
+
+    def __enter__(self) -> Self:
+        """Be ready to begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the run up."""
+        self._seeds = iter(())
+
+    def start(self, key: int, config: RunConfig) -> None:
+        """Begin a run."""
+        self._key, self._seeds = key, run_seeds(config)
+
+    def next(self) -> Came:
+        """Take the run's next seed."""
+        try:
+            return Came(self._key, next(self._seeds, None))
+        except Exception as err:  # whatever a user's world may raise is its trial's fault alone
+            return Came(self._key, err)
+
+    def cancel(self, key: int) -> None:
+        """Give the run up."""
+        self._seeds = iter(())
+
+
+class RayTasks:
+    """Runs on a cluster's CPUs."""
+
+    def __init__(self, engine: EngineConfig, most: int | None) -> None:
+        """Join or start Ray.
+
+        Args:
+            engine: `address` says which cluster.
+            most: Runs at once; None: the cluster's CPUs.
+        """
+        from fedirl_ray.engine.cluster import connect, cpus, ray
+
+        self._ray = ray
+        self._joined = not ray.is_initialized()
+        if self._joined:
+            connect(engine.address, workers=most or 8)
+        self.most = min(most or cpus(), cpus())
+        self._deadline = engine.timeout
+        task = ray.remote(num_cpus=1, max_retries=0)(run_seeds)
+        self._task = task.options(num_returns="streaming")
+        self._running: dict[Any, int] = {}
+        self._since: dict[Any, float] = {}
+
+    def __enter__(self) -> Self:
+        """Be ready to begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give all runs up, and Ray if it was started for them."""
+        for stream in self._running:
+            self._ray.cancel(stream, force=True)
+        if self._joined:
+            self._ray.shutdown()
+
+    def start(self, key: int, config: RunConfig) -> None:
+        """Begin a run."""
+        stream = self._task.remote(config)
+        self._running[stream] = key
+        self._since[stream] = time.monotonic()
+
+    def next(self) -> Came:
+        """Wait until something comes of any run.
+
+        A run of which nothing comes for `engine.timeout` seconds counts as failed.
+        """
+        left = min(self._since.values()) + self._deadline - time.monotonic()
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=max(0.0, left))
+        if not ready:
+            late = min(self._since, key=lambda one: self._since[one])
+            self._ray.cancel(late, force=True)
+            return Came(self._forget(late), TimeoutError(f"no seed within {self._deadline:g} s"))
+        stream: Any = ready[0]
+        try:
+            result: SeedResult = self._ray.get(next(stream))
+        except StopIteration:
+            return Came(self._forget(stream), None)
+        except self._ray.exceptions.RayTaskError as err:
+            return Came(self._forget(stream), err.cause)
+        except self._ray.exceptions.RayError as err:
+            return Came(self._forget(stream), err)
+        self._since[stream] = time.monotonic()
+        return Came(self._running[stream], result)
+
+    def cancel(self, key: int) -> None:
+        """Give a run up; nothing more comes of it."""
+        stream = next(one for one, mine in self._running.items() if mine == key)
+        self._forget(stream)
+        self._ray.cancel(stream, force=True)
+
+    def _forget(self, stream: Any) -> int:
+        del self._since[stream]
+        return self._running.pop(stream)
+
+
+def open_tasks(engine: EngineConfig, most: int | None) -> Tasks:
+    """Make ready to run many federations where the settings say."""
+    return LocalTasks() if engine.backend == "local" else RayTasks(engine, most)
