@@ -106,7 +106,9 @@ def advance_shard(shard: Shard, step: Step) -> Term:
         shard.kernel = shard.problem.kernel(step.epsilon)
     problem, xp = shard.problem, namespace(shard.problem.backend)
     k, n = shard.measures.shape
-    if step.slots > shard.logs.shape[1]:
+    if not step.mix:
+        _forget(shard, step.slots)
+    elif step.slots > shard.logs.shape[1]:
         _keep_more(shard, step.slots)
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
@@ -133,13 +135,28 @@ def advance_shard(shard: Shard, step: Step) -> Term:
             log_ktu, measured = project(shard.kernel, block, step, b)
             for part in range(0, n, CACHED):
                 columns = slice(part, min(n, part + CACHED))
-                terms = shard.wide[: rows.stop - start, : columns.stop - part]
+                log = log_ktu[:, columns]
+                # In place where it can be: an array less in the cache.
+                narrow = problem.precision == "float32"
+                terms = shard.wide[: len(log), : log.shape[1]] if narrow else log
                 alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
-                xp.multiply(log_ktu[:, columns], alpha, out=terms)
+                xp.multiply(log, alpha, out=terms)
                 problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
     shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
+
+
+def _forget(shard: Shard, slots: int) -> None:
+    """Make room for `slots` steps without keeping any: every attempt begins like this."""
+    xp = namespace(shard.problem.backend)
+    k, n = shard.measures.shape
+    if shard.logs.shape[1] != slots:
+        empty = xp.empty_like(shard.measures[:, None])
+        shard.logs, shard.ratios = empty, empty[:, :0]
+    shard.linear = False
+    if slots > 1:
+        _keep_more(shard, slots)
 
 
 def _keep_more(shard: Shard, slots: int) -> None:
