@@ -1,10 +1,14 @@
 """What an iteration over Ray costs beside its arithmetic, by the way the vectors travel.
 
     python -m benchmarks.shards
+    python -m benchmarks.shards --whole --k 100
 
 Milliseconds of wall time, medians. `driver` is what the package does: the step goes out and the
 integer vectors come back through the object store, and the driver adds them. `tree` adds them in
 pairs in tasks and brings one vector back. `gloo` is torch.distributed between the actors.
+
+`--whole` times the steps of the package's own crew of actors at a million points instead: on
+one actor and on two, with one BLAS thread each.
 """
 
 import argparse
@@ -14,9 +18,16 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
 
-import numpy as np
-import ray
+import numpy as np  # noqa: E402
+import ray  # noqa: E402
+
+from fedirl_ray.engine.shard import Crew  # noqa: E402
+from fedirl_ray.transport.barycenter import Task, prepare  # noqa: E402
+from fedirl_ray.transport.solver import solve  # noqa: E402
+from fedirl_ray.transport.step import Step, Term  # noqa: E402
 
 
 @ray.remote(num_cpus=1)
@@ -66,11 +77,60 @@ def median(action: Callable[[], Any], times: int = 9) -> float:
     return 1e3 * float(np.median(spans))
 
 
+def cube(k: int) -> Task:
+    """Return the barycenter of `k` noise measures on a million points, plain steps only."""
+    rows = np.random.default_rng(0).random((k, 10**6))
+    return prepare(
+        rows,
+        [np.linspace(0, 1, 100)] * 3,
+        weights=None,
+        epsilon=0.05,
+        cost_scale="max",
+        periodic=None,
+        debiased=False,
+        tol=0.0,
+        max_iters=9,
+        backend="numpy",
+        dtype="float64",
+        domain="plain",
+        anderson=0,
+    )
+
+
+def seconds_a_step(task: Task, workers: int) -> float:
+    """Return the median wall seconds of the steps that are neither first nor measured."""
+    spans = []
+    with Crew(task, workers) as crew:
+
+        def advance(step: Step) -> Term:
+            begin = time.perf_counter()
+            term = crew.advance(step)
+            if step.mix and not step.measure:
+                spans.append(time.perf_counter() - begin)
+            return term
+
+        solve(advance, task.problem, task.weights, task.goal)
+    return float(np.median(spans))
+
+
+def whole(k: int) -> None:
+    """Print the seconds of an iteration on one and on two actors."""
+    task = cube(k)
+    one, two = seconds_a_step(task, 1), seconds_a_step(task, 2)
+    print(f"1M points, K = {k}: {one:.2f} s on one actor, {two:.2f} on two: {one / two:.2f} times")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gloo", action="store_true", help="needs torch")
+    parser.add_argument("--whole", action="store_true", help="time whole iterations instead")
+    parser.add_argument("--k", type=int, default=100, help="clients of --whole (default 100)")
     options = parser.parse_args()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    if options.whole:
+        whole(options.k)
+        ray.shutdown()
+        return
     workers = [Worker.remote() for _ in range(2)]
     ray.get([worker.ready.remote() for worker in workers])
     if options.gloo:

@@ -78,7 +78,8 @@ def barycenter(
             "Debiased Sinkhorn barycenters", algorithm 1).
         tol: Largest `error` to call converged; about 1e-12 is the least that float64 reaches.
         max_iters: Most projections onto each measure.
-        shards: Number of blocks of clients; leaves no trace in the result's bytes.
+        shards: Number of blocks of clients, stepped on a thread each (give BLAS one thread then);
+            leaves no trace in the result's bytes.
         backend: `"numpy"`, or `"torch"` (on the GPU if it sees one).
         dtype: Precision of the scalings. `"float32"` halves time and memory; the barycenter is
             then right to about 1e-5 in L1 at epsilon .05, and `tol` below 1e-5 is not reached.

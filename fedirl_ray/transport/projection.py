@@ -63,11 +63,15 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
 
 
 def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
-    """Take the shortest way: no exponential, one logarithm."""
+    """Take the shortest way: no exponential, one logarithm.
+
+    `v`, `u` and `K'u` take turns in the block's only slot and one buffer: both products change
+    places equally often, so `K'u` ends where it is kept, and little passes through the cache.
+    """
     xp = namespace_of(b)
-    v, spare, kept, _ = block.buffers
+    v, (spare, kept, *_) = block.logs[:, 0], block.buffers
     if block.linear and step.rescale == 1.0:
-        xp.divide(b, block.logs[:, 0], out=v)
+        xp.divide(b, v, out=v)
     else:
         xp.exp(_log_scaling(block, step, v), out=v)
     if step.measure:
@@ -78,7 +82,6 @@ def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tupl
         kept *= ktu
         kept -= b
         errors = _row_sums(abs(kept))
-    block.logs[:, 0] = ktu
     return xp.log(ktu, out=spare), Measured(errors, duals, margins, UNMEASURED.products)
 
 
@@ -168,19 +171,19 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
 def _plain_pair(
     kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool
 ) -> tuple[Array, Array, Floats, Floats]:
-    """Return `K'u` and the free buffer of `v` and `spare`; duals and margins if measured."""
+    """Return `K'u`, in the buffer `v`, and the free `spare`; duals and margins if measured."""
     xp = namespace_of(v)
     guarded = measure and kernel.reach > PLAIN_REACH[kernel.precision]
     most_v = _row_peaks(v) if guarded else None
     kv, spare = kernel.apply(v, spare)
     least_kv = -_row_peaks(xp.where(p > 0, -kv, xp.full_like(kv, -np.inf))) if guarded else None
-    u = xp.divide(p, kv, out=spare)
+    u = xp.divide(p, kv, out=kv)
     duals, margins = NONE, NONE
     if measure:
         tiny = float(np.finfo(kernel.precision).tiny)
         duals = _row_sums(p * xp.log(xp.clip(u, tiny, None)))
     most_u = _row_peaks(u) if guarded else None
-    ktu, spare = kernel.apply(u, kv)
+    ktu, spare = kernel.apply(u, spare)
     if most_v is not None and least_kv is not None and most_u is not None:
         least_ktu = -_row_peaks(-ktu)
         margins = np.minimum(

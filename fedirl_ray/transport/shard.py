@@ -9,7 +9,10 @@ Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps ar
 """
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,7 +33,7 @@ from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
 from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 
-BATCH_UP_TO = 2**15
+BATCH_UP_TO = 2**17
 """Clients are stepped together while their vectors hold at most so many numbers: more no longer
 fit the cache, and one client at a time is quicker and needs less memory."""
 
@@ -106,7 +109,9 @@ def advance_shard(shard: Shard, step: Step) -> Term:
         shard.kernel = shard.problem.kernel(step.epsilon)
     problem, xp = shard.problem, namespace(shard.problem.backend)
     k, n = shard.measures.shape
-    if step.slots > shard.logs.shape[1]:
+    if not step.mix:
+        _forget(shard, step.slots)
+    elif step.slots > shard.logs.shape[1]:
         _keep_more(shard, step.slots)
     batch = max(1, min(k, BATCH_UP_TO // n))
     if not shard.buffers:
@@ -133,13 +138,27 @@ def advance_shard(shard: Shard, step: Step) -> Term:
             log_ktu, measured = project(shard.kernel, block, step, b)
             for part in range(0, n, CACHED):
                 columns = slice(part, min(n, part + CACHED))
-                terms = shard.wide[: rows.stop - start, : columns.stop - part]
+                log = log_ktu[:, columns]
+                # In place where it can be: an array less in the cache.
+                narrow = problem.precision == "float32"
+                terms = shard.wide[: len(log), : log.shape[1]] if narrow else log
                 alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
-                xp.multiply(log_ktu[:, columns], alpha, out=terms)
+                xp.multiply(log, alpha, out=terms)
                 problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
     shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
+
+
+def _forget(shard: Shard, slots: int) -> None:
+    """Make room for `slots` steps without keeping any: every attempt begins like this."""
+    xp = namespace(shard.problem.backend)
+    if shard.logs.shape[1] != slots:
+        empty = xp.empty_like(shard.measures[:, None])
+        shard.logs, shard.ratios = empty, empty[:, :0]
+    shard.linear = False
+    if slots > 1:
+        _keep_more(shard, slots)
 
 
 def _keep_more(shard: Shard, slots: int) -> None:
@@ -165,9 +184,18 @@ def restore(shard: Shard, saved: Saved) -> None:
 
 
 def in_process(shards: Sequence[Shard]) -> Advance:
-    """Advance all shards in this process, one after the other."""
+    """Advance all shards in this process, several of them on a thread each.
+
+    Numpy lets go of the interpreter in products and passes over arrays; sums are exact in any
+    order. At most one thread a processor; they end with the function returned.
+    """
+    if len(shards) == 1:
+        return lambda step: advance_shard(shards[0], step)
+    pool = ThreadPoolExecutor(min(len(shards), os.cpu_count() or 1))
 
     def advance(step: Step) -> Term:
-        return gather([advance_shard(shard, step) for shard in shards])
+        # Each with the caller's handling of floating-point errors, which belongs to a context.
+        terms = [pool.submit(copy_context().run, advance_shard, shard, step) for shard in shards]
+        return gather([term.result() for term in terms])
 
     return advance
