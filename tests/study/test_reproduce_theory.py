@@ -91,7 +91,7 @@ def first():
 def test_noise_grows_along_one_direction_so_local_errors_grow_in_proportion(first):
     grown = [scene for scene in first[0] if scene.series == "error"]
     errors = np.array([scene.fusion.mean_error for scene in grown])
-    np.testing.assert_allclose(errors / errors[0], np.array([1.0, 30.0, 1000.0]))
+    np.testing.assert_allclose(errors / errors[0], np.array([1.0, 100.0, 3000.0]))
 
 
 def test_every_shifted_reward_is_positive(first):
