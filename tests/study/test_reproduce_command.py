@@ -61,8 +61,8 @@ def test_a_finished_part_is_not_run_again(whole, monkeypatch, capsys):
 
 def test_a_part_run_alone_finds_the_same_bytes(whole, tmp_path):
     folder = tmp_path / "one"
-    assert main(["reproduce", "theorem2", *QUICK, "--run-dir", str(folder)]) == 0
-    name = "theorem2.parquet"
+    assert main(["reproduce", "communication", *QUICK, "--run-dir", str(folder)]) == 0
+    name = "communication.parquet"
     assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from fedirl_ray.evaluate.comparison import Comparison
 from fedirl_ray.evaluate.statistics import Interval
 
 
@@ -14,25 +13,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def spread(mean: float, deviation: float) -> str:
-    """A mean and a standard deviation, both in %."""
-    return f"{mean:.1f}" if math.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
-
-
-def level(found: Comparison) -> str:
-    """A success in %, with its spread over seeds."""
-    return spread(100.0 * found.mean, 100.0 * found.spread)
-
-
-def difference(found: Interval) -> str:
-    """A difference in percentage points with its interval; a star where that excludes zero."""
-    if math.isnan(found.half_width):
-        return f"{100.0 * found.mean:+.1f}"
-    star = "*" if found.excludes_zero else ""
-    return f"{100.0 * found.mean:+.1f} ± {100.0 * found.half_width:.1f}{star}"
+    return f"| {' | '.join(cell.strip() for cell in cells)} |"
 
 
 def number(found: Interval) -> str:

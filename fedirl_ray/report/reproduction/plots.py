@@ -9,7 +9,7 @@ import numpy as np
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.reproduction.theory import KINDS, column, having
 from fedirl_ray.study.reproduction.plan import Record
-from fedirl_ray.study.reproduction.theorems import EXACT
+from fedirl_ray.study.reproduction.theorems import EXACT, happened
 
 STYLES = dict(zip(KINDS, ("black", "tab:red", "tab:blue", "tab:orange"), strict=True))
 GROWING = {"error": "local error", "clients": "clients", "rounds": "round"}
@@ -36,7 +36,7 @@ def ratio_figure(rows: Sequence[Record], title: str) -> bytes | None:
     Returns:
         A PNG; None where every measured side is zero.
     """
-    rows = [row for row in rows if row["measured"] > 0.0]
+    rows = happened(rows)
     if not rows:
         return None
     sources = list(dict.fromkeys(row["source"] for row in rows))
@@ -120,7 +120,7 @@ def _scatter(panel: Any, rows: Sequence[Record], across: str) -> None:
     exact = having(rows, barycenter=EXACT)
     panel.plot(column(exact, across), column(exact, "bound"), ".", color="silver", markersize=3)
     for kind in KINDS:
-        own = [row for row in having(rows, barycenter=kind) if row["measured"] > 0.0]
+        own = happened(having(rows, barycenter=kind))
         panel.plot(
             column(own, across),
             column(own, "measured"),

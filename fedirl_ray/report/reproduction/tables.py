@@ -10,8 +10,8 @@ from fedirl_ray.config import Rule
 from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison, Gain, compare, split_gain
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.report.reproduction.markdown import difference, level, spread, table
-from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.reproduction.markdown import table
+from fedirl_ray.report.table import LABELS, signed_percent, with_spread
 from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import (
     TABLE_1,
@@ -78,17 +78,23 @@ class Found:
         """The paper's columns, then the paired differences."""
         inside, outside = (self.compare(split, policy) for split in SPLITS)
         return [
-            *(level(inside[rule]) for rule in ("local", "mean", "barycenter")),
-            *(level(outside[rule]) for rule in ("mean", "barycenter")),
-            *(difference(one["barycenter"].difference) for one in (inside, outside)),
+            *(with_spread(inside[rule]) for rule in ("local", "mean", "barycenter")),
+            *(with_spread(outside[rule]) for rule in ("mean", "barycenter")),
+            *(signed_percent(one["barycenter"].difference) for one in (inside, outside)),
         ]
 
 
 def published(row: Published) -> list[str]:
     """The paper's columns; it gives no paired difference."""
-    local = "" if row.inside_local is None else spread(*row.inside_local)
-    pairs = (row.inside_mean, row.inside_barycenter, row.outside_mean, row.outside_barycenter)
-    return [local, *(spread(*pair) for pair in pairs), "", ""]
+    pairs = (
+        row.inside_local,
+        row.inside_mean,
+        row.inside_barycenter,
+        row.outside_mean,
+        row.outside_barycenter,
+    )
+    cells = ("" if pair is None else f"{pair[0]:.1f} ± {pair[1]:.1f}" for pair in pairs)
+    return [*cells, "", ""]
 
 
 def table1_text(rows: Sequence[Record], plan: Plan) -> list[str]:
@@ -136,8 +142,8 @@ def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
             lines.append(
                 [
                     f"{setting.title}, {setting.size}x{setting.size}: {policy}",
-                    level(outside["mean"]),
-                    level(outside["barycenter"]),
+                    with_spread(outside["mean"]),
+                    with_spread(outside["barycenter"]),
                     *_parts(found, policy),
                 ]
             )
@@ -154,15 +160,15 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
     lines = [
         [
             LABELS[rule],
-            level(inside[rule]),
-            level(by_policy[0][rule]),
-            *("" if rule == "mean" else difference(one[rule].difference) for one in by_policy),
+            with_spread(inside[rule]),
+            with_spread(by_policy[0][rule]),
+            *("" if rule == "mean" else signed_percent(one[rule].difference) for one in by_policy),
         ]
         for rule in found.rules
     ]
     gains = [found.gain(policy) for policy in found.policies]
     lines += [
-        [f"*gain by {part}*", "", "", *(difference(getattr(gain, part)) for gain in gains)]
+        [f"*gain by {part}*", "", "", *(signed_percent(getattr(gain, part)) for gain in gains)]
         for part in PARTS
     ]
     names = [f"held-out - mean, {policy}" for policy in found.policies]
@@ -177,7 +183,7 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
 
 def _parts(found: Found, policy: str) -> list[str]:
     gain = found.gain(policy)
-    return [difference(getattr(gain, part)) for part in ("total", *PARTS)]
+    return [signed_percent(getattr(gain, part)) for part in ("total", *PARTS)]
 
 
 def _command(setting: Setting, plan: Plan) -> str:

@@ -9,7 +9,7 @@ from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.reproduction.markdown import number, table
 from fedirl_ray.study.reproduction.gaussians import EPSILONS
 from fedirl_ray.study.reproduction.plan import Plan, Record
-from fedirl_ray.study.reproduction.theorems import ENTROPIC, EXACT, exponents, tally
+from fedirl_ray.study.reproduction.theorems import ENTROPIC, EXACT, exponents, happened, tally
 
 KINDS = (EXACT, *ENTROPIC)
 
@@ -37,6 +37,8 @@ def theorem_text(rows: Sequence[Record], plan: Plan) -> list[str]:
         "rewards",
         "barycenter",
         "cases",
+        "measured > 0",
+        "not converged",
         "violations",
         "of them entropy's",
         "bound / measured: median",
@@ -48,7 +50,7 @@ def theorem_text(rows: Sequence[Record], plan: Plan) -> list[str]:
         "of the same measures keeps the bound. The bounds grow as the local error to the power "
         "1/2 (times what Z does); the exponent of the measured side is fitted along each seed's "
         "series of growing errors, mean ± 95 % interval over seeds, blank where fewer than three "
-        "seeds have two measured sides above zero. Ratios leave out measured sides of zero.",
+        "seeds have two measured sides above zero. Ratios leave out measured sides of zero (up to rounding).",
         "",
         *table(head, lines),
     ]
@@ -61,12 +63,13 @@ def _named(equation: str) -> str:
 def _summary(rows: Sequence[Record], equation: str, kind: str) -> list[str]:
     found = tally(rows, equation, kind)
     own = having(rows, barycenter=kind)
-    measured, bound = column(own, "measured"), column(own, "bound")
-    above = measured > 0.0
-    ratio = bound[above] / measured[above]
+    some = happened(own)
+    ratio = column(some, "bound") / column(some, "measured")
     slopes = exponents(own)
     return [
         str(found.cases),
+        str(len(some)),
+        str(sum(not row["converged"] for row in own)),
         str(found.violations),
         str(found.explained) if found.violations else "",
         f"{np.median(ratio):.3g}" if ratio.size else "",
