@@ -50,7 +50,8 @@ def theorem_text(rows: Sequence[Record], plan: Plan) -> list[str]:
         "of the same measures keeps the bound. The bounds grow as the local error to the power "
         "1/2 (times what Z does); the exponent of the measured side is fitted along each seed's "
         "series of growing errors, mean ± 95 % interval over seeds, blank where fewer than three "
-        "seeds have two measured sides above zero. Ratios leave out measured sides of zero (up to rounding).",
+        "seeds have two measured sides above zero. Ratios leave out measured sides of zero, up to "
+        "rounding.",
         "",
         *table(head, lines),
     ]
