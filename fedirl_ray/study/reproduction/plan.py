@@ -30,7 +30,7 @@ class Part:
 
     title: str
     seconds: float
-    """Measured for one step at laptop scale, on one core of 2025; only the estimate reads it."""
+    """Measured for one step at laptop scale on one busy core; only the estimate reads it."""
     steps: Callable[[Plan], int]
     """Number of steps of a plan."""
     run: Callable[[Plan], Iterator[list[Record]]]
