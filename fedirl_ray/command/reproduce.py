@@ -1,0 +1,192 @@
+"""`reproduce`: the paper's tables and theorems, ours beside the paper's numbers."""
+
+import difflib
+import io
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress
+
+from fedirl_ray.cli import PROG, load, settings
+from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.config import EngineConfig
+from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.laws import require
+from fedirl_ray.report.reproduction.page import compose, draw
+from fedirl_ray.study.reproduction.parts import NAMES, PARTS, Name, estimate
+from fedirl_ray.study.reproduction.plan import Plan, Record, Scale
+
+PAGE = "results.md"
+SETTINGS = "reproduce.yaml"
+WIDTH = 200  # columns that the widest table needs
+MANUAL = """\
+The paper's tables and theorems, measured here and put beside the paper's numbers.
+
+  python -m fedirl_ray.run reproduce all --scale smoke      everything, small, under a minute
+  python -m fedirl_ray.run reproduce table1                 one part, 20 seeds
+  python -m fedirl_ray.run reproduce --resume runs/DIR      go on; finished parts are kept
+
+Parts: table1, table2, choices (table 1 under choices that the paper leaves open), theorem1,
+theorem2, gaussians (barycenters beside the closed form), communication; or all of them.
+"""
+
+
+def _local() -> EngineConfig:
+    """Small federations are done sooner without actors."""
+    return EngineConfig(backend="local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What to reproduce, and where to keep it."""
+
+    part: Name | Literal["all"] = "all"
+    """Which part; usually given as the first word."""
+    scale: Scale = "laptop"
+    """smoke: 1 or 2 seeds, small; laptop: 20 seeds; paper: the paper's seeds where it names them
+    (3 in table 2), else 20, longer series and solvers run to the end."""
+    seed: int = 0
+    """Root seed; every other stream derives from it."""
+    engine: EngineConfig = field(default_factory=_local)
+    progress: bool = True
+    """Show a live progress bar."""
+    run_dir: Path | None = None
+    """Folder of the results; None: runs/<time>-reproduce/ below the current folder."""
+    resume: Path | None = None
+    """Go on in this folder, with the same scale and seed; finished parts are not run again."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+        both = self.run_dir is not None and self.resume is not None
+        require(not both, "resume", "given without run-dir", self.resume)
+
+
+def command(argv: Sequence[str]) -> int:
+    """Run the parts asked for that are not finished, and write the page of all that are."""
+    words = _named_part(argv)
+    asked = load(Invocation, words, prog=f"{PROG} reproduce", description=MANUAL)
+    folder = asked.resume
+    if folder is None:
+        folder = _make_folder(asked)
+    else:
+        asked = _same(folder, asked, words)
+    plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine)
+    try:
+        _run(asked, plan, folder)
+    except KeyboardInterrupt:
+        return _stopped("Interrupted", folder, 130)
+    except RunError as err:
+        return _stopped(str(err), folder, 1)
+    return 0
+
+
+def _named_part(argv: Sequence[str]) -> list[str]:
+    """Turn a first word that names a part into the flag that says the same."""
+    if not argv or argv[0].startswith("-"):
+        return list(argv)
+    known = (*NAMES, "all")
+    if argv[0] not in known:
+        near = difflib.get_close_matches(argv[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"parts: {', '.join(known)}"
+        raise ConfigError(f"no part is called {argv[0]}; {hint}")
+    return ["--part", *argv]
+
+
+def _make_folder(asked: Invocation) -> Path:
+    """Make an empty folder and write down what it is for."""
+    folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigError(
+                f"run-dir must be a new or empty folder, got {folder}; go on in it with --resume"
+            )
+        tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
+        write_atomically(folder / SETTINGS, yaml.safe_dump(tree, sort_keys=False).encode())
+    except OSError as err:
+        raise ConfigError(
+            f"run-dir must be a folder that can be written, got {folder}: {err.strerror}"
+        ) from err
+    return folder
+
+
+def _same(folder: Path, asked: Invocation, words: Sequence[str]) -> Invocation:
+    """What a folder was begun with, overridden by the flags that may be."""
+    file = folder / SETTINGS
+    if not file.is_file():
+        raise ConfigError(f"resume must be the folder of a reproduction, got {folder}")
+    prog = f"{PROG} reproduce"
+    begun = load(Invocation, [str(file)], prog=prog, description=MANUAL)
+    asked = load(Invocation, [str(file), *words], prog=prog, description=MANUAL)
+    for name in ("scale", "seed"):
+        before, now = getattr(begun, name), getattr(asked, name)
+        require(now == before, name, f"{before}, as this folder was begun with", now)
+    return asked
+
+
+def _run(asked: Invocation, plan: Plan, folder: Path) -> None:
+    wanted: tuple[Name, ...] = NAMES if asked.part == "all" else (asked.part,)
+    left = [name for name in wanted if not _table(folder, name).is_file()]
+    kept = [name for name in wanted if name not in left]
+    if kept:
+        print(f"Kept from before: {', '.join(kept)}", file=sys.stderr)
+    if left and plan.scale != "smoke":
+        minutes = sum(estimate(name, plan) for name in left) / 60.0
+        print(f"About {minutes:.0f} min on one core: {', '.join(left)}", file=sys.stderr)
+    with progress_bar(shown=asked.progress) as bar:
+        for name in left:
+            _write_rows(_table(folder, name), _rows(name, plan, bar))
+    done = {name: _read_rows(path) for name in NAMES if (path := _table(folder, name)).is_file()}
+    drawn = {name: draw(name, rows) for name, rows in done.items()}
+    for pictures in drawn.values():
+        for file, png in pictures.items():
+            write_atomically(folder / file, png)
+    write_atomically(folder / PAGE, compose(done, drawn, plan).encode())
+    shown = compose({name: done[name] for name in wanted}, {}, plan)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(Markdown(shown))
+    print(f"\nFolder: {folder}  (the page: {folder / PAGE})")
+
+
+def _rows(name: Name, plan: Plan, bar: Progress) -> list[Record]:
+    """Do a part's steps."""
+    task = bar.add_task(name, total=PARTS[name].steps(plan))
+    rows: list[Record] = []
+    for more in PARTS[name].run(plan):
+        rows += more
+        bar.advance(task)
+    return rows
+
+
+def _table(folder: Path, name: Name) -> Path:
+    return folder / f"{name}.parquet"
+
+
+def _write_rows(path: Path, rows: Sequence[Record]) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _stopped(why: str, folder: Path, code: int) -> int:
+    """Say in one line why it stopped and how to go on."""
+    print(
+        f"{why}; finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
+        file=sys.stderr,
+    )
+    return code

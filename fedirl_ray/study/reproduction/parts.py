@@ -1,0 +1,33 @@
+"""The parts of a reproduction by name."""
+
+from functools import partial
+from typing import Literal, get_args
+
+from fedirl_ray.study.reproduction import communication, gaussians, scenes, tables, theorems
+from fedirl_ray.study.reproduction.plan import Part, Plan
+
+Name = Literal["table1", "table2", "choices", "theorem1", "theorem2", "gaussians", "communication"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
+
+def _federations(title: str, seconds: float, settings: tables.Settings) -> Part:
+    return Part(title, seconds, partial(tables.steps, settings), partial(tables.run, settings))
+
+
+PARTS: dict[Name, Part] = {
+    "table1": _federations("Table 1: grid-worlds", 7.0, tables.table1),
+    "table2": _federations("Table 2: weak clients", 0.5, tables.table2),
+    "choices": _federations("Table 1 under choices the paper leaves open", 1.0, tables.choices),
+    "theorem1": Part("Theorem 1, measured", 3.0, scenes.steps, theorems.theorem1),
+    "theorem2": Part("Theorem 2, measured", 3.0, scenes.steps, theorems.theorem2),
+    "gaussians": Part(
+        "Barycenters of Gaussians and the closed form", 4.0, gaussians.steps, gaussians.run
+    ),
+    "communication": Part("Bytes by rule and round", 0.1, communication.steps, communication.run),
+}
+
+
+def estimate(name: Name, plan: Plan) -> float:
+    """Seconds a part will take, roughly, on one core."""
+    part = PARTS[name]
+    return part.seconds * part.steps(plan)
