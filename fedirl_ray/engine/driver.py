@@ -20,7 +20,7 @@ from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
-from fedirl_ray.fusion.rules import REFERENCES, Support, fuse, support_of
+from fedirl_ray.fusion.rules import REFERENCES, Barycenter, Support, fuse, support_of
 from fedirl_ray.fusion.upload import Channel, open_channel
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.mdp import Floats
@@ -46,6 +46,11 @@ class Fleet(Protocol):
         self, seed: int, role: Role, indices: Sequence[int], thetas: Floats, matched: Floats
     ) -> tuple[Judgement, Outcome]:
         """Judge rewards in some worlds."""
+        ...
+
+    @property
+    def barycenter(self) -> Barycenter:
+        """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
         ...
 
 
@@ -201,7 +206,18 @@ def run_round(
         with clock.timing(rule):
             thetas = channel.send(learnt[:, mine])[who]
             hessians = _hessians(uploads, mine)
-            fused.append(fuse(rule, thetas, hessians, weights, support, config.fusion, seen))
+            fused.append(
+                fuse(
+                    rule,
+                    thetas,
+                    hessians,
+                    weights,
+                    support,
+                    config.fusion,
+                    seen,
+                    fleet.barycenter,
+                )
+            )
     return state.close(order.clients, uploads, fused)
 
 
