@@ -293,13 +293,19 @@ class EngineConfig:
     timeout: float = 600.0
     """Seconds an actor may take for an answer before it counts as hanging: it is replaced and
     asked once more."""
+    fuse_workers: Literal["auto"] | int = "auto"
+    """Actors that share a barycenter large enough to be quicker that way (5 million clients times
+    support points); auto: one a CPU. Read by the ray engine."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
         require_positive("engine.timeout", self.timeout)
-        per = self.clients_per_actor
-        require(per == "auto" or (isinstance(per, int) and per >= 1),
-                 "engine.clients-per-actor", "auto or an integer >= 1", per)  # fmt: skip
+        for name, count in (
+            ("engine.clients-per-actor", self.clients_per_actor),
+            ("engine.fuse-workers", self.fuse_workers),
+        ):
+            law = "auto or an integer >= 1"
+            require(count == "auto" or (isinstance(count, int) and count >= 1), name, law, count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
-from fedirl_ray.fusion.rules import REFERENCES, Support, fuse, support_of
+from fedirl_ray.fusion.rules import REFERENCES, Barycenter, Support, fuse, support_of
 from fedirl_ray.fusion.upload import Channel, open_channel
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.mdp import Floats
@@ -29,6 +29,10 @@ from fedirl_ray.problem.planning import Outcome
 
 class Fleet(Protocol):
     """All clients, wherever they run (see `engine.local.Clients` for the arguments)."""
+
+    def prepare(self, seed: int) -> None:
+        """Draw every client's data, which `learn` else does on the way."""
+        ...
 
     def learn(self, order: Order) -> list[Answer]:
         """Have clients learn; those that give no answer are left out."""
@@ -44,6 +48,11 @@ class Fleet(Protocol):
         """Judge rewards in some worlds."""
         ...
 
+    @property
+    def barycenter(self) -> Barycenter:
+        """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
+        ...
+
 
 class Stopwatch:
     """Wall seconds by name."""
@@ -56,7 +65,11 @@ class Stopwatch:
         """Add the time spent inside to a name."""
         began = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add time that was measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 Keep = Callable[[int, Federation], None]
@@ -100,18 +113,34 @@ def run_seed(
     state: Federation | None = None,
     keep: Keep = lambda seed, state: None,
     report: Report = ignore,
+    clock: Stopwatch | None = None,
 ) -> SeedResult:
-    """One repetition: learn, fuse and broadcast as often as there are rounds; then judge."""
+    """One repetition: learn, fuse and broadcast as often as there are rounds; then judge.
+
+    Args:
+        config: The run.
+        fleet: Its clients.
+        seed: Which repetition.
+        state: Where to go on; None: from the beginning.
+        keep: Told where the seed stands after a round.
+        report: Told of uploads refused and missing.
+        clock: Filled with the seconds of `round`, of its parts `local` (and in it `work`, the
+            slowest actor's own), `door` and each rule, and of `evaluate`; a fresh one by default.
+
+    Returns:
+        What the seed has found.
+    """
     rules = config.fusion.rules
     fused_rules = [rule for rule in rules if rule not in REFERENCES]
     support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
-    clock = Stopwatch()
+    clock = clock or Stopwatch()
     state = state or Federation.begin(config, len(fused_rules), support)
     channel = open_channel(
         config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
     )
     while state.done < config.federation.rounds:
-        state = run_round(config, fleet, seed, state, support, channel, clock, report)
+        with clock.timing("round"):
+            state = run_round(config, fleet, seed, state, support, channel, clock, report)
         if state.done < config.federation.rounds:
             keep(seed, state)
 
@@ -126,8 +155,9 @@ def run_seed(
         with clock.timing("pooled"):
             theta[rules.index("pooled")] = fleet.pool(seed)
 
-    inside = judge_rules(config, fleet, seed, "client", theta, state.own)
-    outside = judge_rules(config, fleet, seed, "held-out", theta, state.own)
+    with clock.timing("evaluate"):
+        inside = judge_rules(config, fleet, seed, "client", theta, state.own)
+        outside = judge_rules(config, fleet, seed, "held-out", theta, state.own)
     return SeedResult(
         client_theta=state.own,
         theta=theta,
@@ -162,6 +192,7 @@ def run_round(
     order = state.order(config, seed)
     with clock.timing("local"):
         answers = fleet.learn(order)
+    clock.add("work", max((answer.seconds for answer in answers), default=0.0))
     with clock.timing("door"):
         uploads = receive(config, order, answers, support.features.shape[1], report)
     weights = np.full(len(uploads), 1.0 / len(uploads))
@@ -175,7 +206,18 @@ def run_round(
         with clock.timing(rule):
             thetas = channel.send(learnt[:, mine])[who]
             hessians = _hessians(uploads, mine)
-            fused.append(fuse(rule, thetas, hessians, weights, support, config.fusion, seen))
+            fused.append(
+                fuse(
+                    rule,
+                    thetas,
+                    hessians,
+                    weights,
+                    support,
+                    config.fusion,
+                    seen,
+                    fleet.barycenter,
+                )
+            )
     return state.close(order.clients, uploads, fused)
 
 

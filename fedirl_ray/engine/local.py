@@ -14,6 +14,7 @@ from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
 from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.problem.planning import Outcome
+from fedirl_ray.transport.barycenter import barycenter
 
 
 class Clients:
@@ -30,6 +31,9 @@ class Clients:
         self.members = tuple(members)
         self._seed = -1
         self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
+
+    barycenter = staticmethod(barycenter)
+    """Computes barycenters; here, the plain function."""
 
     def ready(self) -> None:
         """Answer, which tells that this process is up."""

@@ -4,8 +4,10 @@ To add one: write its case in `fuse`, add its name to `Rule` in `config.py`, and
 tests apply to it. Letters: `k` clients, `n` support points, `d` features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from functools import partial
+from typing import Protocol, assert_never
 
 import numpy as np
 
@@ -13,7 +15,8 @@ from fedirl_ray.config import FusionConfig, Rule
 from fedirl_ray.fusion.measure import to_measures, to_reward
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
-from fedirl_ray.transport.barycenter import barycenter
+from fedirl_ray.transport.axis import CostScale
+from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
 
 REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert", "ceiling")
 """Rows that fuse nothing: a client alone, all data in one place, the expert, the best policy."""
@@ -43,6 +46,25 @@ class Fused:
     """Whether the barycenter reached its tolerance."""
 
 
+class Barycenter(Protocol):
+    """What `fuse` needs of `fedirl_ray.barycenter`, wherever it is computed."""
+
+    def __call__(
+        self,
+        measures: Floats,
+        axes: Sequence[Floats],
+        *,
+        weights: Floats,
+        epsilon: float,
+        cost_scale: CostScale,
+        debiased: bool = False,
+        tol: float,
+        max_iters: int,
+    ) -> BarycenterResult:
+        """Return the barycenter."""
+        ...
+
+
 def support_of(probe: TabularMDP) -> Support:
     """Read the shared support off the probe.
 
@@ -63,6 +85,7 @@ def fuse(
     support: Support,
     config: FusionConfig,
     seen: Bools | None = None,
+    solver: Barycenter = barycenter,
 ) -> Fused:
     """Fuse the clients' rewards by one rule.
 
@@ -76,6 +99,7 @@ def fuse(
         config: Settings of the rules.
         seen: Support points each client's reward is known at, `[k, n]`; None: all. Read by the
             rules that go through measures, and not by `self-control`, whose copies hide nothing.
+        solver: Computes barycenters.
 
     Returns:
         The fused reward.
@@ -94,14 +118,15 @@ def fuse(
             pull = np.einsum("k,kij,kj->i", weights, hessians, thetas)
             return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
         case "arithmetic":
-            return _through_measures(thetas, weights, support, config, seen, transport=None)
+            return _through_measures(thetas, weights, support, config, seen, None)
         case "barycenter":
-            return _through_measures(thetas, weights, support, config, seen, transport="plain")
+            return _through_measures(thetas, weights, support, config, seen, solver)
         case "debiased":
-            return _through_measures(thetas, weights, support, config, seen, transport="debiased")
+            debiased = partial(solver, debiased=True)
+            return _through_measures(thetas, weights, support, config, seen, debiased)
         case "self-control":
             copies = np.broadcast_to(weights @ thetas, thetas.shape)
-            return _through_measures(copies, weights, support, config, None, transport="plain")
+            return _through_measures(copies, weights, support, config, None, solver)
         case "local" | "pooled" | "expert" | "ceiling":
             raise ValueError(f"{rule} is a reference, not a fusion rule")
         case other:
@@ -134,10 +159,9 @@ def _through_measures(
     support: Support,
     config: FusionConfig,
     seen: Bools | None,
-    *,
-    transport: str | None,
+    solver: Barycenter | None,
 ) -> Fused:
-    """Rewards to measures, their mean (by transport or entry by entry), and back to theta."""
+    """Rewards to measures, their mean (by transport, or entry by entry), and back to theta."""
     # A client without weight must not set the shared sigma either.
     counted = weights > 0.0
     rewards, weights = thetas[counted] @ support.features.T, weights[counted]
@@ -147,16 +171,15 @@ def _through_measures(
         rewards = np.where(known, rewards, least)
     measures = to_measures(rewards, config)
     iterations, converged = 0, True
-    if transport is None:
+    if solver is None:
         density: Floats = weights @ measures.density
     else:
-        found = barycenter(
+        found = solver(
             measures.density,
             support.axes,
             weights=weights,
             epsilon=config.epsilon,
             cost_scale=config.cost_scale,
-            debiased=transport == "debiased",
             tol=config.tolerance,
             max_iters=config.iterations,
         )

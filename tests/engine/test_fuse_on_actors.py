@@ -1,0 +1,68 @@
+"""The server fuses on actors where barycenters are large; nothing but the place changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from engine.faults import outcome, small
+
+from fedirl_ray.config import EngineConfig, FusionConfig
+from fedirl_ray.engine.client import RayFleet
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import Support, fuse
+from fedirl_ray.transport.barycenter import barycenter
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.mark.parametrize(
+    ("asked", "where"), [("auto", "on 2 actors"), (2, "on 2 actors"), (50, "on 2 actors")]
+)
+def test_a_run_that_fuses_on_actors_has_the_bytes_of_one_process(ray_session, asked, where):
+    rules = ("mean", "barycenter", "debiased", "self-control")
+    config = replace(small(fuse_workers=asked), fusion=FusionConfig(rules=rules))
+    with RayFleet(config, pays_from=0) as fleet:
+        told = []
+        fleet._report = told.append
+        found, _ = outcome(config, fleet)
+    assert found == outcome(config, Clients(config, range(4)))[0]
+    (event,) = told
+    assert event.what == "fused"
+    assert where in event.reason
+    assert f"engine.fuse-workers {asked}" in event.reason
+
+
+@pytest.mark.parametrize("settings", [{"fuse_workers": 1}, {}])
+def test_small_barycenters_and_one_worker_stay_in_the_driver(ray_session, settings):
+    config = small(**settings)
+    told = []
+    pays_from = {"pays_from": 0} if settings else {}
+    with RayFleet(config, told.append, **pays_from) as fleet:
+        found, _ = outcome(config, fleet)
+    assert found == outcome(config, Clients(config, range(4)))[0]
+    assert [event.what for event in told] == ["placed"]
+
+
+def test_the_solver_is_asked_for_every_rule_that_transports_and_for_no_other():
+    asked = []
+
+    def solver(measures, axes, **settings):
+        asked.append(settings.get("debiased", False))
+        return barycenter(measures, axes, **settings)
+
+    rng = np.random.default_rng(0)
+    axis = np.arange(4.0)
+    support = Support(rng.normal(size=(16, 2)), (axis, axis))
+    thetas, weights = rng.normal(size=(3, 2)), np.full(3, 1 / 3)
+    for rule in ("mean", "arithmetic", "barycenter", "debiased", "self-control"):
+        ours = fuse(rule, thetas, None, weights, support, FusionConfig(), solver=solver)
+        plain = fuse(rule, thetas, None, weights, support, FusionConfig())
+        assert ours.theta.tobytes() == plain.theta.tobytes()
+    assert asked == [False, True, False]
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_fuse_worker_is_needed(count):
+    with pytest.raises(ConfigError, match=r"engine\.fuse-workers must be auto or an integer >= 1"):
+        EngineConfig(fuse_workers=count)
