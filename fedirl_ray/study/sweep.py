@@ -39,7 +39,11 @@ TRIALS = "trials"
 NAME = "study"
 """The study's name in its own storage."""
 STALE = "stale"
-"""Marks a trial that was under way when its driver died: it is run again under another number."""
+"""Marks a trial that was under way when its driver died: it is run again under another number,"""
+AGAIN = "again"
+"""which bears the number of the dead one."""
+PLANNED = "planned"
+"""Place of a trial in the plan of a grid or a star."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -68,7 +72,6 @@ def open_study(folder: Path, study: Study, storage: str | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name = NAME if storage is None else folder.name
     kept = _storage(folder, storage)
-    new = name not in {one.study_name for one in optuna.get_all_study_summaries(storage=kept)}
     found = optuna.create_study(
         study_name=name,
         storage=kept,
@@ -76,15 +79,30 @@ def open_study(folder: Path, study: Study, storage: str | None) -> optuna.Study:
         load_if_exists=True,
         pruner=_pruner(study),
     )
-    if new:
-        for params in study.plan() or ():
-            found.enqueue_trial(params)
-    for trial in found.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # A trial that died before it was told is nobody's result.
+    _queue(found, study)
+    return found
+
+
+def _queue(found: optuna.Study, study: Study) -> None:
+    """Ask for every planned trial, and again for those that were under way, once each.
+
+    A driver may be killed between any two of these lines; what it has done is not done again.
+    """
+    trials = found.get_trials(deepcopy=False)
+    planned = {trial.user_attrs.get(PLANNED) for trial in trials}
+    for i, params in enumerate(study.plan() or ()):
+        if i not in planned:
+            found.enqueue_trial(params, user_attrs={PLANNED: i})
+    again = {trial.user_attrs.get(AGAIN) for trial in trials}
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        if trial.number not in again:
+            # It may have died before it read what was planned for it.
+            params = trial.system_attrs.get("fixed_params", {}) | trial.params
+            found.enqueue_trial(params, user_attrs={AGAIN: trial.number})
         found._storage.set_trial_user_attr(trial._trial_id, STALE, True)
         found.tell(trial.number, state=TrialState.FAIL)
-        found.enqueue_trial(trial.params)
-    return found
 
 
 def _storage(folder: Path, url: str | None) -> BaseStorage:

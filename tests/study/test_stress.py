@@ -114,6 +114,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "fedirl_ray.run", *SMALL, *flags],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        # A test run in the background would hand down deafness to SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not (folder / "table.txt").exists():
         assert process.poll() is None, process.stderr.read()

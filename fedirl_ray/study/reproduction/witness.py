@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fedirl_ray.engine.driver import Fleet
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.evaluate.planner import Judgement
+from fedirl_ray.fusion.rules import Barycenter
 from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
@@ -17,6 +18,15 @@ class Witness:
 
     fleet: Fleet
     heard: list[tuple[Order, list[Answer]]] = field(default_factory=list)
+
+    @property
+    def barycenter(self) -> Barycenter:
+        """Computes barycenters."""
+        return self.fleet.barycenter
+
+    def prepare(self, seed: int) -> None:
+        """Draw every client's data."""
+        self.fleet.prepare(seed)
 
     def learn(self, order: Order) -> list[Answer]:
         """Have the clients learn, and remember it."""

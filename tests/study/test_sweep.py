@@ -1,0 +1,276 @@
+"""Studies run through the command line, killed, interrupted, damaged and gone on with."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fedirl_ray.engine.result import long_table
+from fedirl_ray.engine.tasks import LocalTasks, run_seeds
+from fedirl_ray.run import main
+from fedirl_ray.study.space import parse_study, read_study_file
+from fedirl_ray.study.sweep import mend_journal
+
+ROOT = Path(__file__).parents[2]
+KILLS = 10
+PLAN = {
+    "fixed": {
+        "clients": 2,
+        "seeds": 2,
+        "problem": {"size": 3, "demonstrations": 2, "obstacles": 0.1},
+        "irl": {"optimizer": "adam", "iterations": 5},
+        "fusion.rules": ["mean", "barycenter"],
+        "evaluation": {"held-out": 2, "discounts": [0.9]},
+        "engine.backend": "local",
+    },
+    "search": {
+        "fusion.epsilon": {"low": 0.05, "high": 5.0, "log": True},
+        "fusion.sigma": ["shared", "client"],
+    },
+    "objectives": {"success/held-out/barycenter": "maximize"},
+    "trials": 8,
+}
+QUIET = ("--progress", "False")
+
+
+def keep(folder, **change):
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({**PLAN, **change}))
+    return str(path)
+
+
+def on_ray(plan=PLAN):
+    return {**plan["fixed"], "engine.backend": "ray"}
+
+
+def trials(folder):
+    return pq.read_table(folder / "trials.parquet").to_pydict()
+
+
+def complete(folder):
+    """Numbers and settings of the trials that ended well, from the journal itself."""
+    storage = JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    return [(t.number, t.params) for t in study.trials if t.state.name == "COMPLETE"]
+
+
+def test_a_study_is_run_and_kept(tmp_path, capsys):
+    assert main(["sweep", keep(tmp_path), "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    said = capsys.readouterr().out
+    assert "best trial; 8 trials: 8 complete" in said
+    table = trials(tmp_path / "s")
+    assert table["number"] == list(range(8))
+    assert set(table["state"]) == {"COMPLETE"}
+    # The objective is what the run itself finds.
+    study = read_study_file(tmp_path / "s" / "study.yaml")
+    for number in (0, 7):
+        params = {name: table[f"params.{name}"][number] for name in study.search}
+        config = study.config(params)
+        rows = long_table(list(run_seeds(config)), config)
+        held = [
+            row.value
+            for row in rows
+            if (row.rule, row.split, row.policy, row.metric)
+            == ("barycenter", "held-out", "greedy-0.95", "success")
+        ]
+        assert table["values.success/held-out/barycenter"][number] == sum(held) / len(held)
+    results = pq.read_table(tmp_path / "s" / "results.parquet").to_pydict()
+    assert set(results["trial"]) == set(range(8))
+    assert main(["report", str(tmp_path / "s")]) == 0
+
+
+def test_one_worker_draws_the_same_trials_stopped_or_not(tmp_path):
+    path = keep(tmp_path, trials=13)  # beyond the ten that TPE draws blindly
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert main(["sweep", path, "--study-dir", str(whole), *QUIET]) == 0
+    assert main(["sweep", path, "--study-dir", str(halves), "--trials", "5", *QUIET]) == 0
+    assert main(["sweep", "--resume", str(halves), "--trials", "13", *QUIET]) == 0
+    names = [name for name in trials(whole) if name != "seconds"]
+    assert {n: trials(whole)[n] for n in names} == {n: trials(halves)[n] for n in names}
+
+
+@pytest.mark.ray
+def test_trials_on_ray_find_what_this_process_finds(ray_session, tmp_path):
+    fixed = {
+        "sampler": "grid",
+        "search": {"fusion.epsilon": [0.1, 1.0], "fusion.intercept": [True]},
+    }
+    for name, backend in (("here", PLAN["fixed"]), ("there", on_ray())):
+        path = keep(tmp_path, **fixed, fixed=backend)
+        assert main(["sweep", path, "--study-dir", str(tmp_path / name), *QUIET]) == 0
+    read = [pq.read_table(tmp_path / n / "results.parquet").to_pylist() for n in ("here", "there")]
+    assert read[0] == read[1]
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fedirl_ray.run", "sweep", *map(str, words), *QUIET],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(process, sign, seconds=60.0):
+    """Wait until a sign is there, or the process has ended."""
+    deadline = time.monotonic() + seconds
+    while not sign() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ten_kills_lose_no_trial_and_repeat_none(tmp_path):
+    search = {
+        "fusion.epsilon": [0.1 * i for i in range(1, 15)],
+        "fusion.sigma": ["shared", "client"],
+    }
+    path, folder = keep(tmp_path, sampler="grid", search=search, trials=28), tmp_path / "s"
+    moments = random.Random(0)
+    words = [path, "--study-dir", folder]
+    for kill in range(KILLS):
+        process = start(*words)
+        before = len(list(folder.glob("trials/*.parquet")))
+        wait_for(process, lambda: len(list(folder.glob("trials/*.parquet"))) > before)  # noqa: B023
+        time.sleep(0.1 * moments.random())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert (folder / "study.yaml").is_file(), kill
+        words = ["--resume", folder]
+    assert main(["sweep", "--resume", str(folder), *QUIET]) == 0
+    done = complete(folder)
+    assert len(done) == 28
+    assert len({tuple(sorted(params.items())) for _, params in done}) == 28
+    assert sorted(number for number, _ in done) == trials(folder)["number"]
+    assert set(pq.read_table(folder / "results.parquet")["trial"].to_pylist()) == {
+        number for number, _ in done
+    }
+
+
+def test_ctrl_c_leaves_a_study_that_can_be_gone_on_with(tmp_path):
+    path, folder = keep(tmp_path, trials=400), tmp_path / "s"
+    process = start(path, "--study-dir", folder)
+    wait_for(process, lambda: list(folder.glob("trials/*.parquet")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    (line,) = errors.splitlines()
+    assert line.endswith(f"go on with: python -m fedirl_ray.run sweep --resume {folder}")
+    ended = len(trials(folder)["number"])
+    assert main(["sweep", "--resume", str(folder), "--trials", str(ended + 1), *QUIET]) == 0
+    assert len(complete(folder)) == ended + 1
+
+
+def test_a_torn_line_is_cut_off(tmp_path):
+    path, folder = keep(tmp_path, trials=3), tmp_path / "s"
+    assert main(["sweep", path, "--study-dir", str(folder), *QUIET]) == 0
+    journal = folder / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 4, "wor')
+    assert main(["sweep", "--resume", str(folder), "--trials", "4", *QUIET]) == 0
+    assert journal.read_bytes().startswith(whole)
+    assert len(complete(folder)) == 4
+    mend_journal(tmp_path / "none.log")  # nothing to mend
+
+
+def test_a_trial_that_fails_is_recorded_and_too_many_end_the_study(tmp_path, capsys):
+    # A path from corner to corner leaves room for few obstacles.
+    search = {"problem.obstacles": {"low": 0.1, "high": 0.11}, "problem.size": [3, 4]}
+    fixed = {name: value for name, value in PLAN["fixed"].items() if name != "problem"}
+    mixed = {"problem.obstacles": [0.1, 0.95, 0.2], "problem.demonstrations": [2]}
+    path = keep(tmp_path, fixed={**fixed, "problem.size": 3}, search=mixed, sampler="grid")
+    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    table = trials(tmp_path / "s")
+    assert table["state"] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "problem.obstacles must leave a path" in table["error"][1]
+    assert table["error"][0] is None
+    assert search  # the range stays within what can be run
+    path = keep(
+        tmp_path,
+        fixed={**fixed, "problem.size": 3},
+        search={"problem.obstacles": [0.9, 0.91, 0.92, 0.93]},
+        sampler="grid",
+        **{"max-failures": 3},
+    )
+    capsys.readouterr()
+    assert main(["sweep", path, "--study-dir", str(tmp_path / "t"), *QUIET]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("max-failures 3: that many trials failed one after the other, the last")
+    assert trials(tmp_path / "t")["state"] == ["FAIL"] * 3
+
+
+def test_a_poor_trial_is_given_up_after_some_seeds(tmp_path):
+    fixed = {**PLAN["fixed"], "seeds": 8, "fusion.cost-scale": "max"}
+    plan = {**PLAN, "fixed": fixed, "pruner": "median", "trials": 14,
+            "search": {"fusion.epsilon": {"low": 0.001, "high": 10.0, "log": True}}}  # fmt: skip
+    path = keep(tmp_path, **plan)
+    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    states = trials(tmp_path / "s")["state"]
+    assert len(states) == 14
+    assert {"COMPLETE", "PRUNED"} == set(states)
+
+
+def test_several_objectives_leave_a_front(tmp_path, capsys):
+    objectives = {"success/held-out/barycenter": "maximize", "bytes_up/barycenter": "minimize"}
+    search = {"clients": [1, 2, 3]}
+    fixed = {name: value for name, value in PLAN["fixed"].items() if name != "clients"}
+    path = keep(tmp_path, fixed=fixed, search=search, objectives=objectives, sampler="grid")
+    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    assert "Pareto front; 3 trials" in capsys.readouterr().out
+    # One round, two features of eight bytes, a client.
+    assert sorted(trials(tmp_path / "s")["values.bytes_up/barycenter"]) == [16.0, 32.0, 48.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "sweep must be given one study file, got none"),
+        (["none.yaml"], "none.yaml must be a readable study file: No such file or directory"),
+        (["--resume", "nowhere"], "resume must be the folder of a study (with study.yaml), got"),
+        (["--trials", "0"], "trials must be an integer >= 1, got 0"),
+        (["--concurency", "2"], "no setting is called --concurency; did you mean --concurrency?"),
+    ],
+)
+def test_bad_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *words]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(line)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_is_none_is_one_line(tmp_path, capsys):
+    words = ["--study-dir", str(tmp_path / "s"), "--storage", "nonsense://", *QUIET]
+    assert main(["sweep", keep(tmp_path), *words]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("storage must be a database's URL, got nonsense://")
+
+
+def test_a_study_may_be_kept_in_a_database(tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    words = ["--study-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
+    assert main(["sweep", keep(tmp_path, trials=2), *words]) == 0
+    assert main(["sweep", "--resume", str(tmp_path / "s"), "--trials", "3",
+                 "--storage", url, *QUIET]) == 0  # fmt: skip
+    assert trials(tmp_path / "s")["number"] == [0, 1, 2]
+
+
+def test_what_comes_of_a_run_here_comes_seed_by_seed():
+    config = parse_study(PLAN).base()
+    with LocalTasks() as tasks:
+        tasks.start(7, config)
+        came = [tasks.next() for _ in range(3)]
+    assert [one.key for one in came] == [7, 7, 7]
+    assert came[-1].what is None
