@@ -6,6 +6,7 @@ the number of shards. Integers add exactly, in any order and any grouping.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,10 +26,15 @@ class FixedPoint:
         """Return the finest grid on which terms, and sums of terms, up to `bound` fit."""
         return cls(2.0 ** (math.ceil(math.log2(bound)) - (MANTISSA - 1)))
 
-    @property
+    @cached_property
     def pivot(self) -> float:
         """A number at whose size float64's spacing is the quantum."""
         return 1.5 * 2.0**MANTISSA * self.quantum
+
+    @cached_property
+    def pivot_bits(self) -> int:
+        """The pivot's bits as an integer."""
+        return int(np.float64(self.pivot).view(np.int64))
 
     @property
     def limit(self) -> float:
@@ -49,7 +55,7 @@ class FixedPoint:
         bits = terms.view(namespace_of(terms).int64)
         total += bits[0] if len(bits) == 1 else bits.sum(axis=0)
         # The pivot's own bits ride along once a row; 64-bit wrap-around keeps the rest exact.
-        excess = int(np.float64(self.pivot).view(np.int64)) * len(terms)
+        excess = self.pivot_bits * len(terms)
         total -= (excess + 2**63) % 2**64 - 2**63
 
     def decode(self, total: Array) -> Array:

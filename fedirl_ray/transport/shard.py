@@ -30,9 +30,9 @@ from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
 from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 
-BATCH_UP_TO = 2**15
-"""Clients are stepped together while their vectors hold at most so many numbers: more no longer
-fit the cache, and one client at a time is quicker and needs less memory."""
+BATCH_UP_TO = 2**17
+"""Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
+the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Shard:
     buffers: tuple[Array, ...] = ()
     """Four arrays to work in, as large as the clients that are stepped together."""
     wide: Array = None
-    """A small one in float64, for some of the terms of the sum."""
+    """A small one in float64, for some of the terms of the sum; none if all are in float64."""
 
 
 Saved = tuple[Array, Array, bool]
@@ -112,7 +112,8 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     if not shard.buffers:
         first = shard.measures[:batch]
         shard.buffers = tuple(xp.empty_like(first) for _ in range(4))
-        shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
+        if first.dtype != xp.float64:
+            shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
     b = asarray(xp, xp.exp(step.log_b), problem.precision)
     # One number where all weights are equal: numpy multiplies by it twice as fast.
     equal = bool((shard.weights == shard.weights[0]).all())
@@ -131,11 +132,14 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 shard.linear,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)
+            alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
             for part in range(0, n, CACHED):
                 columns = slice(part, min(n, part + CACHED))
-                terms = shard.wide[: rows.stop - start, : columns.stop - part]
-                alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
-                xp.multiply(log_ktu[:, columns], alpha, out=terms)
+                logs = log_ktu[:, columns]
+                terms = logs
+                if shard.wide is not None:
+                    terms = shard.wide[: rows.stop - start, : columns.stop - part]
+                xp.multiply(logs, alpha, out=terms)
                 problem.fixed_point.add_rows(terms, total[columns])
             seen.append(measured)
     shard.linear = step.domain == "plain" and step.slots == 1
