@@ -10,8 +10,10 @@ Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps ar
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
@@ -33,6 +35,9 @@ from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 BATCH_UP_TO = 2**17
 """Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
 the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
+
+THREADS_FROM = 2**16
+"""Clients times points of a shard from which it is worth a thread of its own."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +140,13 @@ def advance_shard(shard: Shard, step: Step) -> Term:
             alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
             for part in range(0, n, CACHED):
                 columns = slice(part, min(n, part + CACHED))
-                logs = log_ktu[:, columns]
-                terms = logs
+                terms, work = log_ktu[:, columns], None
+                terms *= alpha
                 if shard.wide is not None:
-                    terms = shard.wide[: rows.stop - start, : columns.stop - part]
-                xp.multiply(logs, alpha, out=terms)
-                problem.fixed_point.add_rows(terms, total[columns])
+                    work = shard.wide[: rows.stop - start, : columns.stop - part]
+                problem.fixed_point.add_rows(terms, total[columns], work)
             seen.append(measured)
+    problem.fixed_point.settle(total, k)
     shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
 
@@ -169,9 +174,16 @@ def restore(shard: Shard, saved: Saved) -> None:
 
 
 def in_process(shards: Sequence[Shard]) -> Advance:
-    """Advance all shards in this process, one after the other."""
+    """Advance all shards in this process, large ones each in a thread of its own.
+
+    The array libraries release the interpreter's lock while they compute, and the terms add exactly
+    in any order, so threads change the time alone.
+    """
+    if len(shards) == 1 or max(math.prod(s.measures.shape) for s in shards) < THREADS_FROM:
+        return lambda step: gather([advance_shard(shard, step) for shard in shards])
+    threads = ThreadPoolExecutor(len(shards), thread_name_prefix="barycenter")
 
     def advance(step: Step) -> Term:
-        return gather([advance_shard(shard, step) for shard in shards])
+        return gather(list(threads.map(advance_shard, shards, repeat(step))))
 
     return advance
