@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.backend import Backend, Precision, asnumpy, namespace
 from fedirl_ray.transport.fixed_point import FixedPoint
-from fedirl_ray.transport.measure import checked_measures, checked_weights
+from fedirl_ray.transport.kernel import axis_order
+from fedirl_ray.transport.measure import checked_measures, checked_weights, reordered
 from fedirl_ray.transport.memory import demand, estimate, slots_for
 from fedirl_ray.transport.projection import PLAIN_REACH
 from fedirl_ray.transport.shard import Problem, in_process, make_shard
@@ -126,11 +127,14 @@ class Task:
     problem: Problem
     goal: Goal
     rows: Floats
-    """The measures of the clients whose weight is not zero `[k, n]`, rows of sum 1."""
+    """The measures of the clients whose weight is not zero `[k, n]`, rows of sum 1; the lattice's
+    axes in `order`."""
     weights: Floats
     """Theirs `[k]`, of sum 1."""
     shape: tuple[int, ...]
     """Of the lattice."""
+    order: tuple[int, ...]
+    """Of its axes inside the problem, for speed."""
 
 
 def prepare(
@@ -163,8 +167,10 @@ def prepare(
     counted = alphas > 0
     if not counted.all():
         rows, alphas = rows[counted], alphas[counted]
+    order = axis_order(shape)
+    costs = tuple(costs[i] for i in order)
     problem = make_problem(costs, epsilon, len(rows), backend, dtype, anderson)
-    return Task(problem, goal, rows, alphas, shape)
+    return Task(problem, goal, reordered(rows, shape, order), alphas, shape, order)
 
 
 def checked_goal(
@@ -220,8 +226,9 @@ def split(rows: Floats, weights: Floats, shards: int) -> list[tuple[Floats, Floa
 def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterResult:
     """Return the result of a solved task."""
     measure = np.exp(asnumpy(solution.log_b))
+    inside = (measure / measure.sum()).reshape([task.shape[i] for i in task.order])
     return BarycenterResult(
-        measure=(measure / measure.sum()).reshape(task.shape),
+        measure=np.ascontiguousarray(inside.transpose(np.argsort(task.order))),
         converged=solution.error <= task.goal.tol,
         iterations=solution.iterations,
         error=solution.error,

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.barycenter import checked_goal, make_problem
-from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
-from fedirl_ray.transport.measure import checked_measures
+from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel
+from fedirl_ray.transport.measure import checked_measures, reordered
 from fedirl_ray.transport.shard import in_process, make_shard
 from fedirl_ray.transport.solver import solve
 
@@ -77,6 +77,9 @@ def wasserstein2(
     one, two = (
         checked_measures(np.asarray(m)[None], shape, name)[0] for m, name in ((p, "p"), (q, "q"))
     )
+    order = axis_order(shape)
+    costs = tuple(costs[i] for i in order)
+    one, two = reordered(np.stack((one, two)), shape, order)
     if exact:
         cost = _exact_cost(one, two, costs)
         return Wasserstein2Result(cost, cost, True, 0, 0.0, perf_counter() - begin)

@@ -17,18 +17,14 @@ import numpy as np
 
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Precision, asarray, asnumpy, namespace_of
-from fedirl_ray.transport.factor import factors_pay, gaussian_factor
+from fedirl_ray.transport.factor import SHORTEST, factors_pay, gaussian_factor
 
 MERGE_UP_TO = 32
-"""Neighbouring axes are merged while their product has at most so many points: below that one
-matrix product is quicker than two."""
+"""Axes are merged while their product has at most so many points: below that one matrix product is
+quicker than two."""
 
 LOST = {"float64": 1e-280, "float32": 1e-30}
 """A sum below this, of terms scaled to at most 1, may have lost some of them to underflow."""
-
-ROTATE_UP_TO = 2**16
-"""Lattices up to this size are rotated through their axes, larger ones are left as they lie: a
-transposed read costs nothing only while the vector is in the cache."""
 
 CHUNK = 2**21
 """Numbers handled at once where a temporary would otherwise be several lattices large."""
@@ -79,35 +75,27 @@ class Kernel:
             The buffer that holds the product, and the other one.
         """
         if self.factored:
-            return self._apply_factors(x, spare)
-        if self.size <= ROTATE_UP_TO:
-            return self._apply_rotating(x, spare)
-        return self._apply_in_place(x, spare)
-
-    def _apply_rotating(self, x: Array, spare: Array) -> tuple[Array, Array]:
-        """Move the leading axis to the back at each product, which costs nothing there.
-
-        Every product is one large one, and after the last axis the layout is the first one again.
-        """
+            return self.expand(*self.reduce(x, spare))
         xp, (k, n) = namespace_of(x), x.shape
+        post = n
         for group in self.groups:
             m = len(group)
-            lines = x.reshape(k, m, n // m).swapaxes(1, 2)
-            xp.matmul(lines, group.matrix, out=spare.reshape(k, n // m, m))
+            post //= m
+            if post > 1:
+                lines = (k * (n // (m * post)), m, post)
+                xp.matmul(group.matrix, x.reshape(lines), out=spare.reshape(lines))
+            else:
+                # The matrix is symmetric, and read faster as it lies than transposed.
+                lines = (k, n // m, m)
+                xp.matmul(x.reshape(lines), group.matrix, out=spare.reshape(lines))
             x, spare = spare, x
         return x, spare
 
-    def _apply_in_place(self, x: Array, spare: Array) -> tuple[Array, Array]:
-        """Leave every axis where it is: many products, but memory is read in order."""
-        xp, lengths = namespace_of(x), self.lengths
-        for axis, group in enumerate(self.groups):
-            _multiply_along(xp, x, lengths, axis, group.matrix, spare)
-            x, spare = spare, x
-        return x, spare
-
-    def _apply_factors(self, x: Array, spare: Array) -> tuple[Array, Array]:
-        """Project the axes that have factors, multiply the others meanwhile, then expand."""
-        return self.expand(*self.reduce(x, spare))
+    @cached_property
+    def swaps(self) -> bool:
+        """Whether `apply` returns its product in `spare` rather than in `x`."""
+        products = sum(1 if group.factor is None else 2 for group in self.groups)
+        return products % 2 == 1
 
     def reduce(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
         """Project from axis `first` on; the core begins the rows of the buffer returned first."""
@@ -204,6 +192,25 @@ def gibbs_kernel(
             )
         )
     return Kernel(tuple(groups), epsilon, reach, precision)
+
+
+def axis_order(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Return the order of the axes in which products along them are quickest.
+
+    Every axis is multiplied along where it lies, as matrices times what follows it: long axes that
+    may be held as factors come first, then the others from the shortest to the longest, so that the
+    many small products have wide right-hand sides. Short axes worth merging become neighbours.
+    """
+    long: list[tuple[int, ...]] = [(i,) for i, m in enumerate(lengths) if m >= SHORTEST]
+    short: list[tuple[int, ...]] = [(i,) for i, m in enumerate(lengths) if m < SHORTEST]
+
+    def points(group: tuple[int, ...]) -> int:
+        return math.prod(lengths[i] for i in group)
+
+    short.sort(key=points)
+    while len(short) > 1 and points(short[0]) * points(short[1]) <= MERGE_UP_TO:
+        short = sorted([short[0] + short[1], *short[2:]], key=points)
+    return tuple(i for group in [*long, *short] for i in group)
 
 
 def merged(costs: Sequence[Floats]) -> list[Floats]:

@@ -57,3 +57,11 @@ def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
         raise ValueError(f"weights must not all be zero, got {values.tolist()}")
     values /= values.max()
     return np.asarray(values / values.sum())
+
+
+def reordered(rows: Floats, shape: tuple[int, ...], order: tuple[int, ...]) -> Floats:
+    """Return `rows` `[k, n]` over a lattice of `shape` with its axes in `order`."""
+    if order == tuple(range(len(shape))):
+        return rows
+    lattice = rows.reshape(len(rows), *shape)
+    return lattice.transpose(0, *(1 + i for i in order)).reshape(rows.shape)

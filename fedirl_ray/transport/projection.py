@@ -51,7 +51,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
         b: `exp(step.log_b)` `[n]` in the precision of the block.
 
     Returns:
-        `log K'u` `[k, n]` in one of the buffers, and what was measured.
+        `log K'u` `[k, n]` in one of the buffers, to be overwritten, and what was measured.
     """
     if step.domain == "plain" and step.slots == 1:
         usual = block.linear and step.rescale == 1.0 and not step.measure
@@ -63,20 +63,19 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
 
 
 def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
-    """Take the shortest way: no exponential, one logarithm.
-
-    `v`, `u` and `K'u` take turns in the block's only slot and one buffer: both products change
-    places equally often, so `K'u` ends where it is kept, and little passes through the cache.
-    """
+    """Take the shortest way: no exponential, one logarithm."""
     xp = namespace_of(b)
-    v, (spare, kept, *_) = block.logs[:, 0], block.buffers
+    v, spare, kept, _ = block.buffers
     if block.linear and step.rescale == 1.0:
-        xp.divide(b, v, out=v)
+        xp.divide(b, block.logs[:, 0], out=v)
     else:
         xp.exp(_log_scaling(block, step, v), out=v)
     if step.measure:
         kept[...] = v
-    ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, spare, step.measure)
+    # What was kept has been read: the new product is made where it is to stay.
+    ktu, spare, duals, margins = _plain_pair(
+        kernel, block.measures, v, spare, step.measure, block.logs[:, 0]
+    )
     errors = NONE
     if step.measure:
         kept *= ktu
@@ -143,7 +142,9 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
     log_v = _log_scaling(block, step, four)
     if step.domain == "plain":
         v = xp.exp(log_v, out=one)
-        ktu, spare, duals, margins = _plain_pair(kernel, block.measures, v, two, step.measure)
+        ktu, spare, duals, margins = _plain_pair(
+            kernel, block.measures, v, two, step.measure, three
+        )
         log_ktu = xp.log(ktu, out=spare)
     else:
         log_kv = kernel.apply_log(log_v, (one, two, three))
@@ -169,21 +170,21 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
 
 
 def _plain_pair(
-    kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool
+    kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool, out: Array
 ) -> tuple[Array, Array, Floats, Floats]:
-    """Return `K'u`, in the buffer `v`, and the free `spare`; duals and margins if measured."""
+    """Write `K'u` to `out`; return it and a free buffer, and duals and margins if measured."""
     xp = namespace_of(v)
     guarded = measure and kernel.reach > PLAIN_REACH[kernel.precision]
     most_v = _row_peaks(v) if guarded else None
     kv, spare = kernel.apply(v, spare)
     least_kv = -_row_peaks(xp.where(p > 0, -kv, xp.full_like(kv, -np.inf))) if guarded else None
-    u = xp.divide(p, kv, out=kv)
+    u = xp.divide(p, kv, out=spare if kernel.swaps else out)
     duals, margins = NONE, NONE
     if measure:
         tiny = float(np.finfo(kernel.precision).tiny)
         duals = _row_sums(p * xp.log(xp.clip(u, tiny, None)))
     most_u = _row_peaks(u) if guarded else None
-    ktu, spare = kernel.apply(u, spare)
+    ktu, spare = kernel.apply(u, out if kernel.swaps else spare)
     if most_v is not None and least_kv is not None and most_u is not None:
         least_ktu = -_row_peaks(-ktu)
         margins = np.minimum(

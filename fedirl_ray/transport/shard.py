@@ -34,8 +34,11 @@ from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
 
 BATCH_UP_TO = 2**17
-"""Clients are stepped together while their vectors hold at most so many numbers: more no longer
-fit the cache, and one client at a time is quicker and needs less memory."""
+"""Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
+the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
+
+THREADS_FROM = 2**16
+"""Clients times points of a shard from which it is worth a thread of its own."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Shard:
     buffers: tuple[Array, ...] = ()
     """Four arrays to work in, as large as the clients that are stepped together."""
     wide: Array = None
-    """A small one in float64, for some of the terms of the sum."""
+    """A small one in float64, for some of the terms of the sum; none if all are in float64."""
 
 
 Saved = tuple[Array, Array, bool]
@@ -117,7 +120,8 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     if not shard.buffers:
         first = shard.measures[:batch]
         shard.buffers = tuple(xp.empty_like(first) for _ in range(4))
-        shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
+        if first.dtype != xp.float64:
+            shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
     b = asarray(xp, xp.exp(step.log_b), problem.precision)
     # One number where all weights are equal: numpy multiplies by it twice as fast.
     equal = bool((shard.weights == shard.weights[0]).all())
@@ -136,16 +140,16 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 shard.linear,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)
+            alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
             for part in range(0, n, CACHED):
                 columns = slice(part, min(n, part + CACHED))
-                log = log_ktu[:, columns]
-                # In place where it can be: an array less in the cache.
-                narrow = problem.precision == "float32"
-                terms = shard.wide[: len(log), : log.shape[1]] if narrow else log
-                alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
-                xp.multiply(log, alpha, out=terms)
-                problem.fixed_point.add_rows(terms, total[columns])
+                terms, work = log_ktu[:, columns], None
+                terms *= alpha
+                if shard.wide is not None:
+                    work = shard.wide[: rows.stop - start, : columns.stop - part]
+                problem.fixed_point.add_rows(terms, total[columns], work)
             seen.append(measured)
+    problem.fixed_point.settle(total, k)
     shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
 
@@ -184,18 +188,20 @@ def restore(shard: Shard, saved: Saved) -> None:
 
 
 def in_process(shards: Sequence[Shard]) -> Advance:
-    """Advance all shards in this process, several of them on a thread each.
+    """Advance all shards in this process, large ones each in a thread of its own.
 
-    Numpy lets go of the interpreter in products and passes over arrays; sums are exact in any
-    order. At most one thread a processor; they end with the function returned.
+    The array libraries release the interpreter's lock while they compute, and the terms add exactly
+    in any order, so threads change the time alone.
     """
-    if len(shards) == 1:
-        return lambda step: advance_shard(shards[0], step)
-    pool = ThreadPoolExecutor(min(len(shards), os.cpu_count() or 1))
+    if len(shards) == 1 or max(math.prod(s.measures.shape) for s in shards) < THREADS_FROM:
+        return lambda step: gather([advance_shard(shard, step) for shard in shards])
+    threads = ThreadPoolExecutor(
+        min(len(shards), os.cpu_count() or 1), thread_name_prefix="barycenter"
+    )
 
     def advance(step: Step) -> Term:
         # Each with the caller's handling of floating-point errors, which belongs to a context.
-        terms = [pool.submit(copy_context().run, advance_shard, shard, step) for shard in shards]
+        terms = [threads.submit(copy_context().run, advance_shard, one, step) for one in shards]
         return gather([term.result() for term in terms])
 
     return advance
