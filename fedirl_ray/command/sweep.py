@@ -20,7 +20,7 @@ from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.laws import require
-from fedirl_ray.study.archive import COMPLETE, STUDY
+from fedirl_ray.study.archive import COMPLETE, JOURNAL, STUDY
 from fedirl_ray.study.space import Range, Study, read_study_file
 from fedirl_ray.study.sweep import (
     TRIALS,
@@ -95,6 +95,12 @@ def _open(named: Sequence[str], invocation: Invocation) -> tuple[Study, Path]:
         study = read_study_file(folder / STUDY)
         more = study.trials if invocation.trials is None else invocation.trials
         (folder / TRIALS).mkdir(exist_ok=True)
+        begun = any((folder / TRIALS).iterdir())
+        if begun and invocation.storage is None and not (folder / JOURNAL).is_file():
+            raise ConfigError(
+                f"storage must be named again for a study kept in a database, got None: {folder} "
+                f"has no {JOURNAL}"
+            )
         return replace(study, trials=more), folder
     require(len(named) == 1, "sweep", "given one study file", " ".join(named) or "none")
     path = Path(named[0])
@@ -127,7 +133,8 @@ def _plain(study: Study) -> dict[str, Any]:
         else list(entry)
         for name, entry in study.search.items()
     }
-    tree = {"fixed": dict(study.fixed), "search": search, "objectives": dict(study.objectives)}
+    tree: dict[str, Any] = {"fixed": dict(study.fixed), "search": search}
+    tree |= {"objectives": dict(study.objectives), "centre": dict(study.centre)}
     rest = ("sampler", "pruner", "trials", "seed", "max_failures")
     return tree | {name.replace("_", "-"): getattr(study, name) for name in rest}
 

@@ -11,7 +11,7 @@ trials: 40
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -59,9 +59,12 @@ class Study:
     """Settings that differ between trials."""
     objectives: Mapping[str, Direction]
     """METRIC/SPLIT/RULE or COST/RULE, each averaged over seeds."""
+    centre: Mapping[str, Value] = field(default_factory=dict)
+    """Where the axes meet, by dotted name; a setting that is not named here stays where a trial
+    without a search would have it."""
     sampler: Sampler = "tpe"
     """tpe, nsga2 (several objectives), qmc, random; grid: every combination of values; axes: one
-    setting moves at a time, the others stay where a trial without a search would have them."""
+    setting moves at a time, the others stay at the centre."""
     pruner: Pruner = "none"
     """Gives up trials whose mean over the seeds so far is poor; needs a single objective."""
     trials: int = 40
@@ -98,7 +101,7 @@ class Study:
                 dict(zip(choices, values, strict=True))
                 for values in itertools.product(*choices.values())
             ]
-        centre = self.centre()
+        centre = self.meeting()
         moved = [
             {**centre, name: value}
             for name, values in choices.items()
@@ -107,10 +110,10 @@ class Study:
         ]
         return [centre, *moved]
 
-    def centre(self) -> dict[str, Value]:
-        """Where each searched setting stands in a trial without a search."""
+    def meeting(self) -> dict[str, Value]:
+        """Where the axes meet."""
         usual = dict(leaves(settings(self.base())))
-        return {name: usual[name] for name in self.search}
+        return {name: self.centre.get(name, usual[name]) for name in self.search}
 
 
 def read_study_file(path: Path) -> Study:
@@ -140,17 +143,18 @@ def parse_study(tree: Any) -> Study:
         ConfigError: See `read_study_file`.
     """
     require(isinstance(tree, Mapping), "a study", "a mapping", type(tree).__name__)
-    known = {field.name.replace("_", "-"): field.name for field in fields(Study)}
+    known = {one.name.replace("_", "-"): one.name for one in fields(Study)}
     for name in tree:
         require(name in known, "a study's keys", f"among {', '.join(known)}", repr(name))
-    for name in ("fixed", "search", "objectives"):
-        said = tree.get(name, {} if name == "fixed" else None)
-        law = "a mapping" if name == "fixed" else "a mapping with at least one entry"
-        right = isinstance(said, Mapping) and (bool(said) or name == "fixed")
-        require(right, name, law, said)
+    for name in ("fixed", "centre", "search", "objectives"):
+        may_be_empty = name in ("fixed", "centre")
+        said = tree.get(name, {} if may_be_empty else None)
+        law = "a mapping" if may_be_empty else "a mapping with at least one entry"
+        require(isinstance(said, Mapping) and (bool(said) or may_be_empty), name, law, said)
     search = {name: _entry(name, said) for name, said in leaves_of_search(tree["search"])}
     plain = {known[key]: value for key, value in tree.items()}
-    plain |= {"fixed": dict(leaves(tree.get("fixed", {}))), "search": search}
+    plain |= {name: dict(leaves(tree.get(name, {}))) for name in ("fixed", "centre")}
+    plain["search"] = search
     study = Study(**plain)
     _check(study)
     return study
@@ -166,25 +170,25 @@ def leaves_of_search(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tupl
 
 
 def _entry(name: str, said: Any) -> Entry:
-    field = f"search.{name}"
+    where = f"search.{name}"
     if isinstance(said, list):
-        require(bool(said), field, "a list with at least one value", said)
-        require(len(set(map(str, said))) == len(said), field, "a list of different values", said)
+        require(bool(said), where, "a list with at least one value", said)
+        require(len(set(map(str, said))) == len(said), where, "a list of different values", said)
         return tuple(said)
     law = "a list of values, or a mapping with low, high and perhaps log, step, integer"
     allowed = {"low", "high", "log", "step", "integer"}
     right = isinstance(said, Mapping) and {"low", "high"} <= set(said) <= allowed
-    require(right, field, law, said)
+    require(right, where, law, said)
     try:
         # YAML reads 1e-3 as a word.
         numbers = {key: float(said[key]) for key in ("low", "high")}
         step = None if said.get("step") is None else float(said["step"])
     except (TypeError, ValueError):
-        raise ConfigError(f"{field} must have numbers for its ends and step, got {said}") from None
-    require(numbers["low"] <= numbers["high"], field, "a range with low <= high", said)
+        raise ConfigError(f"{where} must have numbers for its ends and step, got {said}") from None
+    require(numbers["low"] <= numbers["high"], where, "a range with low <= high", said)
     log, integer = bool(said.get("log", False)), bool(said.get("integer", False))
-    require(not log or numbers["low"] > 0.0, field, "above 0 where log is true", said)
-    require(step is None or (step > 0.0 and not log), field, "without step where log is true", said)
+    require(not log or numbers["low"] > 0.0, where, "above 0 where log is true", said)
+    require(step is None or (step > 0.0 and not log), where, "without step where log is true", said)
     return Range(**numbers, log=log, step=step, integer=integer)
 
 
@@ -215,8 +219,10 @@ def _check(study: Study) -> None:
         for name, entry in study.search.items():
             law = f"a list of values with the sampler {study.sampler}"
             require(isinstance(entry, tuple), f"search.{name}", law, entry)
+    strays = sorted(set(study.centre) - set(study.search))
+    require(not strays, "centre", "of settings that are searched", ", ".join(strays))
     if study.sampler == "axes":
-        for name, value in study.centre().items():
+        for name, value in study.meeting().items():
             entry = study.search[name]
             listed = isinstance(entry, tuple) and value in entry
             require(listed, f"search.{name}", f"a list with {value}, where the axes meet", entry)

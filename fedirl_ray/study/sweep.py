@@ -241,8 +241,9 @@ def sweep(
 
 def _begin(study: Study, found: optuna.Study) -> _Running | FrozenTrial:
     """Ask for a trial; one whose settings cannot be run together has failed already."""
-    asked = found.get_trials(deepcopy=False, states=(*ENDED, TrialState.RUNNING))
-    found.sampler = make_sampler(study, len(asked))
+    under_way = found.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    # Those that died with their driver do not count: their places are drawn again.
+    found.sampler = make_sampler(study, len(ended(found)) + len(under_way))
     trial, began = found.ask(), time.perf_counter()
     try:
         return _Running(trial, study.config(suggest(trial, study)), began)

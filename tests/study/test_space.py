@@ -95,6 +95,7 @@ def test_every_draw_is_a_run(epsilon, count, sigma):
             {"sampler": "axes", "search": {"fusion.epsilon": [0.1, 0.2]}},
             "search.fusion.epsilon must be a list with 0.5, where the axes meet",
         ),
+        ({"centre": {"clients": 3}}, "centre must be of settings that are searched, got clients"),
     ],
 )
 def test_what_could_not_be_run_is_refused_before_anything_starts(tmp_path, change, line):
@@ -123,6 +124,8 @@ def test_a_grid_has_every_combination_and_a_star_moves_one_setting_at_a_time():
     assert star[0] == centre
     assert len(star) == 4
     assert all(sum(params[name] != centre[name] for name in centre) == 1 for params in star[1:])
+    moved = {**PLAN, "search": search, "sampler": "axes", "centre": {"problem.slip": 0.0}}
+    assert parse_study(moved).plan()[0] == {"fusion.epsilon": 0.5, "problem.slip": 0.0}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.yaml")), ids=lambda path: path.name)

@@ -258,12 +258,14 @@ def test_a_database_that_is_none_is_one_line(tmp_path, capsys):
     assert said.startswith("storage must be a database's URL, got nonsense://")
 
 
-def test_a_study_may_be_kept_in_a_database(tmp_path):
+def test_a_study_may_be_kept_in_a_database(tmp_path, capsys):
     url = f"sqlite:///{tmp_path}/studies.db"
     words = ["--study-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
     assert main(["sweep", keep(tmp_path, trials=2), *words]) == 0
-    assert main(["sweep", "--resume", str(tmp_path / "s"), "--trials", "3",
-                 "--storage", url, *QUIET]) == 0  # fmt: skip
+    resume = ["sweep", "--resume", str(tmp_path / "s"), "--trials", "3", *QUIET]
+    assert main(resume) == 2
+    assert "storage must be named again" in capsys.readouterr().err
+    assert main([*resume, "--storage", url]) == 0
     assert trials(tmp_path / "s")["number"] == [0, 1, 2]
 
 
