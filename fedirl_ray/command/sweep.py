@@ -175,17 +175,25 @@ def _show(study: Study, columns: dict[str, list[Any]], chosen: Sequence[int]) ->
     counts = ", ".join(f"{states.count(s)} {s.lower()}" for s in dict.fromkeys(states))
     table.title = f"{kind}; {len(states)} trials: {counts}"
     table.add_column("trial", justify="right")
-    for name in (*study.objectives, *study.search):
-        table.add_column(name, justify="right", overflow="fold")
+    for name in study.objectives:
+        table.add_column(name, justify="right")
+    table.add_column("settings")
+    # A star has many settings, and moves one of them.
+    still = study.meeting() if study.sampler == "axes" else {}
     for number in chosen[:SHOWN]:
         row = columns["number"].index(number)
-        cells = [columns[f"values.{name}"][row] for name in study.objectives]
-        cells += [columns[f"params.{name}"][row] for name in study.search]
-        said = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
-        table.add_row(str(number), *said)
+        scores = [f"{columns[f'values.{name}'][row]:.4g}" for name in study.objectives]
+        said = {name: columns[f"params.{name}"][row] for name in study.search}
+        moved = {name: value for name, value in said.items() if value != still.get(name)}
+        table.add_row(str(number), *scores, "\n".join(map(_assignment, moved.items())))
     Console().print(table)
     if len(chosen) > SHOWN:
         print(f"... and {len(chosen) - SHOWN} more in trials.parquet")
+
+
+def _assignment(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def _stopped(why: str, folder: Path, code: int) -> int:
