@@ -151,7 +151,7 @@ def parse_study(tree: Any) -> Study:
         said = tree.get(name, {} if may_be_empty else None)
         law = "a mapping" if may_be_empty else "a mapping with at least one entry"
         require(isinstance(said, Mapping) and (bool(said) or may_be_empty), name, law, said)
-    search = {name: _entry(name, said) for name, said in leaves_of_search(tree["search"])}
+    search = {name: _entry(name, said) for name, said in _entries(tree["search"])}
     plain = {known[key]: value for key, value in tree.items()}
     plain |= {name: dict(leaves(tree.get(name, {}))) for name in ("fixed", "centre")}
     plain["search"] = search
@@ -160,11 +160,11 @@ def parse_study(tree: Any) -> Study:
     return study
 
 
-def leaves_of_search(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Entries by dotted name, nested or not; a mapping with `low` is a range, not a group."""
     for name, said in tree.items():
         if isinstance(said, Mapping) and "low" not in said:
-            yield from leaves_of_search(said, f"{prefix}{name}.")
+            yield from _entries(said, f"{prefix}{name}.")
         else:
             yield prefix + name, said
 
