@@ -6,7 +6,6 @@ add exactly, so the result has the bytes of the in-process one.
 """
 
 import logging
-import os
 from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fedirl_ray.engine.cluster import ray
 from fedirl_ray.transport.axis import CostScale, Floats
 from fedirl_ray.transport.backend import Backend, Precision
 from fedirl_ray.transport.barycenter import BarycenterResult, Task, make_result, prepare, split
@@ -30,10 +30,8 @@ from fedirl_ray.transport.shard import (
 from fedirl_ray.transport.solver import solve
 from fedirl_ray.transport.step import Domain, Step, Term, gather
 
-# Read by Ray when it is imported: silences a notice about accelerators nobody asked for.
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+LOST = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError)
+"""A worker died, or did not answer in time."""
 
 PAYS_FROM = 5_000_000
 """Clients times lattice points from which actors pay: below, starting them and moving the vectors
@@ -195,7 +193,7 @@ class Crew:
                 if len(self.steps) >= SNAPSHOT_EVERY:
                     self._save()
                 return term
-            except (RayActorError, GetTimeoutError) as error:
+            except LOST as error:
                 if deaths == RETRIES:
                     raise
                 _LOG.warning("a shard worker was lost (%s); repeating from the last state", error)
@@ -217,7 +215,7 @@ class Crew:
         for i, actor in enumerate(self.actors):
             try:
                 ray.get(actor.__ray_ready__.remote(), timeout=self.deadline)
-            except (RayActorError, GetTimeoutError):
+            except LOST:
                 ray.kill(actor)
                 self.actors[i] = self._hire(self.blocks[i])
         ray.get(
