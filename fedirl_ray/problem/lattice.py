@@ -1,0 +1,169 @@
+"""Product lattices over continuous states and actions, and multilinear interpolation on them.
+
+Letters: `p` axes, `n` lattice points, `m` places anywhere in space, `v` = 2^p corners of a cell.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.problem.mdp import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Evenly spaced coordinates from `low` to `high`, both included; a wrapping axis' ends meet."""
+
+    name: str
+    low: float
+    high: float
+    points: int
+    wraps: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ConfigError(
+                f"axis {self.name} needs finite limits, got {self.low} to {self.high}; "
+                "give them where the environment leaves an axis unbounded"
+            )
+        if not self.low < self.high:
+            raise ConfigError(f"axis {self.name} needs low < high, got {self.low} and {self.high}")
+        if self.points < 2:
+            raise ConfigError(f"axis {self.name} needs at least 2 points, got {self.points}")
+
+    @property
+    def spacing(self) -> float:
+        """Distance between neighbouring points."""
+        return (self.high - self.low) / (self.points if self.wraps else self.points - 1)
+
+    @cached_property
+    def coordinates(self) -> Floats:
+        """Where the points lie, `[points]`."""
+        return np.linspace(self.low, self.high, self.points, endpoint=not self.wraps)
+
+    @property
+    def ground(self) -> Floats:
+        """The axis as the barycenter takes it, in units of its spacing.
+
+        Coordinates `[points]`, compared by squared difference; on a wrapping axis the squared
+        lengths of the shorter ways round, `[points, points]`.
+        """
+        place = np.arange(self.points, dtype=np.float64)
+        if not self.wraps:
+            return place
+        apart = np.abs(place[:, None] - place)
+        shorter: Floats = np.minimum(apart, self.points - apart) ** 2
+        return shorter
+
+
+class Corners(NamedTuple):
+    """Places as mixtures of lattice points."""
+
+    points: Ints
+    """The corners of each place's cell, `[m, v]`."""
+    weight: Floats
+    """Their shares, `[m, v]`, >= 0, rows sum to one."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """All combinations of the axes' points, in C order."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points along each axis."""
+        return tuple(axis.points for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """All points."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def points(self) -> Floats:
+        """Coordinates, `[n, p]`."""
+        grid = np.meshgrid(*(axis.coordinates for axis in self.axes), indexing="ij")
+        return np.stack([part.ravel() for part in grid], axis=1)
+
+    def outside(self, places: Floats) -> Bools:
+        """Which places lie beyond a limit of an axis that does not wrap, `[m]`."""
+        beyond = np.zeros(len(places), dtype=bool)
+        for column, axis in zip(places.T, self.axes, strict=True):
+            if not axis.wraps:
+                slack = 1e-9 * (axis.high - axis.low)
+                beyond |= (column < axis.low - slack) | (column > axis.high + slack)
+        return beyond
+
+    def corners(self, places: Floats) -> Corners:
+        """Multilinear interpolation: each place between the 2^p points around it.
+
+        Places beyond a limit are moved to it; wrapping axes take any number.
+
+        Args:
+            places: `[m, p]`.
+
+        Returns:
+            Corners and weights, of which the weighted coordinates give the place back (on axes
+            that do not wrap).
+
+        Raises:
+            DataError: A place is not finite.
+        """
+        if not np.isfinite(places).all():
+            raise DataError("places on a lattice must be finite")
+        index = np.zeros((len(places), 1), dtype=np.int32)
+        weight = np.ones((len(places), 1))
+        for column, axis in zip(places.T, self.axes, strict=True):
+            at = (column - axis.low) / axis.spacing
+            if axis.wraps:
+                at = np.mod(at, axis.points)
+                low = np.minimum(np.floor(at), axis.points - 1)
+                high = np.mod(low + 1, axis.points)
+            else:
+                at = np.clip(at, 0.0, axis.points - 1.0)
+                low = np.minimum(np.floor(at), axis.points - 2)
+                high = low + 1
+            share = (at - low)[:, None, None]
+            pair = np.stack([low, high], axis=1).astype(np.int32)
+            index = (index[:, :, None] * axis.points + pair[:, None]).reshape(len(places), -1)
+            split = np.concatenate([1.0 - share, share], axis=2)
+            weight = (weight[:, :, None] * split).reshape(len(places), -1)
+        return Corners(index, weight)
+
+    def read(self, table: Floats, places: Floats) -> Floats:
+        """Interpolate a table on the lattice, `[n]` or `[n, c]`, at `[m, p]` places."""
+        points, weight = self.corners(places)
+        if table.ndim == 1:
+            values: Floats = (table[points] * weight).sum(axis=1)
+            return values
+        rows: Floats = np.einsum("mvc,mv->mc", table[points], weight)
+        return rows
+
+    def resized(self, shape: Sequence[int]) -> "Lattice":
+        """The same box with other numbers of points.
+
+        Raises:
+            ConfigError: Not one number an axis, or fewer than two.
+        """
+        if len(shape) != len(self.axes):
+            names = ", ".join(axis.name for axis in self.axes)
+            raise ConfigError(
+                f"a lattice of {len(self.axes)} axes ({names}) needs as many numbers of points, "
+                f"got {len(shape)}"
+            )
+        pairs = zip(self.axes, shape, strict=True)
+        return Lattice(tuple(replace(axis, points=int(points)) for axis, points in pairs))
+
+
+def product(*lattices: Lattice) -> Lattice:
+    """Lattices side by side: state x action."""
+    return Lattice(tuple(itertools.chain.from_iterable(one.axes for one in lattices)))
