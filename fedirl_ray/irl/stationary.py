@@ -1,0 +1,155 @@
+"""MaxEnt IRL on a lattice: the stationary, discounted problem of continuous control.
+
+Two objectives, both with lambda / 2 |theta|^2 on top:
+
+`likelihood`: minus the mean log-likelihood of the demonstrated actions under the soft-optimal
+policy (Ziebart 2010, causal likelihood). It is bounded below whatever the demonstrations.
+
+`matching`: the dual of maximum causal entropy, E[V(s_0)] - theta . mu (the paper, section 2.1).
+Interpolation adds diffusion, so the true demonstrations' feature counts may lie beyond what any
+policy on the lattice can do; then the dual has no minimum and lambda alone sets the length of
+theta. A negative value says so.
+
+Letters: `s` lattice states, `a` lattice actions, `n` = s x a support points (actions fastest),
+`d` features.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fedirl_ray.config import IRLConfig
+from fedirl_ray.irl.descent import adam, lbfgs
+from fedirl_ray.problem.control.model import LatticeModel
+from fedirl_ray.problem.control.planning import Chain, LatticePlan, plan
+from fedirl_ray.problem.mdp import Floats
+
+Goal = Literal["likelihood", "matching"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A client's demonstrations on its lattice."""
+
+    steps: Floats
+    """Share of all demonstrated steps at each point, `[a, s]`; sums to one."""
+    visits: Floats
+    """Discounted visits of an episode, mean over episodes, `[a, s]`."""
+
+
+@dataclass(frozen=True)
+class LatticeFit:
+    """A reward fitted to one client's demonstrations."""
+
+    theta: Floats
+    """`[d]`."""
+    objective: float
+    """Without the L2 term: nats a step (likelihood), or the dual's value, which is below zero where
+    the lattice cannot do what was demonstrated (matching)."""
+    gradient: float
+    """Largest entry of the gradient, L2 term included."""
+    iterations: int
+    converged: bool
+    """Whether the gradient fell below the tolerance; always False for adam."""
+
+
+class LatticeIRL:
+    """One client's objective, warm-started from call to call."""
+
+    def __init__(
+        self, model: LatticeModel, features: Floats, shown: Shown, config: IRLConfig, goal: Goal
+    ) -> None:
+        """Hold what the objective needs.
+
+        Args:
+            model: The client's lattice.
+            features: Phi, `[n, d]`.
+            shown: Its demonstrations.
+            config: Discount (below 1), temperature.
+            goal: Which objective.
+        """
+        self._model, self._features, self._shown = model, features, shown
+        self._config, self._goal = config, goal
+        self._value: Floats | None = None
+        self._counts = self._project(shown.visits)
+
+    def __call__(self, theta: Floats) -> tuple[float, Floats]:
+        """Value and gradient `[d]` at theta `[d]`, without the L2 term."""
+        found = self.plan(theta)
+        chain = Chain(self._model, found.policy, self._config.discount)
+        if self._goal == "matching":
+            visits = chain.visits(self._model.initial) * found.policy
+            value = float(self._model.initial @ found.value - theta @ self._counts)
+            return value, self._project(visits) - self._counts
+        # d log pi / d theta = (dQ - dV) / temperature, and dQ = phi + discount P dV: what is shown
+        # beyond what is expected enters once, and its future counts through the chain.
+        steps, temperature = self._shown.steps, self._config.temperature
+        surplus = steps - steps.sum(axis=0) * found.policy
+        source = self._config.discount * (self._model.push @ surplus.ravel())
+        flow = surplus + chain.visits(source) * found.policy
+        value = -float((steps * found.advantage).sum()) / temperature
+        return value, -self._project(flow) / temperature
+
+    def plan(self, theta: Floats) -> LatticePlan:
+        """The soft-optimal policy that theta explains the client by."""
+        found = plan(
+            self._model,
+            lattice_reward(self._features, theta, self._model),
+            discount=self._config.discount,
+            temperature=self._config.temperature,
+            start=self._value,
+        )
+        self._value = found.value
+        return found
+
+    def _project(self, flow: Floats) -> Floats:
+        """Features summed over a flow `[a, s]`, `[d]`."""
+        sums: Floats = flow.T.ravel() @ self._features
+        return sums
+
+
+def lattice_reward(features: Floats, theta: Floats, model: LatticeModel) -> Floats:
+    """Reward theta . phi on the lattice, `[a, s]`."""
+    a, s = model.reward.shape
+    return np.ascontiguousarray((features @ theta).reshape(s, a).T)
+
+
+def fit_lattice(
+    model: LatticeModel, features: Floats, shown: Shown, config: IRLConfig, goal: Goal
+) -> LatticeFit:
+    """Fit one client's reward.
+
+    Args:
+        model: The client's lattice.
+        features: Phi, `[n, d]`.
+        shown: Its demonstrations.
+        config: Optimiser, L2 weight, discount, temperature.
+        goal: Which objective.
+
+    Returns:
+        The fit.
+    """
+    client = LatticeIRL(model, features, shown, config, goal)
+
+    def objective(thetas: Floats, _: object) -> tuple[Floats, Floats]:
+        value, gradient = client(thetas[0])
+        theta = thetas[0]
+        ridge = 0.5 * config.l2 * float(theta @ theta)
+        return np.array([value + ridge]), (gradient + config.l2 * theta)[None]
+
+    start, limit = np.zeros((1, features.shape[1])), np.array([config.iterations])
+    if config.optimizer == "adam":
+        found = adam(objective, start, step=config.step, iterations=limit)
+    else:
+        tolerance = np.array([config.tolerance])
+        found = lbfgs(objective, start, tolerance=tolerance, iterations=limit)
+    theta: Floats = found.theta[0]
+    value, gradient = client(theta)
+    return LatticeFit(
+        theta,
+        value,
+        float(np.abs(gradient + config.l2 * theta).max()),
+        int(found.iterations[0]),
+        bool(found.converged[0]),
+    )

@@ -1,0 +1,57 @@
+"""Radial features of any number on a box of states and actions.
+
+Letters: `d` features, `p` axes, `m` places.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import qmc
+
+from fedirl_ray.problem.lattice import Lattice
+from fedirl_ray.problem.mdp import Floats
+
+TILE = 65_536
+"""Places whose distances to all centres are held at once."""
+
+
+@dataclass(frozen=True)
+class RadialBasis:
+    """Gaussian bumps, the same for all clients, that can be read anywhere, not on a lattice only.
+
+    Centres are the first points of Halton's sequence, which fill a box of any dimension evenly with
+    any number of points. Every axis is measured as a share of its box; a wrapping one round the
+    shorter way.
+    """
+
+    support: Lattice
+    """State x action; only its limits matter."""
+    count: int
+    """Features d."""
+    width: float = 1.0
+    """Standard deviation of a bump, in units of d^(-1/p): what a cube of its own would measure."""
+
+    @cached_property
+    def centres(self) -> Floats:
+        """`[d, p]`, in shares of the box."""
+        points: Floats = qmc.Halton(len(self.support.axes), scramble=False).random(self.count)
+        return points
+
+    def at(self, places: Floats) -> Floats:
+        """Features of places `[m, p]`, `[m, d]`."""
+        low = np.array([axis.low for axis in self.support.axes])
+        high = np.array([axis.high for axis in self.support.axes])
+        wraps = np.array([axis.wraps for axis in self.support.axes])
+        share = (places - low) / (high - low)
+        share = np.where(wraps, np.mod(share, 1.0), np.clip(share, 0.0, 1.0))
+        deviation = self.width * self.count ** (-1.0 / len(low))
+        features = np.empty((len(places), self.count))
+        for begin in range(0, len(places), TILE):
+            part = share[begin : begin + TILE]
+            squared = np.zeros((len(part), self.count))
+            for column, centre, round_ in zip(part.T, self.centres.T, wraps, strict=True):
+                apart = np.abs(column[:, None] - centre)
+                squared += (np.minimum(apart, 1.0 - apart) if round_ else apart) ** 2
+            np.exp(-0.5 * squared / deviation**2, out=features[begin : begin + TILE])
+        return features
