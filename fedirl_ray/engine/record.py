@@ -3,6 +3,7 @@
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
+.lock             while a process is at it (see `engine.folder`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, success by world; seeds leading
@@ -27,7 +28,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.folder import LOCK, claim, hold
 from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
@@ -74,8 +76,11 @@ class RunFolder:
         self.seeds = path / "seeds"
 
     @classmethod
-    def create(cls, path: Path | None, config: RunConfig, *, overwrite: bool) -> "RunFolder":
-        """Make the folder of a new run and write down what it is.
+    @contextlib.contextmanager
+    def create(
+        cls, path: Path | None, config: RunConfig, *, overwrite: bool
+    ) -> Iterator["RunFolder"]:
+        """Make the folder of a new run, write down what it is, and hold it.
 
         Args:
             path: Where; None: runs/<time>-<problem>/ below the current folder.
@@ -83,41 +88,45 @@ class RunFolder:
             overwrite: Replace a run that is already there.
 
         Raises:
-            ConfigError: The folder cannot be written, or holds something.
+            ConfigError: The folder cannot be written, holds something, or is another process's.
         """
         if path is None:
             path = _free(
                 Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(config.problem.name)}"
             )
-        try:
-            if path.is_dir() and any(path.iterdir()):
-                _clear(path, overwrite)
+        # A run that died before its settings were written was none.
+        unborn = path.is_dir() and not (path / CONFIG).exists() and all(map(_own, os.listdir(path)))
+        hint = "--overwrite True replaces a run"
+        with claim(path, "run-dir", own=_own, overwrite=overwrite or unborn, hint=hint):
             folder = cls(path)
-            folder.seeds.mkdir(parents=True, exist_ok=True)
-            # First: from here on the run can be resumed.
-            folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
-            folder.write("environment.json", as_json(environment(config)))
-        except OSError as err:
-            raise ConfigError(
-                f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
-            ) from err
-        return folder
+            try:
+                folder.seeds.mkdir()
+                # First: from here on the run can be resumed.
+                folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+                folder.write("environment.json", as_json(environment(config)))
+            except OSError as err:
+                raise ConfigError(
+                    f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
+                ) from err
+            yield folder
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
-        """Open the folder of a run to go on with it.
+    @contextlib.contextmanager
+    def reopen(cls, path: Path) -> Iterator["RunFolder"]:
+        """Open the folder of a run to go on with it, and hold it.
 
         Raises:
-            ConfigError: There is no run there.
+            ConfigError: There is no run there, or another process is at it.
         """
         if not (path / CONFIG).is_file():
             raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
-        folder = cls(path)
-        if folder.finished:
-            shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
-        else:
-            folder.seeds.mkdir(exist_ok=True)
-        return folder
+        with hold(path, "resume"):
+            folder = cls(path)
+            if folder.finished:
+                shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
+            else:
+                folder.seeds.mkdir(exist_ok=True)
+            yield folder
 
     def discard(self) -> None:
         """Remove the folder of a run that could not be run."""
@@ -244,27 +253,9 @@ def _free(parent: Path, name: str) -> Path:
     return path
 
 
-def _clear(path: Path, overwrite: bool) -> None:
-    """Make room for a run where one may be overwritten, or died before it began."""
-    if not overwrite and ((path / CONFIG).exists() or not all(map(_own, os.listdir(path)))):
-        raise ConfigError(
-            f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
-        )
-    foreign = sorted(entry.name for entry in path.iterdir() if not _own(entry.name))
-    if foreign:
-        raise ConfigError(
-            f"run-dir must hold nothing but a run to be overwritten, got {foreign[0]}"
-        )
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
 def _own(name: str) -> bool:
     """Whether a run writes files of this name (a killed one may leave a part behind)."""
-    return name.removeprefix(".").removesuffix(".part") in OWN
+    return name == LOCK or name.removeprefix(".").removesuffix(".part") in OWN
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
