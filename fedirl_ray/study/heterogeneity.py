@@ -96,6 +96,29 @@ def heterogeneity_map(
     return points
 
 
+def gain_of_trial(
+    number: int, table: Mapping[str, Sequence[Any]], *, split: str = "held-out"
+) -> tuple[Interval, int]:
+    """Barycenter minus parameter mean in one trial, under the table's first policy.
+
+    Args:
+        number: The trial's.
+        table: As for `heterogeneity_map`.
+        split: Whose worlds success is read from.
+
+    Returns:
+        The difference in shares of success, and how many seeds it is over.
+
+    Raises:
+        DataError: There is no such trial, or the barycenter or the parameter mean was not run.
+    """
+    success, _ = _samples(table, split, None)
+    if number not in success:
+        raise DataError(f"no success of trial {number} in the study's results")
+    seeds = success[number].values()
+    return interval(np.array([s["barycenter"] - s["mean"] for s in seeds])), len(seeds)
+
+
 def _samples(
     table: Mapping[str, Sequence[Any]], split: str, policy: str | None
 ) -> tuple[dict[int, dict[int, dict[Rule, float]]], tuple[Rule, ...]]:
