@@ -1,7 +1,7 @@
 """A seed's federations between two rounds: all the server has to remember, as plain arrays.
 
 Letters: `k` clients, `q` federations (one for each fused rule), `r` rounds in all, `n` support
-points, `d` features.
+points, `d` features, `s` splits, `c` rules, `p` policies.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.engine.upload import Floats, Order, Upload, identify
+from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.rules import Fused, Support
 from fedirl_ray.seeds import stream
 
@@ -43,6 +45,8 @@ class Federation:
     """Which clients were asked in which round, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads were let in, `[r, k]`."""
+    success: Floats
+    """Mean success by split of each round but the last, `[r, s, c, p]`, if asked for."""
 
     @classmethod
     def begin(cls, config: RunConfig, federations: int, support: Support) -> Self:
@@ -60,6 +64,9 @@ class Federation:
             fit_converged=np.ones(k, dtype=bool),
             asked=np.zeros((rounds, k), dtype=bool),
             admitted=np.zeros((rounds, k), dtype=bool),
+            success=np.full(
+                (rounds, len(SPLITS), len(config.fusion.rules), len(policies(config))), np.nan
+            ),
         )
 
     def order(self, config: RunConfig, seed: int) -> Order:
@@ -114,6 +121,16 @@ class Federation:
             asked=now,
             admitted=let_in,
         )
+
+    def judged(self, success: Floats) -> Self:
+        """Remember how good the rules were after the round that ended last.
+
+        Args:
+            success: By split, `[s, c, p]`.
+        """
+        every = self.success.copy()
+        every[self.done - 1] = success
+        return replace(self, success=every)
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:

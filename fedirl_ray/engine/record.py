@@ -5,6 +5,7 @@ environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
 .lock             while a process is at it (see `engine.folder`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
+rounds.parquet    seed, round, rule, split, policy, success, of a run of several rounds
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, success by world; seeds leading
 timings.json      seconds by rule
@@ -30,7 +31,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,16 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import LOCK, claim, hold
-from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
+from fedirl_ray.engine.result import (
+    SPLITS,
+    RoundRow,
+    Row,
+    SeedResult,
+    long_table,
+    round_table,
+    sent,
+    stack,
+)
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError
@@ -52,7 +62,8 @@ from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
-ON_DEMAND = frozenset((TENSORBOARD, "report.html"))
+ROUNDS = "rounds.parquet"
+ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
 """What is in the folder only if it was asked for."""
 OWN = ON_DEMAND | {
     CONFIG,
@@ -159,9 +170,11 @@ class RunFolder:
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
-        rows = long_table(results, config)
-        columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
-        self.write("results.parquet", parquet(columns))
+        tables = {"results.parquet": parquet(_columns(Row, long_table(results, config)))}
+        if config.federation.rounds > 1:
+            tables[ROUNDS] = parquet(_columns(RoundRow, round_table(results, config)))
+        for name, data in tables.items():
+            self.write(name, data)
         self.write("summary.json", as_json(summary(config, results)))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **stack(results))
@@ -297,6 +310,10 @@ def _finite(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _columns(kind: type[NamedTuple], rows: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in kind._fields}
 
 
 def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
