@@ -138,28 +138,31 @@ def run_seed(
     channel = open_channel(
         config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
     )
-    shape = (len(rules),)
-    theta = np.full((*shape, support.features.shape[1]), np.nan)
     while state.done < config.federation.rounds:
         with clock.timing("round"):
             state = run_round(config, fleet, seed, state, support, channel, clock, report)
-        theta[fused] = state.theta
-        if "pooled" in rules and np.isnan(theta[rules.index("pooled")]).all():
-            with clock.timing("pooled"):  # no round changes it
-                theta[rules.index("pooled")] = fleet.pool(seed)
         if state.done < config.federation.rounds:
-            if config.evaluation.by_round:
-                with clock.timing("evaluate"):
-                    judged = judge_splits(config, fleet, seed, theta, state)
-                state = state.judged(_success(judged))
             keep(seed, state)
 
+    shape = (len(rules),)
+    theta = np.full((*shape, support.features.shape[1]), np.nan)
     measure = np.full((*shape, len(support.features)), np.nan)
     iterations, converged = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
-    measure[fused] = state.measure
+    theta[fused], measure[fused] = state.theta, state.measure
     iterations[fused], converged[fused] = state.iterations, state.converged
+    if "pooled" in rules:
+        with clock.timing("pooled"):
+            theta[rules.index("pooled")] = fleet.pool(seed)
+
     with clock.timing("evaluate"):
-        inside, outside = judge_splits(config, fleet, seed, theta, state)
+        inside, outside = judge_splits(config, fleet, seed, theta, state.own)
+        success = np.full((config.federation.rounds, *_success((inside, outside)).shape), np.nan)
+        success[-1] = _success((inside, outside))
+        # Only now: a round must not wait for clients that are late to judge.
+        for i, (past, own) in enumerate(zip(state.past_theta, state.past_own, strict=True)):
+            before = theta.copy()
+            before[fused] = past
+            success[i] = _success(judge_splits(config, fleet, seed, before, own))
     return SeedResult(
         client_theta=state.own,
         theta=theta,
@@ -174,7 +177,7 @@ def run_seed(
         fit_converged=state.fit_converged,
         asked=state.asked,
         admitted=state.admitted,
-        round_success=state.judged(_success((inside, outside))).success,
+        round_success=success,
         barycenter_iterations=iterations,
         barycenter_converged=converged,
         seconds=np.array([clock.seconds.get(rule, np.nan) for rule in rules]),
@@ -182,11 +185,11 @@ def run_seed(
 
 
 def judge_splits(
-    config: RunConfig, fleet: Fleet, seed: int, theta: Floats, state: Federation
+    config: RunConfig, fleet: Fleet, seed: int, theta: Floats, alone: Floats
 ) -> tuple[Judgement, Judgement]:
     """Judge every rule's reward in the clients' worlds and in held-out ones, see `judge_rules`."""
-    inside = judge_rules(config, fleet, seed, "client", theta, state.own)
-    return inside, judge_rules(config, fleet, seed, "held-out", theta, state.own)
+    inside = judge_rules(config, fleet, seed, "client", theta, alone)
+    return inside, judge_rules(config, fleet, seed, "held-out", theta, alone)
 
 
 def _success(splits: Sequence[Judgement]) -> Floats:

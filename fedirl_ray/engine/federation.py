@@ -1,7 +1,7 @@
 """A seed's federations between two rounds: all the server has to remember, as plain arrays.
 
 Letters: `k` clients, `q` federations (one for each fused rule), `r` rounds in all, `n` support
-points, `d` features, `s` splits, `c` rules, `p` policies.
+points, `d` features.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.engine.upload import Floats, Order, Upload, identify
-from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.rules import Fused, Support
 from fedirl_ray.seeds import stream
 
@@ -45,13 +43,17 @@ class Federation:
     """Which clients were asked in which round, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads were let in, `[r, k]`."""
-    success: Floats
-    """Mean success by split of each round but the last, `[r, s, c, p]`, if asked for."""
+    past_theta: Floats
+    """`theta` after each round but the last, `[r - 1, q, d]`; `[0, q, d]` if no round but the last
+    is to be judged."""
+    past_own: Floats
+    """`own` after the same rounds, `[r - 1, k, d]`."""
 
     @classmethod
     def begin(cls, config: RunConfig, federations: int, support: Support) -> Self:
         """Before the first round."""
         k, (n, d), rounds = config.clients, support.features.shape, config.federation.rounds
+        past = rounds - 1 if config.evaluation.by_round else 0
         return cls(
             done=np.array(0),
             own=np.full((k, d), np.nan),
@@ -64,9 +66,8 @@ class Federation:
             fit_converged=np.ones(k, dtype=bool),
             asked=np.zeros((rounds, k), dtype=bool),
             admitted=np.zeros((rounds, k), dtype=bool),
-            success=np.full(
-                (rounds, len(SPLITS), len(config.fusion.rules), len(policies(config))), np.nan
-            ),
+            past_theta=np.full((past, federations, d), np.nan),
+            past_own=np.full((past, k, d), np.nan),
         )
 
     def order(self, config: RunConfig, seed: int) -> Order:
@@ -99,19 +100,23 @@ class Federation:
         likelihood = self.negative_log_likelihood.copy()
         steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
         now, let_in = self.asked.copy(), self.admitted.copy()
+        past_theta, past_own = self.past_theta.copy(), self.past_own.copy()
         own[who] = [upload.theta[0] for upload in uploads]
         likelihood[who] = [upload.negative_log_likelihood for upload in uploads]
         steps[who] = [upload.iterations for upload in uploads]
         settled[who] = [upload.converged for upload in uploads]
         now[self.done, list(asked)] = True
         let_in[self.done, who] = True
+        theta = np.stack([one.theta for one in fused])
+        if self.done < len(past_theta):
+            past_theta[self.done], past_own[self.done] = theta, own
         for q, one in enumerate(fused):
             measure[q] = np.nan if one.measure is None else one.measure
         return replace(
             self,
             done=self.done + 1,
             own=own,
-            theta=np.stack([one.theta for one in fused]),
+            theta=theta,
             measure=measure,
             iterations=np.array([one.iterations for one in fused]),
             converged=np.array([one.converged for one in fused]),
@@ -120,17 +125,9 @@ class Federation:
             fit_converged=settled,
             asked=now,
             admitted=let_in,
+            past_theta=past_theta,
+            past_own=past_own,
         )
-
-    def judged(self, success: Floats) -> Self:
-        """Remember how good the rules were after the round that ended last.
-
-        Args:
-            success: By split, `[s, c, p]`.
-        """
-        every = self.success.copy()
-        every[self.done - 1] = success
-        return replace(self, success=every)
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:
