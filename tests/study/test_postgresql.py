@@ -1,6 +1,7 @@
 """A study kept in a PostgreSQL server that is started for these tests, where one is installed."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -45,7 +46,10 @@ def programs():
 
 def somebody():
     """Whom the server runs as: it refuses to be root's."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    if os.geteuid() != 0:
+        return {}
+    other = pwd.getpwnam("nobody")
+    return {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
 
 
 @pytest.fixture(scope="module")
