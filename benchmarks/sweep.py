@@ -29,8 +29,8 @@ def take(study: Study, workers: int) -> tuple[float, list[dict[str, float]]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / TRIALS).mkdir()
-        found = open_study(folder, study, None)
-        with RayTasks(study.base().engine, workers) as tasks:
+        tasks = RayTasks(study.base().engine, workers)
+        with open_study(folder, study) as found, tasks:
             began = time.perf_counter()
             trials = list(sweep(study, found, folder, tasks, COUNT))
             return time.perf_counter() - began, [trial.params for trial in trials]

@@ -271,6 +271,8 @@ class EvaluationConfig:
     """Discount of the greedy planner behind the table."""
     discounts: tuple[float, ...] = (0.9, 0.99)
     """Further discounts reported beside it."""
+    by_round: bool = True
+    """Judge after every round, for learning curves; False: sooner, after the last alone."""
 
     def __post_init__(self) -> None:
         """Check every limit."""

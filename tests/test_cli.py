@@ -169,7 +169,7 @@ def refuse(capsys, *argv):
         (["--run-dir", "regular/run"],
          "run-dir must be a folder that can be written, got regular/run: Not a directory"),
         (["--run-dir", "regular"],
-         "run-dir must be a folder that can be written, got regular: Not a directory"),
+         "run-dir must be a folder that can be written, got regular: File exists"),
         (["--fuson.epsilon", "1"], "no setting is called --fuson.epsilon; did you mean "
          "--fusion.epsilon?"),
         (["--client", "1"], "no setting is called --client; did you mean --clients?"),
@@ -246,7 +246,7 @@ def test_a_folder_with_other_things_in_it_is_never_touched(capsys, tmp_path):
         "run-dir must be a new or empty folder, got mine; --overwrite True replaces a run"
     )
     assert refuse(capsys, "--run-dir", "mine", "--overwrite", "True") == (
-        "run-dir must hold nothing but a run to be overwritten, got thesis.txt"
+        "run-dir must hold nothing but what is to be overwritten, got mine with thesis.txt"
     )
     assert (folder / "thesis.txt").read_text() == "years of work"
 

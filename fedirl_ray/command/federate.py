@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fedirl_ray.cli import PROG, leaves, load, settings
 from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
 from fedirl_ray.engine.driver import Keep, federate
@@ -17,7 +18,7 @@ from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.record import CONFIG, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.report.figure import reward_maps
@@ -58,43 +59,36 @@ def command(argv: Sequence[str]) -> int:
     """Run, or go on with, a federation; print its table."""
     invocation = load(Invocation, argv, prog=PROG, description=MANUAL)
     if invocation.resume is not None:
-        folder = RunFolder.reopen(invocation.resume)
-        config = load(Invocation, [str(folder.path / CONFIG), *argv], prog=PROG, description=MANUAL)
-        _same_results(
-            load(Invocation, [str(folder.path / CONFIG)], prog=PROG, description=""), config
-        )
-        require_writer(config)
-        if folder.finished:
-            print((folder.path / "table.txt").read_text(), end="")
-            print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
-            return 0
-    else:
-        config = invocation
-        require_writer(config)
-        prepare(config, 0, range(1))  # what cannot be run is refused before anything is written
-        folder = RunFolder.create(config.run_dir, config, overwrite=config.overwrite)
-    try:
-        return _federate(config, folder)
-    except ConfigError:
-        # Some settings can only be judged by the run, in its first seconds.
-        if invocation.resume is None:
-            folder.discard()
-        raise
-    except KeyboardInterrupt:
-        return _stopped("Interrupted", folder, 130)
-    except RunError as err:
-        return _stopped(str(err), folder, 1)
-    except OSError as err:
-        return _stopped(f"{err.strerror}: {err.filename}", folder, 1)
+        with RunFolder.reopen(invocation.resume) as folder:
+            return _resume(folder, argv)
+    require_writer(invocation)
+    prepare(invocation, 0, range(1))  # what cannot be run is refused before anything is written
+    new = RunFolder.create(invocation.run_dir, invocation, overwrite=invocation.overwrite)
+    with new as folder:
+        try:
+            return _run(invocation, folder)
+        except ConfigError:
+            folder.discard()  # some settings can only be judged by the run, in its first seconds
+            raise
 
 
-def _stopped(why: str, folder: RunFolder, code: int) -> int:
-    """Say in one line why a run stopped and how to go on with it."""
-    print(
-        f"{why}; what was finished is kept, go on with: {PROG} --resume {folder.path}",
-        file=sys.stderr,
+def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
+    file = str(folder.path / CONFIG)
+    config = load(Invocation, [file, *argv], prog=PROG, description=MANUAL)
+    _same_results(load(Invocation, [file], prog=PROG, description=""), config)
+    require_writer(config)
+    if folder.finished:
+        print((folder.path / "table.txt").read_text(), end="")
+        print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
+        return 0
+    return _run(config, folder)
+
+
+def _run(config: RunConfig, folder: RunFolder) -> int:
+    return stoppable(
+        lambda: _federate(config, folder),
+        lambda: f"what was finished is kept, go on with: {PROG} --resume {folder.path}",
     )
-    return code
 
 
 def _federate(config: RunConfig, folder: RunFolder) -> int:

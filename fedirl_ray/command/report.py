@@ -9,7 +9,7 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
-from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
+from fedirl_ray.report.heterogeneity import draw_maps, map_markdown, map_text
 from fedirl_ray.report.page import write_page
 from fedirl_ray.study.archive import STUDY, read_study
 from fedirl_ray.study.heterogeneity import heterogeneity_map
@@ -22,6 +22,7 @@ loads nothing from the network and can be sent as it is.
   python -m fedirl_ray.run report runs/DIR                     writes runs/DIR/report.html
   python -m fedirl_ray.run report DIR DIR --output page.html    several folders, one page
   python -m fedirl_ray.run report STUDY --map map.png           its map alone too: map.png, map.md
+  python -m fedirl_ray.run report STUDY STUDY --map map.png     maps of two studies in one picture
 """
 
 
@@ -32,8 +33,8 @@ class Invocation:
     output: Path | None = None
     """File to write; None: report.html in the folder, or in the current one for several."""
     map: Path | None = None
-    """Also write the heterogeneity map of the one study to this .png, and its text and table to a
-    .md beside it."""
+    """Also write the heterogeneity map to this .png, of several studies over each other, and its
+    text and table to a .md beside it."""
 
 
 def command(argv: Sequence[str]) -> int:
@@ -57,19 +58,21 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _map_files(path: Path, folders: Sequence[Path]) -> dict[Path, bytes]:
-    """The map of one study, as a picture and as a text."""
+    """The maps of some studies, as one picture and as a text."""
     require(path.suffix == ".png", "map", "a .png file", path)
-    study = folders[0]
-    alone = len(folders) == 1 and (study / STUDY).is_file()
-    require(alone, "map", "asked for with one study", ", ".join(map(str, folders)))
-    archive = read_study(study)
-    points = heterogeneity_map(archive.tried(), archive.results)
-    require(bool(points), "map", "asked of a study in which some setting varied", study)
-    text = "".join(f"- {sentence}\n" for sentence in map_text(points))
-    return {
-        path: draw_map(points),
-        path.with_suffix(".md"): f"{text}\n{map_markdown(points)}".encode(),
-    }
+    maps, text = {}, ""
+    for folder in folders:
+        require((folder / STUDY).is_file(), "map", "asked for with studies only", folder)
+        archive = read_study(folder)
+        points = heterogeneity_map(archive.tried(), archive.results)
+        require(bool(points), "map", "asked of a study in which some setting varied", folder)
+        name = folder.resolve().name
+        require(name not in maps, "map", "asked for with studies of different names", name)
+        maps[name] = points
+        text += f"## {name}\n\n" if len(folders) > 1 else ""
+        text += "".join(f"- {sentence}\n" for sentence in map_text(points))
+        text += f"\n{map_markdown(points)}\n"
+    return {path: draw_maps(maps), path.with_suffix(".md"): f"{text.rstrip()}\n".encode()}
 
 
 def _write(path: Path, data: bytes) -> None:

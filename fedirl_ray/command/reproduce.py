@@ -18,9 +18,11 @@ from rich.progress import Progress
 
 from fedirl_ray.cli import PROG, load, settings
 from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.engine.folder import hold
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.reproduction.page import compose, draw
 from fedirl_ray.study.reproduction.parts import NAMES, PARTS, Name, estimate
@@ -82,13 +84,11 @@ def command(argv: Sequence[str]) -> int:
     else:
         asked = _same(folder, asked, words)
     plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine)
-    try:
-        _run(asked, plan, folder)
-    except KeyboardInterrupt:
-        return _stopped("Interrupted", folder, 130)
-    except RunError as err:
-        return _stopped(str(err), folder, 1)
-    return 0
+    with hold(folder, "run-dir" if asked.resume is None else "resume"):
+        return stoppable(
+            lambda: _run(asked, plan, folder),
+            lambda: f"finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
+        )
 
 
 def _named_part(argv: Sequence[str]) -> list[str]:
@@ -135,7 +135,7 @@ def _same(folder: Path, asked: Invocation, words: Sequence[str]) -> Invocation:
     return asked
 
 
-def _run(asked: Invocation, plan: Plan, folder: Path) -> None:
+def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
     wanted: tuple[Name, ...] = NAMES if asked.part == "all" else (asked.part,)
     left = [name for name in wanted if not _table(folder, name).is_file()]
     kept = [name for name in wanted if name not in left]
@@ -156,6 +156,7 @@ def _run(asked: Invocation, plan: Plan, folder: Path) -> None:
     shown = compose({name: done[name] for name in wanted}, {}, plan)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(Markdown(shown))
     print(f"\nFolder: {folder}  (the page: {folder / PAGE})")
+    return 0
 
 
 def _rows(name: Name, plan: Plan, bar: Progress) -> list[Record]:
@@ -181,12 +182,3 @@ def _write_rows(path: Path, rows: Sequence[Record]) -> None:
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
-
-
-def _stopped(why: str, folder: Path, code: int) -> int:
-    """Say in one line why it stopped and how to go on."""
-    print(
-        f"{why}; finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
-        file=sys.stderr,
-    )
-    return code

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.engine.folder import claim
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
@@ -30,6 +31,7 @@ parts of a round, memory, bytes and held-out success.
   python -m fedirl_ray.run stress --time-budget 120       stop before what would not fit
 """
 FILES = ("stress.parquet", "summary.json", "table.txt", "scaling.png")
+NOTHING = "nothing was measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +50,18 @@ def command(argv: Sequence[str]) -> int:
     """Measure every size; what was measured is kept when it is interrupted."""
     config = load(Invocation, argv, prog=f"{PROG} stress", description=MANUAL)
     path = config.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-stress"
-    _make(path, overwrite=config.overwrite)
+    hint = "--overwrite True replaces earlier results of stress"
     found: list[Measurement] = []
-    try:
-        _measure(config, path, found)
-    except KeyboardInterrupt:
-        return _stopped("Interrupted", found, path, 130)
-    except RunError as err:
-        return _stopped(str(err), found, path, 1)
-    print((path / "table.txt").read_text(), end="")
-    print(f"\nResults: {path}  (picture: {path / 'scaling.png'})")
-    return 0
+
+    def advice() -> str:
+        sizes = ", ".join(str(one.clients) for one in found)
+        return f"what was measured ({sizes} clients) is in {path}" if found else NOTHING
+
+    with claim(path, "run-dir", own=FILES.__contains__, overwrite=config.overwrite, hint=hint):
+        return stoppable(lambda: _measure(config, path, found), advice)
 
 
-def _measure(config: Invocation, path: Path, found: list[Measurement]) -> None:
+def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
     with progress_bar(shown=config.progress) as bar:
         task = bar.add_task("starting", total=len(config.clients))
         sizes = stress(
@@ -73,36 +73,9 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> None:
             found.append(one)
             _write(path, found, config)
             bar.advance(task)
-
-
-def _stopped(why: str, found: Sequence[Measurement], path: Path, code: int) -> int:
-    sizes = ", ".join(str(one.clients) for one in found)
-    kept = f"what was measured ({sizes} clients) is in {path}" if found else "nothing was measured"
-    print(f"{why}; {kept}", file=sys.stderr)
-    return code
-
-
-def _make(path: Path, *, overwrite: bool) -> None:
-    """Make the folder.
-
-    Raises:
-        ConfigError: It cannot be written, or holds something.
-    """
-    try:
-        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        foreign = [name for name in held if name not in FILES]
-        if foreign or (held and not overwrite):
-            raise ConfigError(
-                f"run-dir must be a new or empty folder, got {path} with {(foreign or held)[0]}; "
-                "--overwrite True replaces earlier results of stress"
-            )
-        for name in held:
-            (path / name).unlink()
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise ConfigError(
-            f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
-        ) from err
+    print((path / "table.txt").read_text(), end="")
+    print(f"\nResults: {path}  (picture: {path / 'scaling.png'})")
+    return 0
 
 
 def _write(path: Path, found: Sequence[Measurement], config: Invocation) -> None:

@@ -15,13 +15,16 @@ from rich.table import Table
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.engine.folder import claim, hold
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
-from fedirl_ray.study.archive import COMPLETE, JOURNAL, STUDY
+from fedirl_ray.study.archive import COMPLETE, STUDY
 from fedirl_ray.study.space import Range, Study, read_study_file
+from fedirl_ray.study.storage import DATABASE, remember, without_password
 from fedirl_ray.study.sweep import (
     TRIALS,
     count_trials,
@@ -41,6 +44,7 @@ and says what makes a trial good.
   python -m fedirl_ray.run report studies/DIR                one page about it
 """
 SHOWN = 10
+PUBLISHING = 30.0  # seconds after which the tables of a study under way are written anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,8 @@ class Invocation:
     concurrency: int | None = None
     """Trials at once, at most; None: as many as there are CPUs."""
     storage: str | None = None
-    """URL of a database to keep the study in, instead of a journal in its folder."""
+    """URL of a database to keep the study in, instead of a journal in its folder. The folder knows
+    it from then on, but not its password."""
     progress: bool = True
     """Show a live progress bar."""
 
@@ -74,55 +79,59 @@ def command(argv: Sequence[str]) -> int:
     invocation = load(
         Invocation, argv[len(named) :], prog=f"{PROG} sweep STUDY.yaml", description=MANUAL
     )
-    study, folder = _open(named, invocation)
-    try:
-        return _run(study, folder, invocation)
-    except KeyboardInterrupt:
-        return _stopped("Interrupted", folder, 130)
-    except RunError as err:
-        return _stopped(str(err), folder, 1)
-    except OSError as err:
-        return _stopped(f"{err.strerror}: {err.filename}", folder, 1)
-
-
-def _open(named: Sequence[str], invocation: Invocation) -> tuple[Study, Path]:
-    """Read the study, and make its folder if it is new."""
-    if invocation.resume is not None:
+    folder = invocation.resume
+    if folder is not None:
         require(not named, "a study file", "left out with --resume", " ".join(named))
-        folder = invocation.resume
         if not (folder / STUDY).is_file():
             raise ConfigError(f"resume must be the folder of a study (with {STUDY}), got {folder}")
-        study = read_study_file(folder / STUDY)
-        more = study.trials if invocation.trials is None else invocation.trials
-        (folder / TRIALS).mkdir(exist_ok=True)
-        begun = any((folder / TRIALS).iterdir())
-        if begun and invocation.storage is None and not (folder / JOURNAL).is_file():
-            raise ConfigError(
-                f"storage must be named again for a study kept in a database, got None: {folder} "
-                f"has no {JOURNAL}"
-            )
-        return replace(study, trials=more), folder
+        with hold(folder, "resume"):
+            return _resume(folder, invocation)
     require(len(named) == 1, "sweep", "given one study file", " ".join(named) or "none")
     path = Path(named[0])
     study = read_study_file(path)
-    if invocation.trials is not None:
-        study = replace(study, trials=invocation.trials)
+    if invocation.storage is not None:
+        without_password(invocation.storage)  # refused before anything is written
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{path.stem}"
     folder = invocation.study_dir or Path("studies", name)
+    with claim(folder, "study-dir", hint=f"go on with its study: {PROG} sweep --resume {folder}"):
+        return _begin(study, folder, invocation)
+
+
+def _begin(study: Study, folder: Path, invocation: Invocation) -> int:
+    """Write down what a new study is, and run it."""
+    study = _as_long_as(invocation, study)
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(
-                f"study-dir must be a new or empty folder, got {folder}; "
-                f"go on with its study: {PROG} sweep --resume {folder}"
-            )
-        (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS).mkdir()
         write_atomically(folder / "environment.json", as_json(environment(study.base())))
+        _place(folder, invocation)
+        # Last: from here on the study can be resumed.
         write_atomically(folder / STUDY, yaml.safe_dump(_plain(study), sort_keys=False).encode())
     except OSError as err:
         raise ConfigError(
             f"study-dir must be a folder that can be written, got {folder}: {err.strerror}"
         ) from None
-    return study, folder
+    return _run(study, folder, invocation)
+
+
+def _resume(folder: Path, invocation: Invocation) -> int:
+    study = _as_long_as(invocation, read_study_file(folder / STUDY))
+    (folder / TRIALS).mkdir(exist_ok=True)
+    _place(folder, invocation)
+    return _run(study, folder, invocation)
+
+
+def _as_long_as(invocation: Invocation, study: Study) -> Study:
+    return study if invocation.trials is None else replace(study, trials=invocation.trials)
+
+
+def _place(folder: Path, invocation: Invocation) -> None:
+    """Have the folder know its database."""
+    if invocation.storage is not None and remember(folder, invocation.storage):
+        print(
+            f"The password is not kept: to go on, set PGPASSWORD, have it in ~/.pgpass, or repeat "
+            f"--storage. Kept in {folder / DATABASE}: the rest of the URL.",
+            file=sys.stderr,
+        )
 
 
 def _plain(study: Study) -> dict[str, Any]:
@@ -140,25 +149,39 @@ def _plain(study: Study) -> dict[str, Any]:
 
 
 def _run(study: Study, folder: Path, invocation: Invocation) -> int:
+    return stoppable(
+        lambda: _sweep(study, folder, invocation),
+        lambda: f"trials that had ended are kept, go on with: {PROG} sweep --resume {folder}",
+    )
+
+
+def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
     count = count_trials(study)
-    found = open_study(folder, study, invocation.storage)
-    engine = study.base().engine
-    try:
-        with progress_bar(shown=invocation.progress) as bar:
-            task = bar.add_task("starting", total=count)
-            bar.advance(task, min(count, len(ended(found))))
-            with open_tasks(engine, invocation.concurrency) as tasks:
-                bar.update(task, description="trials")
-                for _ in sweep(study, found, folder, tasks, count):
-                    bar.advance(task)
-    finally:
-        publish(study, found, folder)
-    _show(study, trial_table(study, ended(found)), [trial.number for trial in best(found)])
+    with open_study(folder, study, invocation.storage) as found:
+        try:
+            _wait(study, found, folder, count, invocation)
+        finally:
+            publish(study, found, folder)
+        _show(study, trial_table(study, ended(found)), [trial.number for trial in best(found)])
     print(f"Study folder: {folder}")
-    if invocation.storage is None:
-        print(f"Its page: {PROG} report {folder}")
+    print(f"Its page: {PROG} report {folder}")
     print(f"More trials: {PROG} sweep --resume {folder} --trials {2 * count}")
     return 0
+
+
+def _wait(study: Study, found: Any, folder: Path, count: int, invocation: Invocation) -> None:
+    """Run all trials that are left, with a progress bar."""
+    with progress_bar(shown=invocation.progress) as bar:
+        task = bar.add_task("starting", total=count)
+        bar.advance(task, min(count, len(ended(found))))
+        with open_tasks(study.base().engine, invocation.concurrency) as tasks:
+            bar.update(task, description="trials")
+            published = time.monotonic()
+            for _ in sweep(study, found, folder, tasks, count):
+                bar.advance(task)
+                if time.monotonic() - published >= PUBLISHING:
+                    publish(study, found, folder)
+                    published = time.monotonic()
 
 
 def best(found: Any) -> list[Any]:
@@ -194,12 +217,3 @@ def _show(study: Study, columns: dict[str, list[Any]], chosen: Sequence[int]) ->
 def _assignment(setting: tuple[str, Any]) -> str:
     name, value = setting
     return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-
-
-def _stopped(why: str, folder: Path, code: int) -> int:
-    """Say in one line why a study stopped and how to go on with it."""
-    print(
-        f"{why}; trials that had ended are kept, go on with: {PROG} sweep --resume {folder}",
-        file=sys.stderr,
-    )
-    return code

@@ -16,7 +16,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.door import admit
 from fedirl_ray.engine.event import Event, Report, ignore
 from fedirl_ray.engine.federation import Federation
-from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
@@ -131,10 +131,10 @@ def run_seed(
         What the seed has found.
     """
     rules = config.fusion.rules
-    fused_rules = [rule for rule in rules if rule not in REFERENCES]
+    fused = [c for c, rule in enumerate(rules) if rule not in REFERENCES]
     support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
     clock = clock or Stopwatch()
-    state = state or Federation.begin(config, len(fused_rules), support)
+    state = state or Federation.begin(config, len(fused), support)
     channel = open_channel(
         config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
     )
@@ -148,7 +148,6 @@ def run_seed(
     theta = np.full((*shape, support.features.shape[1]), np.nan)
     measure = np.full((*shape, len(support.features)), np.nan)
     iterations, converged = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
-    fused = [rules.index(rule) for rule in fused_rules]
     theta[fused], measure[fused] = state.theta, state.measure
     iterations[fused], converged[fused] = state.iterations, state.converged
     if "pooled" in rules:
@@ -156,8 +155,14 @@ def run_seed(
             theta[rules.index("pooled")] = fleet.pool(seed)
 
     with clock.timing("evaluate"):
-        inside = judge_rules(config, fleet, seed, "client", theta, state.own)
-        outside = judge_rules(config, fleet, seed, "held-out", theta, state.own)
+        inside, outside = judge_splits(config, fleet, seed, theta, state.own)
+        success = np.full((config.federation.rounds, *_success((inside, outside)).shape), np.nan)
+        success[-1] = _success((inside, outside))
+        # Only now: a round must not wait for clients that are late to judge.
+        for i, (past, own) in enumerate(zip(state.past_theta, state.past_own, strict=True)):
+            before = theta.copy()
+            before[fused] = past
+            success[i] = _success(judge_splits(config, fleet, seed, before, own))
     return SeedResult(
         client_theta=state.own,
         theta=theta,
@@ -172,10 +177,24 @@ def run_seed(
         fit_converged=state.fit_converged,
         asked=state.asked,
         admitted=state.admitted,
+        round_success=success,
         barycenter_iterations=iterations,
         barycenter_converged=converged,
         seconds=np.array([clock.seconds.get(rule, np.nan) for rule in rules]),
     )
+
+
+def judge_splits(
+    config: RunConfig, fleet: Fleet, seed: int, theta: Floats, alone: Floats
+) -> tuple[Judgement, Judgement]:
+    """Judge every rule's reward in the clients' worlds and in held-out ones, see `judge_rules`."""
+    inside = judge_rules(config, fleet, seed, "client", theta, alone)
+    return inside, judge_rules(config, fleet, seed, "held-out", theta, alone)
+
+
+def _success(splits: Sequence[Judgement]) -> Floats:
+    """Mean success over each split's worlds, `[s, c, p]`."""
+    return np.stack([mean_over_worlds(judged.success) for judged in splits])
 
 
 def run_round(

@@ -43,11 +43,17 @@ class Federation:
     """Which clients were asked in which round, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads were let in, `[r, k]`."""
+    past_theta: Floats
+    """`theta` after each round but the last, `[r - 1, q, d]`; `[0, q, d]` if no round but the last
+    is to be judged."""
+    past_own: Floats
+    """`own` after the same rounds, `[r - 1, k, d]`."""
 
     @classmethod
     def begin(cls, config: RunConfig, federations: int, support: Support) -> Self:
         """Before the first round."""
         k, (n, d), rounds = config.clients, support.features.shape, config.federation.rounds
+        past = rounds - 1 if config.evaluation.by_round else 0
         return cls(
             done=np.array(0),
             own=np.full((k, d), np.nan),
@@ -60,6 +66,8 @@ class Federation:
             fit_converged=np.ones(k, dtype=bool),
             asked=np.zeros((rounds, k), dtype=bool),
             admitted=np.zeros((rounds, k), dtype=bool),
+            past_theta=np.full((past, federations, d), np.nan),
+            past_own=np.full((past, k, d), np.nan),
         )
 
     def order(self, config: RunConfig, seed: int) -> Order:
@@ -92,19 +100,23 @@ class Federation:
         likelihood = self.negative_log_likelihood.copy()
         steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
         now, let_in = self.asked.copy(), self.admitted.copy()
+        past_theta, past_own = self.past_theta.copy(), self.past_own.copy()
         own[who] = [upload.theta[0] for upload in uploads]
         likelihood[who] = [upload.negative_log_likelihood for upload in uploads]
         steps[who] = [upload.iterations for upload in uploads]
         settled[who] = [upload.converged for upload in uploads]
         now[self.done, list(asked)] = True
         let_in[self.done, who] = True
+        theta = np.stack([one.theta for one in fused])
+        if self.done < len(past_theta):
+            past_theta[self.done], past_own[self.done] = theta, own
         for q, one in enumerate(fused):
             measure[q] = np.nan if one.measure is None else one.measure
         return replace(
             self,
             done=self.done + 1,
             own=own,
-            theta=np.stack([one.theta for one in fused]),
+            theta=theta,
             measure=measure,
             iterations=np.array([one.iterations for one in fused]),
             converged=np.array([one.converged for one in fused]),
@@ -113,6 +125,8 @@ class Federation:
             fit_converged=settled,
             asked=now,
             admitted=let_in,
+            past_theta=past_theta,
+            past_own=past_own,
         )
 
 

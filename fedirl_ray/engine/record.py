@@ -3,7 +3,9 @@
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
+.lock             while a process is at it (see `engine.folder`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
+rounds.parquet    seed, round, rule, split, policy, success, of a run of several rounds
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, success by world; seeds leading
 timings.json      seconds by rule
@@ -27,9 +29,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +43,17 @@ from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
-from fedirl_ray.engine.result import SPLITS, Row, SeedResult, long_table, sent, stack
+from fedirl_ray.engine.folder import LOCK, claim, hold
+from fedirl_ray.engine.result import (
+    SPLITS,
+    RoundRow,
+    Row,
+    SeedResult,
+    long_table,
+    round_table,
+    sent,
+    stack,
+)
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError
@@ -50,7 +62,8 @@ from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
-ON_DEMAND = frozenset((TENSORBOARD, "report.html"))
+ROUNDS = "rounds.parquet"
+ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
 """What is in the folder only if it was asked for."""
 OWN = ON_DEMAND | {
     CONFIG,
@@ -74,8 +87,11 @@ class RunFolder:
         self.seeds = path / "seeds"
 
     @classmethod
-    def create(cls, path: Path | None, config: RunConfig, *, overwrite: bool) -> "RunFolder":
-        """Make the folder of a new run and write down what it is.
+    @contextlib.contextmanager
+    def create(
+        cls, path: Path | None, config: RunConfig, *, overwrite: bool
+    ) -> Iterator["RunFolder"]:
+        """Make the folder of a new run, write down what it is, and hold it.
 
         Args:
             path: Where; None: runs/<time>-<problem>/ below the current folder.
@@ -83,41 +99,45 @@ class RunFolder:
             overwrite: Replace a run that is already there.
 
         Raises:
-            ConfigError: The folder cannot be written, or holds something.
+            ConfigError: The folder cannot be written, holds something, or is another process's.
         """
         if path is None:
             path = _free(
                 Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(config.problem.name)}"
             )
-        try:
-            if path.is_dir() and any(path.iterdir()):
-                _clear(path, overwrite)
+        # A run that died before its settings were written was none.
+        unborn = path.is_dir() and not (path / CONFIG).exists() and all(map(_own, os.listdir(path)))
+        hint = "--overwrite True replaces a run"
+        with claim(path, "run-dir", own=_own, overwrite=overwrite or unborn, hint=hint):
             folder = cls(path)
-            folder.seeds.mkdir(parents=True, exist_ok=True)
-            # First: from here on the run can be resumed.
-            folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
-            folder.write("environment.json", as_json(environment(config)))
-        except OSError as err:
-            raise ConfigError(
-                f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
-            ) from err
-        return folder
+            try:
+                folder.seeds.mkdir()
+                # First: from here on the run can be resumed.
+                folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+                folder.write("environment.json", as_json(environment(config)))
+            except OSError as err:
+                raise ConfigError(
+                    f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
+                ) from err
+            yield folder
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunFolder":
-        """Open the folder of a run to go on with it.
+    @contextlib.contextmanager
+    def reopen(cls, path: Path) -> Iterator["RunFolder"]:
+        """Open the folder of a run to go on with it, and hold it.
 
         Raises:
-            ConfigError: There is no run there.
+            ConfigError: There is no run there, or another process is at it.
         """
         if not (path / CONFIG).is_file():
             raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
-        folder = cls(path)
-        if folder.finished:
-            shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
-        else:
-            folder.seeds.mkdir(exist_ok=True)
-        return folder
+        with hold(path, "resume"):
+            folder = cls(path)
+            if folder.finished:
+                shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
+            else:
+                folder.seeds.mkdir(exist_ok=True)
+            yield folder
 
     def discard(self) -> None:
         """Remove the folder of a run that could not be run."""
@@ -150,9 +170,11 @@ class RunFolder:
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
-        rows = long_table(results, config)
-        columns = {name: [getattr(row, name) for row in rows] for name in Row._fields}
-        self.write("results.parquet", parquet(columns))
+        tables = {"results.parquet": parquet(_columns(Row, long_table(results, config)))}
+        if config.federation.rounds > 1:
+            tables[ROUNDS] = parquet(_columns(RoundRow, round_table(results, config)))
+        for name, data in tables.items():
+            self.write(name, data)
         self.write("summary.json", as_json(summary(config, results)))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **stack(results))
@@ -244,27 +266,9 @@ def _free(parent: Path, name: str) -> Path:
     return path
 
 
-def _clear(path: Path, overwrite: bool) -> None:
-    """Make room for a run where one may be overwritten, or died before it began."""
-    if not overwrite and ((path / CONFIG).exists() or not all(map(_own, os.listdir(path)))):
-        raise ConfigError(
-            f"run-dir must be a new or empty folder, got {path}; --overwrite True replaces a run"
-        )
-    foreign = sorted(entry.name for entry in path.iterdir() if not _own(entry.name))
-    if foreign:
-        raise ConfigError(
-            f"run-dir must hold nothing but a run to be overwritten, got {foreign[0]}"
-        )
-    for entry in path.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
 def _own(name: str) -> bool:
     """Whether a run writes files of this name (a killed one may leave a part behind)."""
-    return name.removeprefix(".").removesuffix(".part") in OWN
+    return name == LOCK or name.removeprefix(".").removesuffix(".part") in OWN
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
@@ -306,6 +310,10 @@ def _finite(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _columns(kind: type[NamedTuple], rows: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in kind._fields}
 
 
 def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:

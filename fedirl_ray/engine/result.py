@@ -1,11 +1,12 @@
 """What a run has found, as arrays and as a long table.
 
-Letters: `k` clients, `r` rounds, `w` held-out worlds, `c` rules, `p` policies, `n` support
-points, `d` features.
+Letters: `k` clients, `r` rounds, `w` held-out worlds, `s` splits, `c` rules, `p` policies, `n`
+support points, `d` features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,9 @@ class SeedResult:
     """Which clients each round asked, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads it let in, `[r, k]`."""
+    round_success: Floats
+    """Mean success by split after each round, `[r, s, c, p]`; NaN where no round but the last was
+    judged."""
     barycenter_iterations: NDArray[np.int64]
     """`[c]`, last round."""
     barycenter_converged: NDArray[np.bool_]
@@ -60,16 +64,20 @@ class SeedResult:
     def success(self, split: str) -> Floats:
         """Mean success over the worlds of a split, `[c, p]`."""
         each = self.client_success if split == SPLITS[0] else self.held_out_success
-        return _known_mean(each)
+        return mean_over_worlds(each)
 
     def value(self, split: str) -> Floats:
         """Mean discounted true return over the worlds of a split, `[c, p]`."""
         each = self.client_value if split == SPLITS[0] else self.held_out_value
-        return _known_mean(each)
+        return mean_over_worlds(each)
 
 
-def _known_mean(each: Floats) -> Floats:
-    """Mean over worlds, without clients that never had a reward of their own."""
+def mean_over_worlds(each: Floats) -> Floats:
+    """Mean over worlds, without clients that never had a reward of their own.
+
+    Args:
+        each: `[worlds, c, p]`, NaN of those.
+    """
     known = ~np.isnan(each)
     mean: Floats = np.where(known, each, 0.0).sum(axis=0) / known.sum(axis=0)
     return mean
@@ -142,6 +150,31 @@ def long_table(results: Sequence[SeedResult], config: RunConfig) -> list[Row]:
                     direction = float(np.degrees(np.arctan2(theta[1], theta[0])) % 360.0)
                     rows.append(Row(seed, rule, "", "", "theta_direction", direction))
     return rows
+
+
+class RoundRow(NamedTuple):
+    """Success after one round."""
+
+    seed: int
+    round: int
+    """From 1."""
+    rule: str
+    split: str
+    policy: str
+    success: float
+
+
+def round_table(results: Sequence[SeedResult], config: RunConfig) -> list[RoundRow]:
+    """Every seed's success after each round that was judged, one number a row."""
+    names = (range(1, config.federation.rounds + 1), SPLITS, config.fusion.rules, policies(config))
+    return [
+        RoundRow(seed, number, rule, split, policy, float(value))
+        for seed, result in enumerate(results)
+        for (number, split, rule, policy), value in zip(
+            product(*names), result.round_success.ravel(), strict=True
+        )
+        if not np.isnan(value)
+    ]
 
 
 def angle_between(left: Floats, right: Floats) -> float:

@@ -67,6 +67,12 @@ def run_seeds(config: RunConfig) -> Iterator[SeedResult]:
         yield result
 
 
+def _announced(config: RunConfig) -> Iterator[SeedResult | None]:
+    """Run a federation; the first thing that comes, None, says that it has been given a CPU."""
+    yield None
+    yield from run_seeds(config)
+
+
 class LocalTasks:
     """One run at a time, in this process."""
 
@@ -123,10 +129,11 @@ class RayTasks:
             connect(engine.address, workers=most or 8)
         self.most = min(most or cpus(), cpus())
         self._deadline = engine.timeout
-        task = ray.remote(num_cpus=1, max_retries=0)(run_seeds)
+        task = ray.remote(num_cpus=1, max_retries=0)(_announced)
         self._task = task.options(num_returns="streaming")
         self._running: dict[Any, int] = {}
         self._since: dict[Any, float] = {}
+        """When something last came of a run that has begun; one that waits for a CPU has none."""
 
     def __enter__(self) -> Self:
         """Be ready to begin."""
@@ -148,30 +155,39 @@ class RayTasks:
         """Begin a run."""
         stream = self._task.remote(config)
         self._running[stream] = key
-        self._since[stream] = time.monotonic()
 
     def next(self) -> Came:
         """Wait until something comes of any run.
 
-        A run of which nothing comes for `engine.timeout` seconds counts as failed.
+        A run of which nothing comes for `engine.timeout` seconds after it has been given a CPU
+        counts as failed.
         """
-        left = min(self._since.values()) + self._deadline - time.monotonic()
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=max(0.0, left))
-        if not ready:
-            late = min(self._since, key=lambda one: self._since[one])
-            self._ray.cancel(late, force=True)
-            return Came(self._forget(late), TimeoutError(f"no seed within {self._deadline:g} s"))
-        stream: Any = ready[0]
-        try:
-            result: SeedResult = self._ray.get(next(stream))
-        except StopIteration:
-            return Came(self._forget(stream), None)
-        except self._ray.exceptions.RayTaskError as err:
-            return Came(self._forget(stream), err.cause)
-        except self._ray.exceptions.RayError as err:
-            return Came(self._forget(stream), err)
-        self._since[stream] = time.monotonic()
-        return Came(self._running[stream], result)
+        while True:
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=self._left())
+            if not ready:
+                late = min(self._since, key=lambda one: self._since[one])
+                self._ray.cancel(late, force=True)
+                return Came(
+                    self._forget(late), TimeoutError(f"no seed within {self._deadline:g} s")
+                )
+            stream: Any = ready[0]
+            try:
+                result: SeedResult | None = self._ray.get(next(stream))
+            except StopIteration:
+                return Came(self._forget(stream), None)
+            except self._ray.exceptions.RayTaskError as err:
+                return Came(self._forget(stream), err.cause)
+            except self._ray.exceptions.RayError as err:
+                return Came(self._forget(stream), err)
+            self._since[stream] = time.monotonic()
+            if result is not None:
+                return Came(self._running[stream], result)
+
+    def _left(self) -> float | None:
+        """Seconds until the first run is late; None while all wait for a CPU."""
+        if not self._since:
+            return None
+        return max(0.0, min(self._since.values()) + self._deadline - time.monotonic())
 
     def cancel(self, key: int) -> None:
         """Give a run up; nothing more comes of it."""
@@ -180,7 +196,7 @@ class RayTasks:
         self._ray.cancel(stream, force=True)
 
     def _forget(self, stream: Any) -> int:
-        del self._since[stream]
+        self._since.pop(stream, None)
         return self._running.pop(stream)
 
 

@@ -1,7 +1,8 @@
 """The heterogeneity map as a picture and as a table, for a page or for a document."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, zip_longest
 from typing import Any
 
 import matplotlib
@@ -19,6 +20,10 @@ HEAD = (
 )  # fmt: skip
 """Columns of the map as a table."""
 Series = tuple[str, str, Callable[[Point], Interval]]
+Line = tuple[str, str, Callable[[Point], Interval], Sequence[Point]]
+"""Label, colour, what is read, and where from."""
+Panel = tuple[str, list[Line]]
+"""A title, and what is drawn under it."""
 DIFFERENCES: tuple[Series, ...] = (
     ("parameter mean", BLUE, lambda point: point.against_mean),
     ("best simple rule", ORANGE, lambda point: point.against_best),
@@ -44,24 +49,74 @@ def by_dial(points: Sequence[Point]) -> dict[str, list[Point]]:
     }
 
 
+def draw_maps(maps: Mapping[str, Sequence[Point]]) -> bytes:
+    """Draw the maps of some studies as one PNG, over each other where there are several.
+
+    Args:
+        maps: At least one point of each study, by its name.
+    """
+    if len(maps) == 1:
+        (points,) = maps.values()
+        return draw_map(points)
+    return _figure([(dial, _compare(maps, dial)) for dial in _dials(maps)])
+
+
 def draw_map(points: Sequence[Point]) -> bytes:
-    """Draw the whole map as one PNG: a row for each dial, its differences beside its parts.
+    """Draw a map as one PNG: a row for each dial, its differences beside its parts.
 
     Args:
         points: At least one.
     """
-    dials = by_dial(points)
+    return _figure([(dial, _panels(dial, own)) for dial, own in by_dial(points).items()])
+
+
+def _dials(maps: Mapping[str, Sequence[Point]]) -> list[str]:
+    return list(dict.fromkeys(point.dial for points in maps.values() for point in points))
+
+
+def _compare(maps: Mapping[str, Sequence[Point]], dial: str) -> list[Panel]:
+    """One difference a panel, one line a study."""
+    own = {name: by_dial(points).get(dial, []) for name, points in maps.items()}
+    split = {
+        name: points
+        for name, points in own.items()
+        if all(point.gain is not None for point in points)
+    }
+    colours = dict(zip(maps, cycle((BLUE, ORANGE, GREEN, GREY)), strict=False))
+    shown = (
+        (f"{dial}: barycenter minus mean", own, DIFFERENCES[0][2]),
+        ("of which transport", split, PARTS[-1][2]),
+    )
+    return [
+        (title, [(name, colours[name], read, points) for name, points in of.items() if points])
+        for title, of, read in shown
+    ]
+
+
+def _panels(dial: str, points: Sequence[Point]) -> list[Panel]:
+    """The differences of one study, and their parts where it has them."""
+    panels = [(f"{dial}: barycenter minus", [(*series, points) for series in DIFFERENCES])]
+    if all(point.gain is not None for point in points):
+        title = f"{dial}: its gain over the mean is made of"
+        panels.append((title, [(*series, points) for series in PARTS]))
+    return panels
+
+
+def _figure(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
+    """Draw panels as one PNG, a row for each dial."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.0, 2.3 * len(dials) + 0.5), layout="constrained")
-        panels = figure.subplots(len(dials), 2, squeeze=False)
-        for row, (dial, own) in zip(panels, dials.items(), strict=True):
-            _draw(row[0], own, DIFFERENCES)
-            row[0].set_title(f"{dial}: barycenter minus", loc="left")
-            if all(point.gain is not None for point in own):
-                _draw(row[1], own, PARTS)
-                row[1].set_title("its gain over the mean is made of", loc="left")
-            else:
-                row[1].set_axis_off()
+        figure = Figure(figsize=(8.0, 2.3 * len(rows) + 0.5), layout="constrained")
+        axes = figure.subplots(len(rows), 2, squeeze=False)
+        for places, (dial, panels) in zip(axes, rows, strict=True):
+            for place, panel in zip_longest(places, panels):
+                if panel is None or not panel[1]:
+                    place.set_axis_off()
+                    continue
+                _draw(place, panel[1])
+                first = place is places[0]
+                place.set_title(
+                    panel[0] if first else panel[0].removeprefix(f"{dial}: "), loc="left"
+                )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -76,12 +131,9 @@ def map_charts(points: Sequence[Point], prefix: str) -> list[Chart]:
     """
     charts: list[Chart] = []
     for i, (dial, own) in enumerate(by_dial(points).items()):
-        panels = [(f"{dial}: barycenter minus", DIFFERENCES)]
-        if all(point.gain is not None for point in own):
-            panels.append((f"{dial}: its gain over the mean is made of", PARTS))
-        for j, (title, series) in enumerate(panels):
+        for j, (title, lines) in enumerate(_panels(dial, own)):
             with chart(f"{prefix}-map{i}{j}", 4.6, 2.8, charts, title) as figure:
-                _draw(figure.subplots(), own, series)
+                _draw(figure.subplots(), lines)
     return charts
 
 
@@ -137,20 +189,21 @@ def row_of(point: Point) -> tuple[str, ...]:
     )
 
 
-def _draw(panel: Any, points: Sequence[Point], series: Sequence[Series]) -> None:
+def _draw(panel: Any, lines: Sequence[Line]) -> None:
     """Draw some differences of one dial over its levels, with 95 % intervals."""
-    place = np.arange(len(points))
+    levels = list(dict.fromkeys(point.level for *_, points in lines for point in points))
     panel.axhline(0.0, color=GREY, linewidth=0.8)
-    for k, (label, colour, read) in enumerate(series):
+    for k, (label, colour, read, points) in enumerate(lines):
         found = [read(point) for point in points]
+        place = np.array([levels.index(point.level) for point in points])
         panel.errorbar(
-            place + 0.09 * (k - (len(series) - 1) / 2),
+            place + 0.09 * (k - (len(lines) - 1) / 2),
             [100.0 * each.mean for each in found],
             [100.0 * np.nan_to_num(each.half_width) for each in found],
             color=colour, label=label, fmt="o-", markersize=3.5, linewidth=1.0, capsize=2.0,
         )  # fmt: skip
-    crowded = sum(len(point.level) for point in points) > 40
-    panel.set_xticks(place, [point.level for point in points], rotation=20 if crowded else 0)
-    panel.set_xlim(-0.4, len(points) - 0.6)
+    crowded = sum(map(len, levels)) > 40
+    panel.set_xticks(range(len(levels)), levels, rotation=20 if crowded else 0)
+    panel.set_xlim(-0.4, len(levels) - 0.6)
     panel.set_ylabel("points of success")
     panel.legend(loc="best")

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fedirl_ray.config import Rule
+from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.folder import Run
@@ -15,6 +16,10 @@ from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, Chart, chart
 MOST_SEEDS = 60
 """Seeds drawn as dots; intervals are over all."""
 TRANSPORT: tuple[Rule, ...] = ("barycenter", "debiased", "self-control")
+CURVES: dict[Rule, str] = {
+    "local": GREY, "mean": BLUE, "arithmetic": GREEN, "barycenter": ORANGE
+}  # fmt: skip
+"""Rules whose learning curves are drawn; all are in rounds.parquet."""
 _WIDTH = 4.7  # inches; two beside each other in the page, one on a phone
 
 
@@ -63,10 +68,16 @@ def _name_rows(panel: Axes, rules: Sequence[Rule]) -> None:
 
 
 def round_charts(run: Run, prefix: str) -> list[Chart]:
-    """Who was asked and let in, round by round; nothing for a single round."""
+    """Success by round, and who was asked and let in; nothing for a single round."""
     charts: list[Chart] = []
     if run.config.federation.rounds < 2:
         return charts
+    curves = 100.0 * run.arrays["round_success"][..., 0]  # of the policy that tables lead with
+    if not np.isnan(curves[:, :-1]).all():  # rounds were judged one by one
+        for s, split in enumerate(SPLITS):
+            title = f"{split}: success by round in %, mean and 95 % interval over seeds"
+            with chart(f"{prefix}-curve{s}", _WIDTH, 3.0, charts, title) as figure:
+                _draw_curves(figure.subplots(), curves[:, :, s], run.config.fusion.rules)
     title = "Clients by round, mean over seeds"
     with chart(f"{prefix}-rounds", _WIDTH, 2.6, charts, title) as figure:
         panel = figure.subplots()
@@ -79,6 +90,23 @@ def round_charts(run: Run, prefix: str) -> list[Chart]:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(loc="lower right")
     return charts
+
+
+def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[Rule]) -> None:
+    """Draw success against the round, `[seeds, r, c]`."""
+    shown = [rule for rule in CURVES if rule in rules]
+    rounds = np.arange(1, curves.shape[1] + 1)
+    for i, rule in enumerate(shown):
+        found = [interval(one) for one in curves[:, :, rules.index(rule)].T]
+        panel.errorbar(
+            rounds + 0.05 * (i - (len(shown) - 1) / 2),
+            [each.mean for each in found],
+            np.nan_to_num([each.half_width for each in found]),
+            color=CURVES[rule], label=rule, fmt="o-", markersize=3.5, linewidth=1.1, capsize=2.0,
+        )  # fmt: skip
+    panel.set_xlabel("round")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown))
 
 
 def convergence_charts(run: Run, prefix: str) -> list[Chart]:

@@ -11,8 +11,9 @@ from fedirl_ray.cli import PROG, leaves
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
 from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_text, row_of
+from fedirl_ray.report.table import signed_percent
 from fedirl_ray.study.archive import COMPLETE, STUDY, Archive, params_of, pictures, varied
-from fedirl_ray.study.heterogeneity import Point, heterogeneity_map
+from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map
 
 MOST_TRIALS = 12
 
@@ -31,7 +32,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
     return {
         "template": "study.html",
         "id": prefix,
-        "title": f"Study {archive.study.study_name}",
+        "title": f"Study {archive.path.resolve().name}",
         "facts": [
             ("trials", str(len(states))),
             *((state.lower(), str(states.count(state))) for state in dict.fromkeys(states)),
@@ -39,6 +40,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             *(("objective", f"{way} {name}") for way, name in goals),
         ],
         "plan": archive.plan,
+        "verdict": _verdict(archive),
         "best": _trial_table(archive),
         "several": len(archive.objectives) > 1,
         "pictures": [
@@ -60,6 +62,30 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
         ],
         "environment": list(leaves(archive.environment)),
     }
+
+
+def _verdict(archive: Archive) -> str:
+    """Which trials were best, and what a single best one says of the barycenter."""
+    best, ended = archive.best, len(archive.tried())
+    if not best:
+        return "No trial has ended well."
+    if len(archive.objectives) > 1:
+        return f"{len(best)} of {ended} trials are on the Pareto front."
+    (trial,) = (trial for trial in archive.trials if trial["number"] == best[0])
+    score = f"{archive.objectives[0]} {trial[f'values.{archive.objectives[0]}']:.3g}"
+    said = f"Trial {best[0]} is the best of {ended}: {score}."
+    try:
+        gap, seeds = gain_of_trial(best[0], archive.results)
+    except DataError:
+        return said
+    if not np.isfinite(gap.half_width):
+        return said
+    shown = "" if gap.excludes_zero else ", no difference shown"
+    return (
+        f"{said} There the barycenter minus the parameter mean in held-out worlds is "
+        f"{signed_percent(gap).strip(' *')} points (95 % over {seeds} seeds){shown}; the trial was "
+        "chosen on the seeds that judge it, which favours it."
+    )
 
 
 def _trial_table(archive: Archive) -> Table | None:

@@ -1,7 +1,7 @@
 """A study's folder, read back: what was tried, what came of it, and Optuna's own pictures.
 
 study.yaml       the study as its user wrote it
-journal.log      Optuna's journal, the study itself
+journal.log      Optuna's journal, the study itself; or database.yaml (see `study.storage`)
 trials.parquet   number, state, values.NAME, params.FIELD, seconds, error: one trial a row
 results.parquet  trial, seed, rule, split, policy, metric, value: one number a row
 environment.json versions, commit, machine
@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from fedirl_ray.errors import DataError
 from fedirl_ray.study.heterogeneity import Level
+from fedirl_ray.study.storage import DATABASE, JOURNAL, load
 
-STUDY, JOURNAL = "study.yaml", "journal.log"
+STUDY = "study.yaml"
 TRIAL = ("number", "state", "seconds", "error")
 RESULT = ("trial", "seed", "rule", "split", "policy", "metric", "value")
 COMPLETE = "COMPLETE"
@@ -47,7 +46,7 @@ class Archive:
     """Columns of results.parquet."""
     environment: Mapping[str, Any]
     study: optuna.Study
-    """Read from the journal."""
+    """Read from the journal or the database."""
 
     @property
     def objectives(self) -> list[str]:
@@ -89,12 +88,12 @@ def read_study(path: Path) -> Archive:
     """Read a study's folder.
 
     Raises:
+        ConfigError: Its database cannot be opened.
         DataError: A file is missing or cannot be read.
     """
+    kept = DATABASE if (path / DATABASE).is_file() else JOURNAL
     missing = [
-        name
-        for name in (JOURNAL, "trials.parquet", "results.parquet")
-        if not (path / name).is_file()
+        name for name in (kept, "trials.parquet", "results.parquet") if not (path / name).is_file()
     ]
     if missing:
         raise DataError(f"{path} must be a study with {missing[0]}, got none")
@@ -113,7 +112,7 @@ def read_study(path: Path) -> Archive:
         ],
         results=_table(path / "results.parquet", RESULT).to_pydict(),
         environment=said,
-        study=_open(path / JOURNAL),
+        study=_open(path),
     )
 
 
@@ -134,14 +133,15 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _open(path: Path) -> optuna.Study:
-    """The one study of a journal; a last line that was torn is passed over."""
+def _open(folder: Path) -> optuna.Study:
+    """The study of a folder; a last line of its journal that was torn is passed over."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        return optuna.load_study(study_name=None, storage=storage)
+        return load(folder)
     except (ValueError, KeyError) as err:
-        raise DataError(f"{path} must be the journal of one study: {err}") from None
+        raise DataError(
+            f"{folder} must hold one study in its {JOURNAL} or database: {err}"
+        ) from None
 
 
 def pictures(archive: Archive) -> list[tuple[str, str]]:

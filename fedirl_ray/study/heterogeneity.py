@@ -96,6 +96,29 @@ def heterogeneity_map(
     return points
 
 
+def gain_of_trial(
+    number: int, table: Mapping[str, Sequence[Any]], *, split: str = "held-out"
+) -> tuple[Interval, int]:
+    """Barycenter minus parameter mean in one trial, under the table's first policy.
+
+    Args:
+        number: The trial's.
+        table: As for `heterogeneity_map`.
+        split: Whose worlds success is read from.
+
+    Returns:
+        The difference in shares of success, and how many seeds it is over.
+
+    Raises:
+        DataError: There is no such trial, or the barycenter or the parameter mean was not run.
+    """
+    success, _ = _samples(table, split, None)
+    if number not in success:
+        raise DataError(f"no success of trial {number} in the study's results")
+    seeds = success[number].values()
+    return interval(np.array([s["barycenter"] - s["mean"] for s in seeds])), len(seeds)
+
+
 def _samples(
     table: Mapping[str, Sequence[Any]], split: str, policy: str | None
 ) -> tuple[dict[int, dict[int, dict[Rule, float]]], tuple[Rule, ...]]:
@@ -132,10 +155,21 @@ def _levels(dial: str, trials: Trials) -> dict[str, list[int]]:
 
 
 def _bins(tried: Mapping[int, float], count: int = 5) -> dict[str, list[int]]:
-    """Bins of about equal counts, named after the smallest and largest value in each."""
+    """Bins of about equal counts, named after the smallest and largest value in each.
+
+    Equal values share a bin, the first that would hold one of them.
+    """
     ranked = sorted(tried, key=lambda n: (tried[n], n))
-    parts = [part.tolist() for part in np.array_split(np.array(ranked), count)]
-    return {f"{tried[part[0]]:.3g} to {tried[part[-1]]:.3g}": part for part in parts}
+    home: dict[float, int] = {}
+    for i, part in enumerate(np.array_split(np.array(ranked), count)):
+        for n in part.tolist():
+            home.setdefault(tried[n], i)
+    parts = [[n for n in ranked if home[tried[n]] == i] for i in range(count)]
+    return {_range(tried[part[0]], tried[part[-1]]): part for part in parts if part}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _spell(level: Level) -> str:

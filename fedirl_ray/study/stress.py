@@ -75,7 +75,7 @@ class StressConfig:
             irl=IRLConfig(optimizer="adam", iterations=STEPS),
             fusion=FusionConfig(rules=self.rules),
             federation=FederationConfig(rounds=self.rounds),
-            evaluation=EvaluationConfig(discounts=()),
+            evaluation=EvaluationConfig(discounts=(), by_round=False),
             engine=EngineConfig(clients_per_actor=self.clients_per_actor),
         )
 

@@ -3,16 +3,20 @@
 The folder of a study:
 
 study.yaml       the study, resolved
-journal.log      Optuna's journal (unless another storage is named)
+journal.log      Optuna's journal; or database.yaml: which database it is in (see `study.storage`)
 trials/          one Parquet file a trial that ended: its long table
 trials.parquet   number, state, values.NAME, params.FIELD, seconds, error: one trial a row
 results.parquet  the trials' long tables together, with a column `trial`
 environment.json versions, commit, machine
+.lock            while a process is at it (see `engine.folder`)
+
+The two tables are written every half minute and when the sweep ends or is interrupted.
 """
 
 import io
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +25,6 @@ import numpy as np
 import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fedirl_ray.config import RunConfig
@@ -32,12 +34,10 @@ from fedirl_ray.engine.result import Row, SeedResult, long_table, sent
 from fedirl_ray.engine.tasks import Tasks
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.seeds import stream
-from fedirl_ray.study.archive import JOURNAL
 from fedirl_ray.study.space import Objective, Range, Study, Value
+from fedirl_ray.study.storage import mend_journal, open_storage
 
 TRIALS = "trials"
-NAME = "study"
-"""The study's name in its own storage."""
 STALE = "stale"
 """Marks a trial that was under way when its driver died: it is run again under another number,"""
 AGAIN = "again"
@@ -55,32 +55,34 @@ class _Running:
     results: list[SeedResult] = field(default_factory=list)
 
 
-def open_study(folder: Path, study: Study, storage: str | None) -> optuna.Study:
+@contextmanager
+def open_study(folder: Path, study: Study, url: str | None = None) -> Iterator[optuna.Study]:
     """Open a study's storage, or create it with all the trials that are planned ahead.
 
     A last line that a killed process left unfinished is cut off. Trials that were under way are
     marked as failed and asked for again.
 
     Args:
-        folder: The study's.
+        folder: The study's, held by this process.
         study: What is studied.
-        storage: URL of a database; None: the journal in the folder.
+        url: See `open_storage`.
 
     Raises:
         ConfigError: The storage cannot be opened.
+        RunError: Its database went away while it was used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name = NAME if storage is None else folder.name
-    kept = _storage(folder, storage)
-    found = optuna.create_study(
-        study_name=name,
-        storage=kept,
-        directions=list(study.objectives.values()),
-        load_if_exists=True,
-        pruner=_pruner(study),
-    )
-    _queue(found, study)
-    return found
+    mend_journal(folder)
+    with open_storage(folder, url) as (storage, name):
+        found = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=list(study.objectives.values()),
+            load_if_exists=True,
+            pruner=_pruner(study),
+        )
+        _queue(found, study)
+        yield found
 
 
 def _queue(found: optuna.Study, study: Study) -> None:
@@ -103,30 +105,6 @@ def _queue(found: optuna.Study, study: Study) -> None:
             found.enqueue_trial(params, user_attrs={AGAIN: trial.number})
         found._storage.set_trial_user_attr(trial._trial_id, STALE, True)
         found.tell(trial.number, state=TrialState.FAIL)
-
-
-def _storage(folder: Path, url: str | None) -> BaseStorage:
-    if url is not None:
-        try:
-            return RDBStorage(url)
-        except Exception as err:  # SQLAlchemy's drivers raise classes of their own
-            reason = " ".join(str(err).split())[:200]
-            raise ConfigError(f"storage must be a database's URL, got {url}: {reason}") from None
-    path = folder / JOURNAL
-    mend_journal(path)
-    (folder / f"{JOURNAL}.lock").unlink(missing_ok=True)  # of a driver that was killed
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def mend_journal(path: Path) -> None:
-    """Cut a journal back to its last whole line; what came after was never done."""
-    if not path.is_file():
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with path.open("r+b") as file:
-            file.truncate(whole)
 
 
 def _pruner(study: Study) -> optuna.pruners.BasePruner:

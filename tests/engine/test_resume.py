@@ -22,7 +22,14 @@ from fedirl_ray.engine.local import Clients
 from fedirl_ray.run import main
 
 ROOT = Path(__file__).parents[2]
-FINAL = ("arrays.npz", "config.yaml", "results.parquet", "summary.json", "table.txt")
+FINAL = (
+    "arrays.npz",
+    "config.yaml",
+    "results.parquet",
+    "rounds.parquet",
+    "summary.json",
+    "table.txt",
+)
 KILLS = 20
 JOB = [
     *("--seeds", "4", "--clients", "3", "--problem.size", "4", "--federation.rounds", "3"),

@@ -15,8 +15,9 @@ from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.federation import Federation, sample
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import communication
-from fedirl_ray.engine.result import long_table
+from fedirl_ray.engine.result import SPLITS, long_table, round_table, stack
 from fedirl_ray.errors import RunError
+from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.rules import support_of
 from fedirl_ray.problem.family import draw_world
 
@@ -196,3 +197,33 @@ def test_curvature_is_asked_for_only_where_a_rule_reads_it():
     rules = replace(CONFIG, fusion=FusionConfig(rules=("mean", "barycenter")))
     assert not Federation.begin(rules, 2, support).order(rules, 0).hessian
     assert Federation.begin(CONFIG, 3, support).order(CONFIG, 0).hessian
+
+
+def test_a_learning_curve_is_what_shorter_runs_end_with():
+    rounds = 3
+    config = federation(rounds=rounds, participation=0.75)
+    long, _ = run(config)
+    assert long.round_success.shape == (rounds, 2, len(RULES), len(policies(config)))
+    for count in range(1, rounds + 1):
+        short, _ = run(federation(rounds=count, participation=0.75))
+        ends = [short.success(split) for split in SPLITS]
+        np.testing.assert_array_equal(short.round_success[-1], ends)
+        np.testing.assert_array_equal(long.round_success[count - 1], ends)
+    rows = round_table([long], config)
+    assert len(rows) == long.round_success.size
+    (one,) = (row for row in rows if row[1:5] == (2, "barycenter", "held-out", "soft-matched"))
+    column = policies(config).index("soft-matched")
+    assert one.success == long.round_success[1, 1, RULES.index("barycenter"), column]
+
+
+def test_rounds_that_are_not_judged_change_nothing_else_and_have_no_curve():
+    config = federation(rounds=2)
+    judged, _ = run(config)
+    sooner = replace(config, evaluation=replace(config.evaluation, by_round=False))
+    unjudged, _ = run(sooner)
+    for name, array in stack([judged]).items():
+        if name != "round_success":
+            np.testing.assert_array_equal(array, stack([unjudged])[name])
+    assert np.isnan(unjudged.round_success[0]).all()
+    np.testing.assert_array_equal(unjudged.round_success[1], judged.round_success[1])
+    assert {row.round for row in round_table([unjudged], sooner)} == {2}

@@ -196,11 +196,14 @@ def test_several_folders_share_a_page_and_its_library(run_folder, study_folder, 
 
 
 def test_rounds_are_drawn_where_there_are_several(run_page, copied):
-    assert "Clients by round" in run_page
+    for title in ("Clients by round", "held-out: success by round in %"):
+        assert title in run_page
     config = yaml.safe_load((copied / "config.yaml").read_text())
     config["federation"]["rounds"] = 1
     (copied / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "Clients by round" not in write_page([copied])
+    page = write_page([copied])
+    assert "Clients by round" not in page
+    assert "success by round" not in page
 
 
 def test_missing_reward_maps_are_drawn_anew_but_never_by_a_users_code(copied, run_page):

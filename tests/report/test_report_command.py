@@ -106,6 +106,24 @@ def test_a_studys_map_is_written_alone_on_demand(study_folder, run_folder, capsy
     assert text.count("\n| ") == 2 + 5  # head, rule, points
     capsys.readouterr()
     assert "map must be a .png file" in refusal(capsys, study_folder, "--map", "map.svg")
-    assert "map must be asked for with one study" in refusal(
+    assert "map must be asked for with studies only, got" in refusal(
         capsys, run_folder, "--map", tmp_path / "no.png"
+    )
+
+
+def test_the_maps_of_two_studies_are_drawn_over_each_other(
+    study_folder, front_folder, capsys, tmp_path
+):
+    words = ["report", str(study_folder), str(front_folder), "--map", str(tmp_path / "map.png")]
+    assert main([*words, "--output", str(tmp_path / "page.html")]) == 0
+    alone = ["report", str(study_folder), "--map", str(tmp_path / "alone.png")]
+    assert main([*alone, "--output", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "map.png").read_bytes() != (tmp_path / "alone.png").read_bytes()
+    text = (tmp_path / "map.md").read_text()
+    assert text.startswith("## one\n\n- Barycenter minus parameter mean: ")
+    assert "\n## two\n\n- Barycenter minus parameter mean: " in text
+    assert (tmp_path / "alone.md").read_text() in text
+    capsys.readouterr()
+    assert "map must be asked for with studies of different names, got one" in refusal(
+        capsys, study_folder, study_folder, "--map", tmp_path / "no.png"
     )

@@ -7,13 +7,14 @@ import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.heterogeneity import draw_map, map_markdown, map_text
+from fedirl_ray.report.heterogeneity import draw_map, draw_maps, map_markdown, map_text
 from fedirl_ray.report.table import signed_percent
-from fedirl_ray.study.archive import pictures, read_study, varied
-from fedirl_ray.study.heterogeneity import heterogeneity_map
+from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
+from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,27 @@ def test_the_map_is_a_picture(points):
     png = draw_map(points)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert png == draw_map(points)
+
+
+def test_maps_of_several_studies_need_not_have_the_same_dials_or_parts(points):
+    fewer = [dataclasses.replace(point, gain=None) for point in points if point.level != "0.5"][:2]
+    assert draw_maps({"one": points}) == draw_map(points)
+    together = draw_maps({"one": points, "two": fewer})
+    assert together.startswith(b"\x89PNG\r\n\x1a\n")
+    assert together not in (draw_maps({"one": points, "two": points}), draw_map(points))
+
+
+def test_what_one_trial_gained_is_a_paired_t_test(one):
+    gap, seeds = gain_of_trial(3, one.results)
+    rows = zip(*(one.results[n] for n in RESULT), strict=True)
+    policy = one.results["policy"][one.results["metric"].index("success")]
+    key = (3, "held-out", policy, "success")
+    found = {(r[1], r[2]): r[6] for r in rows if (r[0], *r[3:6]) == key}
+    fused, mean = ([found[s, rule] for s in range(seeds)] for rule in ("barycenter", "mean"))
+    expected = stats.ttest_rel(fused, mean).confidence_interval(0.95)
+    np.testing.assert_allclose([gap.mean - gap.half_width, gap.mean + gap.half_width], expected)
+    with pytest.raises(DataError, match="no success of trial 99"):
+        gain_of_trial(99, one.results)
 
 
 def test_the_map_is_a_markdown_table(points):

@@ -93,6 +93,15 @@ def test_a_random_search_is_put_into_bins_of_all_trials():
         assert edges == sorted(edges)
 
 
+def test_equal_values_share_a_bin():
+    values = [2] * 7 + list(range(3, 16))
+    trials = {n: {"a": value} for n, value in enumerate(values)}
+    points = heterogeneity_map(trials, long_table(drawn(len(values))))
+    assert [(point.level, point.trials) for point in points] == [
+        ("2", 7), ("3", 1), ("4 to 7", 4), ("8 to 11", 4), ("12 to 15", 4),
+    ]  # fmt: skip
+
+
 def test_words_are_levels_and_a_field_that_played_no_part_is_none():
     trials = {
         0: {"kind": "x", "depth": None},

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fedirl_ray.command.reproduce as reproduce
+from fedirl_ray.engine.folder import hold
 from fedirl_ray.run import main
 from fedirl_ray.study.reproduction.parts import NAMES, PARTS
 
@@ -103,6 +104,12 @@ def test_a_folder_that_holds_something_is_not_written_to(tmp_path, capsys):
     assert main(["reproduce", "gaussians", *QUICK, "--run-dir", str(tmp_path)]) == 2
     assert "must be a new or empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_that_another_process_works_in_is_left_to_it(whole, capsys):
+    with hold(whole, "resume"):
+        assert main(["reproduce", "--resume", str(whole)]) == 2
+    assert "resume must be a folder that no other process works in" in capsys.readouterr().err
 
 
 def test_a_laptops_estimate_is_told_before_anything_is_run(tmp_path, monkeypatch, capsys):

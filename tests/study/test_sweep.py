@@ -15,11 +15,13 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from fedirl_ray.command import sweep as command
 from fedirl_ray.engine.result import long_table
 from fedirl_ray.engine.tasks import LocalTasks, run_seeds
 from fedirl_ray.run import main
 from fedirl_ray.study.space import parse_study, read_study_file
-from fedirl_ray.study.sweep import mend_journal
+from fedirl_ray.study.storage import mend_journal
+from fedirl_ray.study.sweep import publish
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -182,7 +184,7 @@ def test_a_torn_line_is_cut_off(tmp_path):
     assert main(["sweep", "--resume", str(folder), "--trials", "4", *QUIET]) == 0
     assert journal.read_bytes().startswith(whole)
     assert len(complete(folder)) == 4
-    mend_journal(tmp_path / "none.log")  # nothing to mend
+    mend_journal(tmp_path)  # nothing to mend
 
 
 def test_a_trial_that_fails_is_recorded_and_too_many_end_the_study(tmp_path, capsys):
@@ -249,22 +251,74 @@ def test_bad_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_database_that_is_none_is_one_line(tmp_path, capsys):
-    words = ["--study-dir", str(tmp_path / "s"), "--storage", "nonsense://", *QUIET]
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("nonsense://", "storage must be a database that can be opened, got nonsense://"),
+        ("me:secret@here", "storage must be a database's URL, such as postgresql://USER@HOST/"),
+    ],
+)
+def test_a_database_that_is_none_is_one_line(url, line, tmp_path, capsys):
+    words = ["--study-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
     assert main(["sweep", keep(tmp_path), *words]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("storage must be a database's URL, got nonsense://")
+    assert said.startswith(line)
+    assert "secret" not in said
 
 
-def test_a_study_may_be_kept_in_a_database(tmp_path, capsys):
+def test_a_study_in_a_database_is_gone_on_with_and_reported_by_its_folder(tmp_path, capsys):
     url = f"sqlite:///{tmp_path}/studies.db"
-    words = ["--study-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
-    assert main(["sweep", keep(tmp_path, trials=2), *words]) == 0
-    resume = ["sweep", "--resume", str(tmp_path / "s"), "--trials", "3", *QUIET]
-    assert main(resume) == 2
-    assert "storage must be named again" in capsys.readouterr().err
-    assert main([*resume, "--storage", url]) == 0
-    assert trials(tmp_path / "s")["number"] == [0, 1, 2]
+    for name in ("s", "t"):  # two studies in one database
+        words = ["--study-dir", str(tmp_path / name), "--storage", url, *QUIET]
+        assert main(["sweep", keep(tmp_path, trials=2), *words]) == 0
+    folder = (tmp_path / "s").rename(tmp_path / "elsewhere")
+    assert main(["sweep", "--resume", str(folder), "--trials", "3", *QUIET]) == 0
+    assert trials(folder)["number"] == [0, 1, 2]
+    assert trials(tmp_path / "t")["number"] == [0, 1]
+    assert main(["report", str(folder)]) == 0
+    assert "Study elsewhere" in (folder / "report.html").read_text()
+    (tmp_path / "studies.db").unlink()
+    capsys.readouterr()
+    assert main(["report", str(folder)]) == 2
+    assert "must hold one study in its journal.log or database" in capsys.readouterr().err
+
+
+def test_a_study_in_a_journal_is_not_moved_to_a_database(tmp_path, capsys):
+    folder, url = tmp_path / "s", f"sqlite:///{tmp_path}/studies.db"
+    assert main(["sweep", keep(tmp_path, trials=1), "--study-dir", str(folder), *QUIET]) == 0
+    assert main(["sweep", "--resume", str(folder), "--storage", url, *QUIET]) == 2
+    assert "must be left out for a study kept in its folder's journal" in capsys.readouterr().err
+
+
+def test_the_tables_of_a_study_under_way_are_written_again_and_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "PUBLISHING", 0.0)
+    folder, seen = tmp_path / "s", []
+
+    def publish_and_look(*words):
+        publish(*words)
+        seen.append(len(trials(folder)["number"]))
+
+    monkeypatch.setattr(command, "publish", publish_and_look)
+    assert main(["sweep", keep(tmp_path, trials=3), "--study-dir", str(folder), *QUIET]) == 0
+    assert seen == [1, 2, 3, 3]
+
+
+def test_a_second_driver_is_refused_while_the_first_is_at_it(tmp_path):
+    path, folder = keep(tmp_path, trials=400), tmp_path / "s"
+    first = start(path, "--study-dir", folder)
+    wait_for(first, lambda: list(folder.glob("trials/*.parquet")))
+    for words in (["--resume", folder], [path, "--study-dir", folder]):
+        second = start(*words)
+        _, errors = second.communicate(timeout=60)
+        assert second.returncode == 2
+        (line,) = errors.splitlines()
+        assert f"must be a folder that no other process works in, got {folder}" in line
+    assert first.poll() is None
+    os.killpg(first.pid, signal.SIGKILL)  # the kernel lets go of the lock
+    first.communicate()
+    ended = len(complete(folder))
+    assert main(["sweep", "--resume", str(folder), "--trials", str(ended + 1), *QUIET]) == 0
+    assert len(complete(folder)) == ended + 1
 
 
 def test_what_comes_of_a_run_here_comes_seed_by_seed():

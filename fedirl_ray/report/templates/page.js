@@ -11,6 +11,7 @@
       if (trace.marker && trace.marker.colorscale) {
         trace.marker.colorscale = [[0, between(0)], [1, between(1)]];
         trace.marker.reversescale = false;
+        trace.marker.colorbar = { thickness: 14 }; // its name stands over the picture
       }
     }
   }
@@ -35,7 +36,8 @@
         font: { color: ink, family: "system-ui, sans-serif", size: 12 },
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
-        margin: { l: 64, r: 40, t: 48, b: 56 },
+        margin: { l: 64, r: 40, t: 32, b: 56 },
+        legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
         height: 400,
       });
       for (const name of ["xaxis", "yaxis"]) {

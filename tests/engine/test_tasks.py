@@ -1,0 +1,45 @@
+"""Runs side by side on Ray's CPUs."""
+
+import asyncio
+import threading
+
+import pytest
+from engine.faults import small
+
+from fedirl_ray.config import EngineConfig
+from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.engine.tasks import RayTasks
+
+TIMEOUT = 3.0
+
+
+@pytest.mark.ray
+def test_waiting_for_a_cpu_does_not_count_towards_the_timeout(ray_session):
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Gate:
+        def __init__(self):
+            self.event = asyncio.Event()
+
+        async def wait(self):
+            await self.event.wait()
+
+        async def open(self):
+            self.event.set()
+
+    @ray.remote(num_cpus=1)
+    def occupy(gate):
+        ray.get(gate.wait.remote())
+
+    gate = Gate.remote()
+    busy = [occupy.remote(gate) for _ in range(2)]
+    timer = threading.Timer(1.5 * TIMEOUT, lambda: gate.open.remote())
+    with RayTasks(EngineConfig(timeout=TIMEOUT), most=1) as tasks:
+        tasks.start(3, small())
+        timer.start()
+        came = [tasks.next(), tasks.next()]
+    ray.get(busy)
+    assert [one.key for one in came] == [3, 3]
+    assert isinstance(came[0].what, SeedResult)
+    assert came[1].what is None
