@@ -80,6 +80,12 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
     Raises:
         ConfigError: No such function, it fails, or it returns something else.
     """
+    env = _made(name, i)
+    return env.env if isinstance(env, gymnasium.wrappers.TimeLimit) else env
+
+
+def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
+    """What the user's function returns, once it is an environment."""
     function = load(name, "control.task", ("i",))
     try:
         made = function(i)
@@ -93,8 +99,6 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
         raise ConfigError(
             f"control.task {name} must return a gymnasium.Env, got {type(made).__name__}"
         )
-    if isinstance(made, gymnasium.wrappers.TimeLimit):
-        return made.env
     return made
 
 
@@ -102,7 +106,7 @@ def _brought(
     name: str, limits: Limits | None, points: Sequence[int] | None, steps: int | None
 ) -> Task:
     """A task of client 0's spaces; all clients share its lattice."""
-    env = environment_of(name, 0.0)
+    env = _made(name, 0.0)
     try:
         state = _states(name, env.observation_space, limits, points)
         action = _actions(name, env.action_space)

@@ -293,7 +293,8 @@ def model_from_transitions(
         guess = neighbourhood.guess(state.points, np.tile(act, (s, 1)))
         reward[number], distance[number] = guess.reward, guess.distance
         reached = state.points + guess.displacement
-        blocks.append(interpolation(state, reached, 1.0 - guess.ends))
+        going = np.clip(1.0 - guess.ends, 0.0, 1.0)  # means are off by rounding
+        blocks.append(interpolation(state, reached, going))
     initial = occupied(state, task.locate(transitions.first))
     expect = sp.vstack(blocks).tocsr()
     far = float((distance > 1.0).mean())
