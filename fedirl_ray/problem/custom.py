@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -30,7 +30,7 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
     Raises:
         ConfigError: No such function, or it returns something else.
     """
-    made = _load(name)(role, index, rng)
+    made = load(name, "problem.name", ("role", "index", "rng"))(role, index, rng)
     if isinstance(made, TabularMDP):
         return made
     if not hasattr(made, "unwrapped"):
@@ -51,9 +51,19 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
     return close(table, table.won, apart, (1.0 - apart,))
 
 
-def _load(name: str) -> Callable[[str, int, np.random.Generator], object]:
+def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., object]:
+    """Find a user's function.
+
+    Args:
+        name: `module:function`.
+        setting: As the user types it, for messages.
+        arguments: What the function will be called with, one after the other.
+
+    Raises:
+        ConfigError: It cannot be imported, or takes other arguments.
+    """
     module_name, _, function_name = name.partition(":")
-    law = "problem.name must be module:function that can be imported from here"
+    law = f"{setting} must be module:function that can be imported from here"
     try:
         module = importlib.import_module(module_name)
     # Whatever a module's first lines raise, it cannot be imported.
@@ -64,9 +74,9 @@ def _load(name: str) -> Callable[[str, int, np.random.Generator], object]:
     if not callable(function):
         raise ConfigError(f"{law}, got {name!r} (no such function in {module_name})")
     try:
-        inspect.signature(function).bind("client", 0, None)
+        inspect.signature(function).bind(*arguments)
     except TypeError as err:
         raise ConfigError(
-            f"{law} and called with (role, index, rng), got {name!r} ({err})"
+            f"{law} and called with ({', '.join(arguments)}), got {name!r} ({err})"
         ) from err
-    return cast(Callable[[str, int, np.random.Generator], object], function)
+    return cast(Callable[..., object], function)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -148,6 +148,15 @@ class Lattice:
         rows: Floats = np.einsum("mvc,mv->mc", table[points], weight)
         return rows
 
+    def shortest(self, difference: Floats) -> Floats:
+        """Differences of places `[..., p]`, on wrapping axes the shorter way round."""
+        shorter = difference.copy()
+        for j, axis in enumerate(self.axes):
+            if axis.wraps:
+                period = axis.high - axis.low
+                shorter[..., j] -= period * np.rint(shorter[..., j] / period)
+        return shorter
+
     def resized(self, shape: Sequence[int]) -> "Lattice":
         """The same box with other numbers of points.
 
@@ -167,3 +176,52 @@ class Lattice:
 def product(*lattices: Lattice) -> Lattice:
     """Lattices side by side: state x action."""
     return Lattice(tuple(itertools.chain.from_iterable(one.axes for one in lattices)))
+
+
+class Placed(NamedTuple):
+    """Places on a lattice, all within its limits."""
+
+    places: Floats
+    """`[m, p]`."""
+    outside: float
+    """Share of them that had to be moved to a limit."""
+
+
+def place(lattice: Lattice, places: Floats, outside: Literal["clip", "refuse"] = "clip") -> Placed:
+    """Bring recorded places within a lattice's limits, and say how many were beyond.
+
+    Args:
+        lattice: `p` axes.
+        places: `[m, p]`; wrapping axes take any number.
+        outside: clip: move them to the nearest limit; refuse: raise.
+
+    Raises:
+        DataError: Not one number an axis, a number is not finite, or some place lies outside and
+            none may.
+    """
+    if places.ndim != 2 or places.shape[1] != len(lattice.axes):
+        raise DataError(
+            f"demonstrations must give {len(lattice.axes)} numbers a step, one for each axis of "
+            f"the lattice, got an array of shape {places.shape}"
+        )
+    if not np.isfinite(places).all():
+        raise DataError("demonstrations must be finite")
+    beyond = lattice.outside(places)
+    share = float(beyond.mean()) if len(places) else 0.0
+    if outside == "refuse" and share > 0.0:
+        first = places[beyond.argmax()]
+        column, axis = next(
+            (value, axis)
+            for value, axis in zip(first, lattice.axes, strict=True)
+            if Lattice((axis,)).outside(np.array([[value]]))[0]
+        )
+        raise DataError(
+            f"demonstrations must lie on the lattice, but {share:.1%} of {len(places)} steps do "
+            f"not: axis {axis.name} reaches from {axis.low:g} to {axis.high:g}, got {column:g}; "
+            "widen its limits, or clip"
+        )
+    within = places.copy()
+    for j, axis in enumerate(lattice.axes):
+        if not axis.wraps:
+            within[:, j] = np.clip(within[:, j], axis.low, axis.high)
+    return Placed(within, share)

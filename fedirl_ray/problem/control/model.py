@@ -71,7 +71,7 @@ def model_from_physics(
         step = physics.step(state.points, np.broadcast_to(act, (s, len(act))))
         reward[number] = step.reward
         reached = task.locate(physics.observe(step.states))
-        blocks.append(interpolation(state, reached, (~step.terminated).astype(np.float64)))
+        blocks.append(interpolation(state, reached, 1.0 - step.terminated.astype(np.float64)))
     first = task.locate(physics.observe(physics.reset(STARTS, rng)))
     return LatticeModel(state, action, sp.vstack(blocks).tocsr(), reward, occupied(state, first))
 

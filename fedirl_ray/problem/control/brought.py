@@ -1,0 +1,189 @@
+"""Control tasks by name: the paper's, or a user's own Gymnasium environment as `module:function`.
+
+The function takes the client, a float, and returns its environment:
+
+    def hilly(i):
+        env = gymnasium.make("MountainCarContinuous-v0")
+        env.unwrapped.power = 0.0015 * (1 + 0.1 * i)
+        return env
+
+Observations are taken for the state, so what the environment hides, the lattice cannot know. An
+environment that ends episodes early without terminating them is played on to the time limit.
+"""
+
+import difflib
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.problem.control.task import Task
+from fedirl_ray.problem.custom import load
+from fedirl_ray.problem.lattice import Axis, Lattice
+
+STATES = 10_000
+"""States that a lattice has at most where the user names no numbers of points."""
+MOST_POINTS = 31
+"""Points that an axis has at most then."""
+ACTION_POINTS = 3
+"""Points of a continuous action's axis: least, middle, most."""
+
+Limits = Sequence[tuple[float, float] | None]
+"""Lowest and highest value on the lattice, for each number of an observation; None: the space's."""
+
+
+def task_named(
+    name: str,
+    limits: Limits | None = None,
+    points: Sequence[int] | None = None,
+    steps: int | None = None,
+) -> Task:
+    """Find one of the paper's tasks, or make one of a user's environments.
+
+    Args:
+        name: Name of a paper's task, or `module:function`.
+        limits: The lattice's limits; needed where the observation space is unbounded, and better
+            than the space's where agents keep to a part of it. Own environments only.
+        points: States along each axis; None: as many as make up to 10,000 states, or the paper's.
+        steps: Most steps in an episode; None: the environment's time limit.
+
+    Returns:
+        The task.
+
+    Raises:
+        ConfigError: No such task or function, or its environment cannot be used.
+    """
+    if ":" in name:
+        return _brought(name, limits, points, steps)
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(TASKS)}"
+        raise ConfigError(
+            f"control.task must be a known task or module:function, got {name!r}; {hint}"
+        )
+    if limits is not None or steps is not None:
+        given = "limits" if limits is not None else "steps"
+        raise ConfigError(f"control.{given} is for environments of your own, not for {name}")
+    task = TASKS[name]
+    return task if points is None else replace(task, state=task.state.resized(points))
+
+
+def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
+    """Client i's environment from the user's function, without its time limit.
+
+    Raises:
+        ConfigError: No such function, it fails, or it returns something else.
+    """
+    env = _made(name, i)
+    return env.env if isinstance(env, gymnasium.wrappers.TimeLimit) else env
+
+
+def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
+    """What the user's function returns, once it is an environment."""
+    function = load(name, "control.task", ("i",))
+    try:
+        made = function(i)
+    # Whatever a user's function raises, the task cannot be played.
+    except Exception as err:
+        why = f"{type(err).__name__}: {err}".partition("\n")[0]
+        raise ConfigError(
+            f"control.task {name} must return client {i:g}'s environment, but failed: {why}"
+        ) from err
+    if not isinstance(made, gymnasium.Env):
+        raise ConfigError(
+            f"control.task {name} must return a gymnasium.Env, got {type(made).__name__}"
+        )
+    return made
+
+
+def _brought(
+    name: str, limits: Limits | None, points: Sequence[int] | None, steps: int | None
+) -> Task:
+    """A task of client 0's spaces; all clients share its lattice."""
+    env = _made(name, 0.0)
+    try:
+        state = _states(name, env.observation_space, limits, points)
+        action = _actions(name, env.action_space)
+        most = _time_limit(name, env, steps)
+    finally:
+        env.close()
+    threshold = None if env.spec is None else env.spec.reward_threshold
+    return Task(
+        name=name,
+        environment=functools.partial(environment_of, name),
+        physics=None,
+        locate=np.asarray,
+        state=state,
+        action=action,
+        discrete=isinstance(env.action_space, gymnasium.spaces.Discrete),
+        noise=0.0,
+        steps=most,
+        demonstrated=most,
+        expert_return=-math.inf if threshold is None else float(threshold),
+        reference="none known" if threshold is None else f"the reward threshold of {name}",
+    )
+
+
+def _states(
+    name: str,
+    space: gymnasium.Space[Any],
+    limits: Limits | None,
+    points: Sequence[int] | None,
+) -> Lattice:
+    """The lattice of a space of observations."""
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise ConfigError(f"control.task {name} must observe a Box of one dimension, got {space}")
+    (p,) = space.shape
+    _require_each("limits", limits, p)
+    _require_each("points", points, p)
+    each = min(MOST_POINTS, max(2, int(STATES ** (1.0 / p))))
+    rows = []
+    for j, (low, high) in enumerate(zip(space.low, space.high, strict=True)):
+        given = None if limits is None else limits[j]
+        low, high = (float(low), float(high)) if given is None else given
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ConfigError(
+                f"control.limits must be given for number {j + 1} of {name}'s {p} observations, "
+                f"whose space reaches from {low:g} to {high:g}: a finite (low, high)"
+            )
+        rows.append(Axis(f"observation {j + 1}", low, high, each if points is None else points[j]))
+    return Lattice(tuple(rows))
+
+
+def _require_each(setting: str, given: Sequence[object] | None, count: int) -> None:
+    """Check that a setting has one entry for each number of an observation."""
+    if given is not None and len(given) != count:
+        raise ConfigError(
+            f"control.{setting} needs one entry for each of {count} observations, got {len(given)}"
+        )
+
+
+def _actions(name: str, space: gymnasium.Space[Any]) -> Lattice:
+    """The lattice of a space of actions, in [-1, 1]."""
+    if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
+        return Lattice((Axis("action", -1.0, 1.0, int(space.n)),))
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+        if not space.is_bounded():
+            raise ConfigError(f"control.task {name} must have bounded actions, got {space}")
+        numbers = range(1, space.shape[0] + 1)
+        return Lattice(tuple(Axis(f"action {j}", -1.0, 1.0, ACTION_POINTS) for j in numbers))
+    raise ConfigError(
+        f"control.task {name} must act in a Box of one dimension or a Discrete from 0, got {space}"
+    )
+
+
+def _time_limit(name: str, env: gymnasium.Env[Any, Any], steps: int | None) -> int:
+    """Most steps in an episode: the user's, or the environment's own."""
+    own = None if env.spec is None else env.spec.max_episode_steps
+    most = own if steps is None else steps
+    if most is None:
+        raise ConfigError(f"control.steps must be given: {name} has no time limit of its own")
+    if most < 1:
+        raise ConfigError(f"control.steps must be >= 1, got {most}")
+    return most
