@@ -88,7 +88,7 @@ class LatticeIRL:
         surplus = steps - steps.sum(axis=0) * found.policy
         source = self._config.discount * (self._model.push @ surplus.ravel())
         flow = surplus + chain.visits(source) * found.policy
-        value = -float((steps * found.advantage).sum()) / temperature
+        value = float(np.log(len(steps)) - (steps * found.advantage).sum() / temperature)
         return value, -self._project(flow) / temperature
 
     def plan(self, theta: Floats) -> LatticePlan:

@@ -35,7 +35,7 @@ class LatticePlan(NamedTuple):
     value: Floats
     """`[s]`."""
     advantage: Floats
-    """Q - V, `[a, s]`; at a temperature, that times log pi."""
+    """Q - V, `[a, s]`; at a temperature, that times log(a pi)."""
     policy: Floats
     """pi(a | s), `[a, s]`."""
 
@@ -116,8 +116,11 @@ def plan(
 ) -> LatticePlan:
     """Plan for ever, discounted; an episode that ends earns nothing more.
 
-    V = temperature log sum_a exp(Q / temperature), Q = r + discount E[V]; at temperature 0 the
-    maximum, ties shared.
+    V = temperature log mean_a exp(Q / temperature), Q = r + discount E[V]; at temperature 0 the
+    maximum, ties shared. The mean, not the sum: a policy pays for departing from the uniform one
+    instead of being paid for its entropy. The policies are those of a reward that is lower by
+    temperature log a. But where episodes end, entropy would be a wage for living, and a reward
+    learned under it may make dying pay for whoever plans without it.
 
     Args:
         model: The client's lattice.
@@ -141,7 +144,7 @@ def plan(
             return LatticePlan(better, q - better, policy)
         earned = (policy * (q - discount * _ahead(model, value))).sum(axis=0)
         if temperature > 0.0:
-            earned += temperature * _entropy(policy)
+            earned -= temperature * _departure(policy)
         value = Chain(model, policy, discount).value(earned, better)
     raise RunError(f"a plan on a lattice of {reward.shape[1]} states did not settle")
 
@@ -163,10 +166,11 @@ def _improve(
         return q, ties / ties.sum(axis=0), best
     weight = np.exp((q - best) / temperature)
     total = weight.sum(axis=0)
-    return q, weight / total, best + temperature * np.log(total)
+    return q, weight / total, best + temperature * np.log(total / len(q))
 
 
-def _entropy(policy: Floats) -> Floats:
-    """`[s]`, in nats."""
-    entropy: Floats = -(policy * np.log(np.maximum(policy, 1e-300))).sum(axis=0)
-    return entropy
+def _departure(policy: Floats) -> Floats:
+    """Relative entropy to the uniform policy, `[s]`, in nats."""
+    ratio = np.maximum(policy, 1e-300) * len(policy)
+    departure: Floats = (policy * np.log(ratio)).sum(axis=0)
+    return departure
