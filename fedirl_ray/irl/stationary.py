@@ -14,6 +14,7 @@ Letters: `s` lattice states, `a` lattice actions, `n` = s x a support points (ac
 `d` features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.irl.descent import adam, lbfgs
+from fedirl_ray.irl.shown import Shown
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.planning import Chain, LatticePlan, plan
 from fedirl_ray.problem.mdp import Floats
@@ -29,18 +31,8 @@ Goal = Literal["likelihood", "matching"]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A client's demonstrations on its lattice."""
-
-    steps: Floats
-    """Share of all demonstrated steps at each point, `[a, s]`; sums to one."""
-    visits: Floats
-    """Discounted visits of an episode, mean over episodes, `[a, s]`."""
-
-
-@dataclass(frozen=True)
 class LatticeFit:
-    """A reward fitted to one client's demonstrations."""
+    """A reward fitted to demonstrations."""
 
     theta: Floats
     """`[d]`."""
@@ -73,6 +65,11 @@ class LatticeIRL:
         self._config, self._goal = config, goal
         self._value: Floats | None = None
         self._counts = self._project(shown.visits)
+
+    @property
+    def dimension(self) -> int:
+        """Number of features d."""
+        return int(self._features.shape[1])
 
     def __call__(self, theta: Floats) -> tuple[float, Floats]:
         """Value and gradient `[d]` at theta `[d]`, without the L2 term."""
@@ -115,37 +112,37 @@ def lattice_reward(features: Floats, theta: Floats, model: LatticeModel) -> Floa
     return np.ascontiguousarray((features @ theta).reshape(s, a).T)
 
 
-def fit_lattice(
-    model: LatticeModel, features: Floats, shown: Shown, config: IRLConfig, goal: Goal
-) -> LatticeFit:
-    """Fit one client's reward.
+def fit_lattice(clients: Sequence[LatticeIRL], config: IRLConfig) -> LatticeFit:
+    """Fit one reward to one client's demonstrations, or to those of several together.
 
     Args:
-        model: The client's lattice.
-        features: Phi, `[n, d]`.
-        shown: Its demonstrations.
-        config: Optimiser, L2 weight, discount, temperature.
-        goal: Which objective.
+        clients: Whose mean objective is minimised, each under its own dynamics.
+        config: Optimiser, L2 weight; the clients' discount and temperature are their own.
 
     Returns:
         The fit.
     """
-    client = LatticeIRL(model, features, shown, config, goal)
+
+    def together(theta: Floats) -> tuple[float, Floats]:
+        each = [client(theta) for client in clients]
+        value = sum(value for value, _ in each) / len(each)
+        gradient: Floats = np.mean([gradient for _, gradient in each], axis=0)
+        return value, gradient
 
     def objective(thetas: Floats, _: object) -> tuple[Floats, Floats]:
-        value, gradient = client(thetas[0])
+        value, gradient = together(thetas[0])
         theta = thetas[0]
         ridge = 0.5 * config.l2 * float(theta @ theta)
         return np.array([value + ridge]), (gradient + config.l2 * theta)[None]
 
-    start, limit = np.zeros((1, features.shape[1])), np.array([config.iterations])
+    start, limit = np.zeros((1, clients[0].dimension)), np.array([config.iterations])
     if config.optimizer == "adam":
         found = adam(objective, start, step=config.step, iterations=limit)
     else:
         tolerance = np.array([config.tolerance])
         found = lbfgs(objective, start, tolerance=tolerance, iterations=limit)
     theta: Floats = found.theta[0]
-    value, gradient = client(theta)
+    value, gradient = together(theta)
     return LatticeFit(
         theta,
         value,
