@@ -83,7 +83,7 @@ def command(argv: Sequence[str]) -> int:
         folder = _make_folder(asked)
     else:
         asked = _same(folder, asked, words)
-    plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine)
+    plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine, folder=folder)
     with hold(folder, "run-dir" if asked.resume is None else "resume"):
         return stoppable(
             lambda: _run(asked, plan, folder),

@@ -1,4 +1,4 @@
-"""Finished seeds and rounds on disk: written whole or not at all, checked when read, no pickle.
+"""Finished work on disk: written whole or not at all, checked when read, no pickle.
 
 A file is named after what it holds and the SHA-256 of its bytes, so that one rename publishes the
 data and its checksum together.
@@ -23,6 +23,7 @@ from fedirl_ray.engine.result import SeedResult
 
 _SEED = re.compile(r"seed-(\d{5,})-([0-9a-f]{16})\.npz")
 _ROUND = re.compile(r"round-(\d{5,})-(\d{5,})-([0-9a-f]{16})\.npz")
+_JOB = re.compile(r"job-([a-z0-9-]+)-([0-9a-f]{16})\.npz")
 
 Warn = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
@@ -98,6 +99,28 @@ def load_rounds(folder: Path, warn: Warn) -> dict[int, Federation]:
     for path, match in _named(folder, _ROUND):
         with _describing(path, "the round before is gone back to", warn):
             found[int(match[1])] = Federation(**_load(path, match[3]))
+    return found
+
+
+def save_job(folder: Path, name: str, result: Arrays) -> None:
+    """Keep what came of a job."""
+    _save(folder, f"job-{name}", result)
+
+
+def load_jobs(folder: Path, warn: Warn) -> dict[str, Arrays]:
+    """Read every job's result that was kept.
+
+    Args:
+        folder: Where `save_job` wrote.
+        warn: Told, in one line each, which files are damaged; their jobs count as not done.
+
+    Returns:
+        Results by name.
+    """
+    found = {}
+    for path, match in _named(folder, _JOB):
+        with _describing(path, "its job is run again", warn):
+            found[match[1]] = _load(path, match[2])
     return found
 
 

@@ -25,7 +25,7 @@ class LatticeAgent:
         task: Task,
         model: LatticeModel,
         plan: LatticePlan,
-        reward: PlacedReward,
+        reward: PlacedReward | None,
         physics: Physics | None,
         discount: float,
     ) -> None:
@@ -35,9 +35,9 @@ class LatticeAgent:
             task: How observations are located.
             model: The lattice the plan was made on.
             plan: What its states are worth.
-            reward: The reward it was made for.
-            physics: To look one true step ahead from the very place; None: the plan's Q values are
-                interpolated instead.
+            reward: The reward it was made for; read together with `physics`.
+            physics: To look one true step ahead from the very place; None of either: the plan's Q
+                values are interpolated instead.
             discount: Of the plan.
         """
         self._task, self._model, self._reward = task, model, reward
@@ -49,7 +49,7 @@ class LatticeAgent:
         places = self._task.locate(observations)
         choices = self._model.action.points
         promise = np.empty((len(places), len(choices)))
-        if self._physics is None:
+        if self._physics is None or self._reward is None:
             promise = self._model.state.read(self._q, places)
         else:
             for number, choice in enumerate(choices):

@@ -23,6 +23,7 @@ import numpy as np
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.irl.descent import adam, lbfgs
 from fedirl_ray.irl.shown import Shown
+from fedirl_ray.problem.control.basis import lattice_reward
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.planning import Chain, LatticePlan, plan
 from fedirl_ray.problem.mdp import Floats
@@ -61,7 +62,7 @@ class LatticeIRL:
             config: Discount (below 1), temperature.
             goal: Which objective.
         """
-        self._model, self._features, self._shown = model, features, shown
+        self._model, self._features, self.shown = model, features, shown
         self._config, self._goal = config, goal
         self._value: Floats | None = None
         self._counts = self._project(shown.visits)
@@ -81,18 +82,36 @@ class LatticeIRL:
             return value, self._project(visits) - self._counts
         # d log pi / d theta = (dQ - dV) / temperature, and dQ = phi + discount P dV: what is shown
         # beyond what is expected enters once, and its future counts through the chain.
-        steps, temperature = self._shown.steps, self._config.temperature
+        steps, temperature = self.shown.steps, self._config.temperature
         surplus = steps - steps.sum(axis=0) * found.policy
         source = self._config.discount * (self._model.push @ surplus.ravel())
         flow = surplus + chain.visits(source) * found.policy
         value = float(np.log(len(steps)) - (steps * found.advantage).sum() / temperature)
         return value, -self._project(flow) / temperature
 
+    def curvature(self, theta: Floats) -> Floats:
+        """Fisher information of theta in one demonstrated step, `[d, d]`.
+
+        The mean over demonstrated states of the covariance, under the soft-optimal policy, of
+        d log pi / d theta: how well the demonstrations tell each direction of theta.
+        """
+        found = self.plan(theta)
+        chain = Chain(self._model, found.policy, self._config.discount)
+        a, s = found.policy.shape
+        features = self._features.reshape(s, a, -1)
+        earned = np.einsum("as,sad->sd", found.policy, features)
+        value = np.stack([chain.value(column) for column in earned.T], axis=1)
+        ahead = self._config.discount * (self._model.expect @ value).reshape(a, s, -1)
+        slope = (features.transpose(1, 0, 2) + ahead - value) / self._config.temperature
+        weight = self.shown.steps.sum(axis=0) * found.policy
+        fisher: Floats = np.einsum("as,asd,ase->de", weight, slope, slope, optimize=True)
+        return fisher
+
     def plan(self, theta: Floats) -> LatticePlan:
         """The soft-optimal policy that theta explains the client by."""
         found = plan(
             self._model,
-            lattice_reward(self._features, theta, self._model),
+            lattice_reward(self._features, theta, self._model.action.size),
             discount=self._config.discount,
             temperature=self._config.temperature,
             start=self._value,
@@ -104,12 +123,6 @@ class LatticeIRL:
         """Features summed over a flow `[a, s]`, `[d]`."""
         sums: Floats = flow.T.ravel() @ self._features
         return sums
-
-
-def lattice_reward(features: Floats, theta: Floats, model: LatticeModel) -> Floats:
-    """Reward theta . phi on the lattice, `[a, s]`."""
-    a, s = model.reward.shape
-    return np.ascontiguousarray((features @ theta).reshape(s, a).T)
 
 
 def fit_lattice(clients: Sequence[LatticeIRL], config: IRLConfig) -> LatticeFit:

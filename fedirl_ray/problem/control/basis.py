@@ -55,3 +55,28 @@ class RadialBasis:
                 squared += (np.minimum(apart, 1.0 - apart) if round_ else apart) ** 2
             np.exp(-0.5 * squared / deviation**2, out=features[begin : begin + TILE])
         return features
+
+
+@dataclass(frozen=True)
+class LinearReward:
+    """theta . phi + offset, anywhere."""
+
+    basis: RadialBasis
+    theta: Floats
+    """`[d]`."""
+    offset: float = 0.0
+
+    def __call__(self, places: Floats, actions: Floats) -> Floats:
+        """Reward of places `[m, p]` and actions `[m, q]`, `[m]`."""
+        features = self.basis.at(np.concatenate([places, actions], axis=1))
+        reward: Floats = features @ self.theta + self.offset
+        return reward
+
+    def on(self, features: Floats, actions: int) -> Floats:
+        """Reward on a lattice whose features `[n, d]` are known, `[a, s]`."""
+        return lattice_reward(features, self.theta, actions) + self.offset
+
+
+def lattice_reward(features: Floats, theta: Floats, actions: int) -> Floats:
+    """Reward theta . phi on a lattice of states x actions, `[a, s]`."""
+    return np.ascontiguousarray((features @ theta).reshape(-1, actions).T)

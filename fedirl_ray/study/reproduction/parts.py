@@ -1,17 +1,42 @@
 """The parts of a reproduction by name."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
-from fedirl_ray.study.reproduction import communication, gaussians, scenes, tables, theorems
+from fedirl_ray.study.reproduction import (
+    communication,
+    figures,
+    gaussians,
+    scale,
+    scenes,
+    tables,
+    theorems,
+)
 from fedirl_ray.study.reproduction.plan import Part, Plan
 
-Name = Literal["table1", "table2", "choices", "theorem1", "theorem2", "gaussians", "communication"]
+Name = Literal[
+    "table1",
+    "table2",
+    "choices",
+    "theorem1",
+    "theorem2",
+    "gaussians",
+    "communication",
+    "figure2",
+    "figure3",
+    "refinement",
+    "scale",
+]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
 def _federations(title: str, seconds: float, settings: tables.Settings) -> Part:
     return Part(title, seconds, partial(tables.steps, settings), partial(tables.run, settings))
+
+
+def _tasks(title: str, seconds: float, tasks: Sequence[str]) -> Part:
+    return Part(title, seconds, partial(figures.steps, tasks), partial(figures.run, tasks))
 
 
 PARTS: dict[Name, Part] = {
@@ -24,6 +49,12 @@ PARTS: dict[Name, Part] = {
         "Barycenters of Gaussians and the closed form", 4.0, gaussians.steps, gaussians.run
     ),
     "communication": Part("Bytes by rule and round", 0.1, communication.steps, communication.run),
+    "figure2": _tasks("Figure 2: Pendulum and CartPole", 7.0, figures.FIGURE_2),
+    "figure3": _tasks("Figure 3: LunarLander and Acrobot", 12.0, figures.FIGURE_3),
+    "refinement": Part(
+        "Return against the lattice's resolution", 6.0, figures.refinement_steps, figures.refine
+    ),
+    "scale": Part("What fusing costs on larger lattices", 5.0, scale.steps, scale.run),
 }
 
 

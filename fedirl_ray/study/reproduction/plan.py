@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from fedirl_ray.config import EngineConfig
@@ -18,6 +19,8 @@ class Plan:
     scale: Scale
     seed: int = 0
     engine: EngineConfig = field(default_factory=lambda: EngineConfig(backend="local"))
+    folder: Path = Path()
+    """Where parts that take long keep finished pieces."""
 
     def at(self, *, smoke: int, laptop: int, paper: int) -> int:
         """The number that belongs to this plan's scale."""

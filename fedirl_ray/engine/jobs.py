@@ -1,0 +1,149 @@
+"""Independent pieces of work: each runs as one Ray task, and what came of it is kept on disk.
+
+A job is named after its function and every argument, so a result is found again wherever the same
+work is asked for, and never where anything differs.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from fedirl_ray.config import EngineConfig
+from fedirl_ray.engine.checkpoint import Arrays, Warn, load_jobs, save_job
+from fedirl_ray.errors import FedirlError, RunError
+
+Work = Callable[..., Arrays]
+
+
+class Job(NamedTuple):
+    """A function of a module, and what it is called with: plain values, dataclasses, arrays."""
+
+    kind: str
+    """What its file is called by: lower-case letters and hyphens."""
+    work: Work
+    arguments: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The kind and a digest of everything that decides the result."""
+        digest = hashlib.sha256()
+        whole = [self.work.__module__, self.work.__qualname__, self.arguments]
+        digest.update(json.dumps(whole, sort_keys=True, default=_plain).encode())
+        return f"{self.kind}-{digest.hexdigest()[:16]}"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know, in terms of what it does."""
+    if isinstance(value, np.ndarray):
+        whole = np.ascontiguousarray(value)
+        return [str(whole.dtype), whole.shape, hashlib.sha256(whole.tobytes()).hexdigest()]
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
+
+
+def do(job: Job) -> Arrays:
+    """Do a job in this process, with one thread."""
+    threadpool_limits(limits=1)
+    return job.work(**job.arguments)
+
+
+class Jobs:
+    """Does jobs, as many at once as the cluster has CPUs, and keeps what came of them."""
+
+    def __init__(self, engine: EngineConfig, folder: Path, warn: Warn) -> None:
+        """Join or start Ray, and read what was kept.
+
+        Args:
+            engine: `backend`; `address` says which cluster.
+            folder: Where results are kept; made if missing.
+            warn: Told of damaged files.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._kept = load_jobs(folder, warn)
+        self._ray: Any = None
+        self._joined = False
+        if engine.backend == "ray":
+            from fedirl_ray.engine.cluster import connect, ray
+
+            self._ray, self._joined = ray, not ray.is_initialized()
+            if self._joined:
+                connect(engine.address, workers=8)
+
+    def __enter__(self) -> Self:
+        """Be ready to work."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave Ray if it was started for these jobs."""
+        if self._joined:
+            self._ray.shutdown()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs that are not done.
+
+        Args:
+            jobs: In any order; none may wait for another.
+
+        Yields:
+            Places in `jobs` and results, as they come: those kept from before first.
+
+        Raises:
+            FedirlError: What a job's own input is to blame for.
+            RunError: A job failed otherwise.
+        """
+        left = []
+        for place, job in enumerate(jobs):
+            if job.name in self._kept:
+                yield place, self._kept[job.name]
+            else:
+                left.append(place)
+        came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
+        for place, result in came:
+            save_job(self._folder, jobs[place].name, result)
+            self._kept[jobs[place].name] = result
+            yield place, result
+
+    def all(self, jobs: Sequence[Job]) -> list[Arrays]:
+        """Do jobs, and return all results in their order."""
+        found = dict(self.run(jobs))
+        return [found[place] for place in range(len(jobs))]
+
+    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
+        for place in left:
+            yield place, do(jobs[place])
+
+    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
+        """One task a job; a task whose worker dies is done again by Ray, with the same result."""
+        task = self._ray.remote(num_cpus=1)(do)
+        running = {task.remote(jobs[place]): place for place in left}
+        try:
+            while running:
+                (ready,), _ = self._ray.wait(list(running), num_returns=1)
+                place = running.pop(ready)
+                try:
+                    yield place, self._ray.get(ready)
+                except self._ray.exceptions.RayTaskError as err:
+                    if isinstance(err.cause, FedirlError):
+                        raise err.cause from None
+                    raise RunError(f"{jobs[place].kind} failed: {err.cause!r}") from err
+                except self._ray.exceptions.RayError as err:
+                    raise RunError(f"{jobs[place].kind} failed: {err}") from err
+        finally:
+            for reference in running:
+                self._ray.cancel(reference, force=True)

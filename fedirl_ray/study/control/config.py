@@ -1,0 +1,136 @@
+"""What decides the results of a study of one control task."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedirl_ray.config import FusionConfig, IRLConfig
+from fedirl_ray.evaluate.ppo import PPOConfig
+from fedirl_ray.irl.stationary import Goal
+from fedirl_ray.laws import require, require_positive
+from fedirl_ray.problem.control.basis import RadialBasis
+from fedirl_ray.problem.control.brought import task_named
+from fedirl_ray.problem.control.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Which task, on which lattice."""
+
+    name: str = "Pendulum-v1"
+    """Pendulum-v1, CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3, or module:function of your
+    own, called with the client (a float), which returns its gymnasium.Env."""
+    points: tuple[int, ...] | None = None
+    """States along each axis; None: the paper's lattice, or up to 10,000 states of your own."""
+    limits: tuple[tuple[float, float] | None, ...] | None = None
+    """Own environments: lowest and highest value on the lattice for each number of an observation;
+    None: the observation space's."""
+    steps: int | None = None
+    """Own environments: most steps in an episode; None: the environment's time limit."""
+
+    def task(self) -> Task:
+        """The task itself.
+
+        Raises:
+            ConfigError: There is no such task, or its environment cannot be used.
+        """
+        return task_named(self.name, self.limits, self.points, self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerConfig:
+    """How a client learns its reward."""
+
+    demonstrations: int = 50
+    """Episodes of its expert that a client holds, drawn anew for each seed."""
+    data: str | None = None
+    """Your own demonstrations instead: Minari data sets, one a client, {client} standing for its
+    number."""
+    outside: Literal["clip", "refuse"] = "clip"
+    """Demonstrated steps beyond the lattice: moved to its limit (their share is reported), or
+    refused."""
+    features: int = 64
+    """Radial features over states x actions."""
+    width: float = 1.0
+    """Their standard deviation, in sides of the cube that is one feature's share of the box."""
+    goal: Goal = "likelihood"
+    """likelihood: of the demonstrated actions, bounded whatever the lattice; matching: of feature
+    counts (the paper's dual), which a lattice's diffusion may leave without a minimum."""
+    irl: IRLConfig = field(
+        default_factory=lambda: IRLConfig(l2=0.01, iterations=60, tolerance=1e-4)
+    )
+    gather: int = 60_000
+    """Steps recorded for the lattice of a task without equations of motion."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        require(self.demonstrations >= 1, "learner.demonstrations", ">= 1", self.demonstrations)
+        require(self.features >= 2, "learner.features", "an integer >= 2", self.features)
+        require_positive("learner.width", self.width)
+        require(self.gather >= 1, "learner.gather", ">= 1", self.gather)
+        require(self.irl.discount < 1.0, "learner.irl.discount", "below 1", self.irl.discount)
+
+    def basis(self, task: Task) -> RadialBasis:
+        """The features, the same for all clients and on every lattice."""
+        return RadialBasis(task.support, self.features, self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlConfig:
+    """A federation on one control task: learn, fuse, judge."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    clients: int = 6
+    """Clients 0, 1, ..., with the physics of the paper's appendix A."""
+    held_out: tuple[float, ...] = (2.5, 6.0, 7.0)
+    """Physics that no client has: between and beyond theirs."""
+    seeds: int = 5
+    """Repetitions with new demonstrations, judges and random controls; experts stay."""
+    seed: int = 0
+    """Root seed; every other stream derives from it."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    fusion: FusionConfig = field(
+        default_factory=lambda: FusionConfig(
+            rules=("local", "mean", "median", "arithmetic", "barycenter", "debiased", "pooled")
+        )
+    )
+    ground: Literal["cells", "paper"] = "cells"
+    """Unit of length of the barycenter's ground cost, and so of epsilon: the lattice's spacings, or
+    those of the paper's lattice whatever the resolution."""
+    randoms: int = 2
+    """Random parameter vectors among the controls."""
+    expert: PPOConfig | None = None
+    """How experts are trained; None: as suits the task."""
+    agent: PPOConfig | None = None
+    """How agents are trained on a reward to judge it; None: as suits the task."""
+    judged: tuple[float, ...] | None = None
+    """Physics that agents are trained in; None: all clients' and those held out; none at all: the
+    planner alone judges."""
+    episodes: int = 20
+    """Episodes the planner is judged by, in every world."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        require(self.clients >= 1, "clients", "an integer >= 1", self.clients)
+        require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
+        require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
+        require(self.randoms >= 0, "randoms", ">= 0", self.randoms)
+        require(self.episodes >= 1, "episodes", ">= 1", self.episodes)
+        for i in self.held_out:
+            new = math.isfinite(i) and i >= 0.0 and i not in range(self.clients)
+            require(new, "held-out", "finite, >= 0 and no client's", i)
+        judging = [rule for rule in self.fusion.rules if rule in ("expert", "ceiling")]
+        law = "rules that fuse, local and pooled; the true reward is judged always"
+        require(not judging, "fusion.rules", law, ",".join(judging))
+        for i in self.judged or ():
+            require(i in self.worlds, "judged", "a client's number or held out", i)
+
+    @property
+    def worlds(self) -> tuple[float, ...]:
+        """All physics, clients' first."""
+        return (*map(float, range(self.clients)), *self.held_out)
+
+    @property
+    def trained_in(self) -> tuple[float, ...]:
+        """Physics that agents are trained in."""
+        return self.worlds if self.judged is None else self.judged

@@ -1,0 +1,252 @@
+"""A study of one control task, from experts to what agents make of the fused rewards.
+
+Its work is cut into jobs (`engine.jobs`); stages wait for each other, jobs of a stage do not. What
+comes of it is one long table. Letters: `k` clients, `e` seeds, `c` columns, `d` features.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedirl_ray.engine.checkpoint import Arrays
+from fedirl_ray.engine.jobs import Job, Jobs
+from fedirl_ray.evaluate.presets import budgets_for
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.seeds import stream
+from fedirl_ray.study.control.columns import TRUE, Column, controls, fuse_columns, fused_names
+from fedirl_ray.study.control.config import ControlConfig
+from fedirl_ray.study.control.judging import judge_by_agent, judge_by_planner
+from fedirl_ray.study.control.learning import Weights, become_expert, learn, network_of, pool
+
+Record = Mapping[str, Any]
+"""One number: task, kind (expert, client, planner, agent), column, seed, client, held_out, step,
+name (what the number is) and value."""
+
+
+class Columns(NamedTuple):
+    """All rewards that are judged in one world, but the true one."""
+
+    names: tuple[str, ...]
+    thetas: Floats
+    """`[e, c, d]`."""
+    offsets: Floats
+    """`[e, c]`."""
+
+
+def judged_columns(config: ControlConfig) -> tuple[str, ...]:
+    """Names of all columns but the true reward, in the order they are shown in."""
+    alone = [rule for rule in ("local", "pooled") if rule in config.fusion.rules]
+    blind = [f"random {number}" for number in range(1, config.randoms + 1)]
+    return (*alone, *fused_names(config.fusion.rules), "+1", "-1", *blind)
+
+
+def size(config: ControlConfig) -> int:
+    """How many jobs a study has."""
+    experts = 0 if config.learner.data else config.clients
+    fits = config.clients + ("pooled" in config.fusion.rules) + config.seeds
+    trainings = len(config.trained_in) * config.seeds * (len(judged_columns(config)) + 1)
+    return experts + fits + len(config.worlds) + trainings
+
+
+class ControlStudy:
+    """One study; `run` does it."""
+
+    def __init__(self, config: ControlConfig, jobs: Jobs) -> None:
+        """Take what is to be done, and who does it."""
+        self._config, self._jobs = config, jobs
+        self._task = config.task.task()
+        self._names = judged_columns(config)
+        self._pooled = "pooled" in config.fusion.rules
+        budgets = budgets_for(self._task)
+        self._expert = config.expert or budgets.expert
+        self._agent = config.agent or budgets.agent
+
+    def run(self) -> Iterator[list[Record]]:
+        """Do every job; yields the rows that each leads to."""
+        networks: list[Weights] = [None] * self._config.clients
+        if self._config.learner.data is None:
+            for i, found in self._jobs.run(self._experts()):
+                networks[i] = network_of(found)
+                yield self._expert_rows(i, found)
+        learnt: dict[int, Arrays] = {}
+        for i, found in self._jobs.run(self._learners(networks)):
+            learnt[i] = found
+            yield self._client_rows(i, found)
+        each = [learnt[i] for i in range(self._config.clients)]
+        pooled = None
+        if self._pooled:
+            (found,) = self._jobs.all([self._pool(networks)])
+            pooled = found["theta"]
+            yield []
+        shared: dict[int, Mapping[str, Column]] = {}
+        for seed, found in self._jobs.run(self._fusions(each)):
+            shared[seed] = self._shared(found, pooled, seed)
+            yield []
+        columns = {i: self._columns(i, each, shared) for i in self._config.worlds}
+        yield from self._plans(columns, networks)
+        yield from self._agents(columns)
+
+    def _arguments(self, **more: Any) -> dict[str, Any]:
+        """What every job is told."""
+        return {"task": self._config.task, "root": self._config.seed, **more}
+
+    def _experts(self) -> list[Job]:
+        """Experts act in the task itself: the lattice is not theirs to know."""
+        task = replace(self._config.task, points=None)
+        return [
+            Job(
+                "expert",
+                become_expert,
+                self._arguments(client=float(i), config=self._expert) | {"task": task},
+            )
+            for i in range(self._config.clients)
+        ]
+
+    def _learners(self, networks: list[Weights]) -> list[Job]:
+        config = self._config
+        return [
+            Job(
+                "client",
+                learn,
+                self._arguments(
+                    client=float(i), learner=config.learner, network=network, seeds=config.seeds
+                ),
+            )
+            for i, network in enumerate(networks)
+        ]
+
+    def _pool(self, networks: list[Weights]) -> Job:
+        config = self._config
+        more = self._arguments(learner=config.learner, networks=networks, seeds=config.seeds)
+        return Job("pooled", pool, more)
+
+    def _fusions(self, learnt: list[Arrays]) -> list[Job]:
+        """One job a seed."""
+        config = self._config
+        thetas = np.array([one["theta"] for one in learnt])
+        curvatures = np.array([one["curvature"] for one in learnt])
+        return [
+            Job(
+                "fused",
+                fuse_columns,
+                {
+                    "task": config.task,
+                    "learner": config.learner,
+                    "fusion": config.fusion,
+                    "ground": config.ground,
+                    "thetas": thetas[:, seed],
+                    "curvatures": curvatures[:, seed],
+                },
+            )
+            for seed in range(config.seeds)
+        ]
+
+    def _shared(self, fused: Arrays, pooled: Floats | None, seed: int) -> Mapping[str, Column]:
+        """The columns that are the same in every world, for one seed."""
+        config = self._config
+        names = fused_names(config.fusion.rules)
+        pairs = zip(fused["theta"], fused["offset"], strict=True)
+        found = dict(zip(names, (Column(theta, float(x)) for theta, x in pairs), strict=True))
+        if pooled is not None:
+            found["pooled"] = Column(pooled[seed], 0.0)
+        rng = stream(config.seed, "control", self._task.name, "seed", seed, "random")
+        return found | controls(found["mean"].theta, rng, config.randoms)
+
+    def _columns(
+        self, world: float, learnt: list[Arrays], shared: Mapping[int, Mapping[str, Column]]
+    ) -> Columns:
+        """All columns of a world; its local reward is that of the client nearest to it."""
+        nearest = int(np.argmin([abs(world - i) for i in range(self._config.clients)]))
+        rows = []
+        for seed in range(self._config.seeds):
+            own = {"local": Column(learnt[nearest]["theta"][seed], 0.0), **shared[seed]}
+            rows.append([own[name] for name in self._names])
+        thetas = np.array([[column.theta for column in row] for row in rows])
+        return Columns(self._names, thetas, np.array([[one.offset for one in row] for row in rows]))
+
+    def _plans(
+        self, columns: Mapping[float, Columns], networks: list[Weights]
+    ) -> Iterator[list[Record]]:
+        worlds = list(columns)
+        jobs = [
+            Job(
+                "planner",
+                judge_by_planner,
+                self._arguments(
+                    world=world,
+                    learner=self._config.learner,
+                    networks=networks if self._task.physics is None else [],
+                    thetas=columns[world].thetas,
+                    offsets=columns[world].offsets,
+                    episodes=self._config.episodes,
+                ),
+            )
+            for world in worlds
+        ]
+        for place, found in self._jobs.run(jobs):
+            rows = []
+            for seed in range(self._config.seeds):
+                for number, name in enumerate((*self._names, TRUE)):
+                    for what in ("return", "distance"):
+                        value = found["returns" if what == "return" else what][seed, number]
+                        rows.append(self._row("planner", name, seed, worlds[place], 0, what, value))
+            yield rows
+
+    def _agents(self, columns: Mapping[float, Columns]) -> Iterator[list[Record]]:
+        config, jobs, keys = self._config, [], []
+        for seed in range(config.seeds):
+            for world in config.trained_in:
+                own = columns[world]
+                for number, name in enumerate((*self._names, TRUE)):
+                    known = name != TRUE
+                    more = self._arguments(
+                        world=world,
+                        learner=config.learner,
+                        config=self._agent,
+                        theta=own.thetas[seed, number] if known else None,
+                        offset=float(own.offsets[seed, number]) if known else 0.0,
+                        seed=seed,
+                    )
+                    jobs.append(Job("agent", judge_by_agent, more))
+                    keys.append((name, seed, world))
+        for place, found in self._jobs.run(jobs):
+            name, seed, world = keys[place]
+            yield [
+                self._row("agent", name, seed, world, int(at), "return", value)
+                for at, value in zip(found["at"], found["returns"], strict=True)
+            ]
+
+    def _expert_rows(self, client: int, found: Arrays) -> list[Record]:
+        curve = [
+            self._row("expert", "expert", 0, client, int(at), "return", value)
+            for at, value in zip(found["at"], found["returns"], strict=True)
+        ]
+        reached = self._row("expert", "expert", 0, client, 0, "reached", found["reached"])
+        return [*curve, reached]
+
+    def _client_rows(self, client: int, found: Arrays) -> list[Record]:
+        names = ("objective", "converged", "outside", "demonstrated")
+        rows = [
+            self._row("client", "local", seed, client, 0, name, found[name][seed])
+            for seed in range(self._config.seeds)
+            for name in names
+        ]
+        guessed = self._row("client", "local", 0, client, 0, "extrapolated", found["extrapolated"])
+        return [*rows, guessed]
+
+    def _row(
+        self, kind: str, column: str, seed: int, world: float, step: int, name: str, value: Any
+    ) -> Record:
+        return {
+            "task": self._task.name,
+            "kind": kind,
+            "column": column,
+            "seed": seed,
+            "client": float(world),
+            "held_out": world not in range(self._config.clients),
+            "step": step,
+            "name": name,
+            "value": float(value),
+        }
