@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from fedirl_ray.errors import ConfigError, FedirlError
 
-COMMANDS = ("federate", "report", "reproduce", "stress", "sweep")
+COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
 when it is asked for."""
 

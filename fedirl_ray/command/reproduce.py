@@ -1,23 +1,20 @@
 """`reproduce`: the paper's tables and theorems, ours beside the paper's numbers."""
 
 import difflib
-import io
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
 from fedirl_ray.cli import PROG, load, settings
 from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.results import make_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
@@ -25,7 +22,7 @@ from fedirl_ray.engine.folder import hold
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.reproduction.page import compose, draw
-from fedirl_ray.study.reproduction.parts import NAMES, PARTS, Name, estimate
+from fedirl_ray.study.reproduction.parts import GRID, NAMES, PARTS, Name, estimate
 from fedirl_ray.study.reproduction.plan import Plan, Record, Scale
 
 PAGE = "results.md"
@@ -34,12 +31,15 @@ WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
 The paper's tables and theorems, measured here and put beside the paper's numbers.
 
-  python -m fedirl_ray.run reproduce all --scale smoke      everything, small, under a minute
-  python -m fedirl_ray.run reproduce table1                 one part, 20 seeds
-  python -m fedirl_ray.run reproduce --resume runs/DIR      go on; finished parts are kept
+  python -m fedirl_ray.run reproduce table1 --scale smoke   one part, small
+  python -m fedirl_ray.run reproduce figure2                one part, at laptop scale
+  python -m fedirl_ray.run reproduce --resume runs/DIR      go on; what is finished is kept
 
-Parts: table1, table2, choices (table 1 under choices that the paper leaves open), theorem1,
-theorem2, gaussians (barycenters beside the closed form), communication; or all of them.
+Parts on the grid: table1, table2, choices (table 1 under choices that the paper leaves open),
+theorem1, theorem2, gaussians (barycenters beside the closed form), communication; all of these.
+Parts on control tasks, which take up to 90 minutes on two cores each and need
+pip install 'fedirl-ray[control]': figure2 (Pendulum, CartPole), figure3 (LunarLander, Acrobot),
+refinement (return against the lattice's resolution), scale (what fusing costs).
 """
 
 
@@ -80,7 +80,9 @@ def command(argv: Sequence[str]) -> int:
     asked = load(Invocation, words, prog=f"{PROG} reproduce", description=MANUAL)
     folder = asked.resume
     if folder is None:
-        folder = _make_folder(asked)
+        folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
+        tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
+        make_folder(folder, SETTINGS, tree)
     else:
         asked = _same(folder, asked, words)
     plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine, folder=folder)
@@ -103,24 +105,6 @@ def _named_part(argv: Sequence[str]) -> list[str]:
     return ["--part", *argv]
 
 
-def _make_folder(asked: Invocation) -> Path:
-    """Make an empty folder and write down what it is for."""
-    folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigError(
-                f"run-dir must be a new or empty folder, got {folder}; go on in it with --resume"
-            )
-        tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
-        write_atomically(folder / SETTINGS, yaml.safe_dump(tree, sort_keys=False).encode())
-    except OSError as err:
-        raise ConfigError(
-            f"run-dir must be a folder that can be written, got {folder}: {err.strerror}"
-        ) from err
-    return folder
-
-
 def _same(folder: Path, asked: Invocation, words: Sequence[str]) -> Invocation:
     """What a folder was begun with, overridden by the flags that may be."""
     file = folder / SETTINGS
@@ -136,18 +120,18 @@ def _same(folder: Path, asked: Invocation, words: Sequence[str]) -> Invocation:
 
 
 def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
-    wanted: tuple[Name, ...] = NAMES if asked.part == "all" else (asked.part,)
+    wanted = GRID if asked.part == "all" else (asked.part,)
     left = [name for name in wanted if not _table(folder, name).is_file()]
     kept = [name for name in wanted if name not in left]
     if kept:
         print(f"Kept from before: {', '.join(kept)}", file=sys.stderr)
     if left and plan.scale != "smoke":
         minutes = sum(estimate(name, plan) for name in left) / 60.0
-        print(f"About {minutes:.0f} min on one core: {', '.join(left)}", file=sys.stderr)
+        print(f"About {minutes:.0f} min of one core: {', '.join(left)}", file=sys.stderr)
     with progress_bar(shown=asked.progress) as bar:
         for name in left:
-            _write_rows(_table(folder, name), _rows(name, plan, bar))
-    done = {name: _read_rows(path) for name in NAMES if (path := _table(folder, name)).is_file()}
+            write_rows(_table(folder, name), _rows(name, plan, bar))
+    done = {name: read_rows(path) for name in NAMES if (path := _table(folder, name)).is_file()}
     drawn = {name: draw(name, rows) for name, rows in done.items()}
     for pictures in drawn.values():
         for file, png in pictures.items():
@@ -171,14 +155,3 @@ def _rows(name: Name, plan: Plan, bar: Progress) -> list[Record]:
 
 def _table(folder: Path, name: Name) -> Path:
     return folder / f"{name}.parquet"
-
-
-def _write_rows(path: Path, rows: Sequence[Record]) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fedirl_ray.evaluate.ppo import PPOConfig
-from fedirl_ray.problem.control.task import Task
 
 
 class Budgets(NamedTuple):
@@ -20,8 +19,9 @@ class Budgets(NamedTuple):
 
 
 _PAPER = PPOConfig(rows=1)
-_LAPTOP = PPOConfig(rows=32, rollout=2_048, batch=256, learning_rate=1e-3, episodes=20)
-_FLIGHT = replace(_LAPTOP, rows=16, rollout=4_096, epochs=6, gae=0.98, steps=300_000, episodes=10)
+USUAL = PPOConfig(rows=32, rollout=2_048, batch=256, learning_rate=1e-3, episodes=20)
+"""An agent's, where nothing better is known."""
+_FLIGHT = replace(USUAL, rows=16, rollout=4_096, epochs=6, gae=0.98, steps=300_000, episodes=10)
 
 PAPER = {
     "Pendulum-v1": Budgets(replace(_PAPER, steps=50_000), replace(_PAPER, steps=500_000)),
@@ -34,17 +34,17 @@ PAPER = {
 """As published. Not all of these experts are experts; what they reach is reported."""
 
 LAPTOP = {
-    "Pendulum-v1": Budgets(_LAPTOP, replace(_LAPTOP, steps=60_000)),
-    "CartPole-v1": Budgets(replace(_LAPTOP, steps=60_000), replace(_LAPTOP, steps=30_000)),
+    "Pendulum-v1": Budgets(USUAL, replace(USUAL, steps=60_000)),
+    "CartPole-v1": Budgets(replace(USUAL, steps=60_000), replace(USUAL, steps=30_000)),
     "LunarLanderContinuous-v3": Budgets(_FLIGHT, replace(_FLIGHT, steps=150_000)),
-    "Acrobot-v1": Budgets(_LAPTOP, replace(_LAPTOP, steps=50_000)),
+    "Acrobot-v1": Budgets(USUAL, replace(USUAL, steps=50_000)),
 }
 """Seconds to a minute an agent on one core."""
 
-SMOKE = replace(_LAPTOP, steps=6_144, evaluations=3, episodes=5)
+SMOKE = replace(USUAL, steps=6_144, evaluations=3, episodes=5)
 """To see that everything runs; experts are none."""
 
 
-def budgets_for(task: Task) -> Budgets:
+def budgets_for(name: str) -> Budgets:
     """Laptop budgets of a task; one not known gets an expert's for both."""
-    return LAPTOP.get(task.name, Budgets(_LAPTOP, _LAPTOP))
+    return LAPTOP.get(name, Budgets(USUAL, USUAL))

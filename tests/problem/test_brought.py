@@ -76,15 +76,15 @@ def test_the_papers_tasks_are_known_by_name():
     ("observed", "acted", "settings", "said"),
     [
         (Discrete(3), Discrete(2), {"steps": 9}, "must observe a Box"),
-        (Box(-np.inf, 1.0, (2,)), Discrete(2), {"steps": 9}, "control.limits must be given"),
+        (Box(-np.inf, 1.0, (2,)), Discrete(2), {"steps": 9}, "task.limits must be given"),
         (UNIT, Discrete(2), {"steps": 9, "points": [1, 5]}, "at least 2 points, got 1"),
-        (UNIT, Discrete(2), {"steps": 9, "points": [5]}, "control.points needs one entry"),
+        (UNIT, Discrete(2), {"steps": 9, "points": [5]}, "task.points needs one entry"),
         (UNIT, Discrete(1), {"steps": 9}, "at least 2 points, got 1"),
         (UNIT, MultiDiscrete([2, 2]), {"steps": 9}, "must act in a Box"),
         (UNIT, Dict(a=Discrete(2)), {"steps": 9}, "must act in a Box"),
         (UNIT, Box(-np.inf, np.inf, (1,)), {"steps": 9}, "bounded actions"),
-        (UNIT, Discrete(2), {}, "control.steps must be given"),
-        (UNIT, Discrete(2), {"steps": 0}, "control.steps must be >= 1, got 0"),
+        (UNIT, Discrete(2), {}, "task.steps must be given"),
+        (UNIT, Discrete(2), {"steps": 0}, "task.steps must be >= 1, got 0"),
     ],
 )
 def test_what_cannot_be_a_task_is_said_in_one_line(monkeypatch, observed, acted, settings, said):

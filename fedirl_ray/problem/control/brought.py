@@ -65,11 +65,11 @@ def task_named(
         near = difflib.get_close_matches(name, TASKS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(TASKS)}"
         raise ConfigError(
-            f"control.task must be a known task or module:function, got {name!r}; {hint}"
+            f"task.name must be a known task or module:function, got {name!r}; {hint}"
         )
     if limits is not None or steps is not None:
         given = "limits" if limits is not None else "steps"
-        raise ConfigError(f"control.{given} is for environments of your own, not for {name}")
+        raise ConfigError(f"task.{given} is for environments of your own, not for {name}")
     task = TASKS[name]
     return task if points is None else replace(task, state=task.state.resized(points))
 
@@ -86,18 +86,18 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
 
 def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
     """What the user's function returns, once it is an environment."""
-    function = load(name, "control.task", ("i",))
+    function = load(name, "task.name", ("i",))
     try:
         made = function(i)
     # Whatever a user's function raises, the task cannot be played.
     except Exception as err:
         why = f"{type(err).__name__}: {err}".partition("\n")[0]
         raise ConfigError(
-            f"control.task {name} must return client {i:g}'s environment, but failed: {why}"
+            f"task.name {name} must return client {i:g}'s environment, but failed: {why}"
         ) from err
     if not isinstance(made, gymnasium.Env):
         raise ConfigError(
-            f"control.task {name} must return a gymnasium.Env, got {type(made).__name__}"
+            f"task.name {name} must return a gymnasium.Env, got {type(made).__name__}"
         )
     return made
 
@@ -138,7 +138,7 @@ def _states(
 ) -> Lattice:
     """The lattice of a space of observations."""
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise ConfigError(f"control.task {name} must observe a Box of one dimension, got {space}")
+        raise ConfigError(f"task.name {name} must observe a Box of one dimension, got {space}")
     (p,) = space.shape
     _require_each("limits", limits, p)
     _require_each("points", points, p)
@@ -149,7 +149,7 @@ def _states(
         low, high = (float(low), float(high)) if given is None else given
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ConfigError(
-                f"control.limits must be given for number {j + 1} of {name}'s {p} observations, "
+                f"task.limits must be given for number {j + 1} of {name}'s {p} observations, "
                 f"whose space reaches from {low:g} to {high:g}: a finite (low, high)"
             )
         rows.append(Axis(f"observation {j + 1}", low, high, each if points is None else points[j]))
@@ -160,7 +160,7 @@ def _require_each(setting: str, given: Sequence[object] | None, count: int) -> N
     """Check that a setting has one entry for each number of an observation."""
     if given is not None and len(given) != count:
         raise ConfigError(
-            f"control.{setting} needs one entry for each of {count} observations, got {len(given)}"
+            f"task.{setting} needs one entry for each of {count} observations, got {len(given)}"
         )
 
 
@@ -170,11 +170,11 @@ def _actions(name: str, space: gymnasium.Space[Any]) -> Lattice:
         return Lattice((Axis("action", -1.0, 1.0, int(space.n)),))
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
         if not space.is_bounded():
-            raise ConfigError(f"control.task {name} must have bounded actions, got {space}")
+            raise ConfigError(f"task.name {name} must have bounded actions, got {space}")
         numbers = range(1, space.shape[0] + 1)
         return Lattice(tuple(Axis(f"action {j}", -1.0, 1.0, ACTION_POINTS) for j in numbers))
     raise ConfigError(
-        f"control.task {name} must act in a Box of one dimension or a Discrete from 0, got {space}"
+        f"task.name {name} must act in a Box of one dimension or a Discrete from 0, got {space}"
     )
 
 
@@ -183,7 +183,7 @@ def _time_limit(name: str, env: gymnasium.Env[Any, Any], steps: int | None) -> i
     own = None if env.spec is None else env.spec.max_episode_steps
     most = own if steps is None else steps
     if most is None:
-        raise ConfigError(f"control.steps must be given: {name} has no time limit of its own")
+        raise ConfigError(f"task.steps must be given: {name} has no time limit of its own")
     if most < 1:
-        raise ConfigError(f"control.steps must be >= 1, got {most}")
+        raise ConfigError(f"task.steps must be >= 1, got {most}")
     return most

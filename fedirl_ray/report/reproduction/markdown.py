@@ -16,7 +16,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.strip() for cell in cells)} |"
 
 
-def number(found: Interval) -> str:
+def number(found: Interval, digits: int = 2) -> str:
     """A number with its interval."""
-    half = "" if math.isnan(found.half_width) else f" ± {found.half_width:.2f}"
-    return f"{found.mean:.2f}{half}"
+    half = "" if math.isnan(found.half_width) else f" ± {found.half_width:.{digits}f}"
+    return f"{found.mean:.{digits}f}{half}"

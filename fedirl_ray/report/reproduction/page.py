@@ -3,6 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fedirl_ray.cli import PROG
+from fedirl_ray.report.reproduction.control import (
+    control_figure,
+    control_text,
+    refinement_figure,
+    refinement_text,
+    scale_text,
+)
 from fedirl_ray.report.reproduction.plots import gaussians_figure, ratio_figure, theorem1_figure
 from fedirl_ray.report.reproduction.tables import choices_text, table1_text, table2_text
 from fedirl_ray.report.reproduction.theory import communication_text, gaussians_text, theorem_text
@@ -17,6 +24,10 @@ TEXTS: dict[Name, Callable[[Sequence[Record], Plan], list[str]]] = {
     "theorem2": theorem_text,
     "gaussians": gaussians_text,
     "communication": communication_text,
+    "figure2": control_text,
+    "figure3": control_text,
+    "refinement": refinement_text,
+    "scale": scale_text,
 }
 
 
@@ -54,6 +65,7 @@ def compose(
 
 def draw(name: Name, rows: Sequence[Record]) -> dict[str, bytes]:
     """A part's pictures by file name."""
+    figures: dict[str, bytes | None]
     match name:
         case "theorem1":
             title = "Theorem 1: how loose, median over seeds (below 1: violated)"
@@ -66,6 +78,11 @@ def draw(name: Name, rows: Sequence[Record]) -> dict[str, bytes]:
             figures = {"theorem2-ratio": ratio_figure(rows, title)}
         case "gaussians":
             figures = {"gaussians": gaussians_figure(rows)}
+        case "figure2" | "figure3":
+            title = "Agents trained on fused rewards: true return, mean over seeds"
+            figures = {name: control_figure(rows, title)}
+        case "refinement":
+            figures = {name: refinement_figure(rows)}
         case _:
             figures = {}
     return {f"{stem}.png": png for stem, png in figures.items() if png is not None}

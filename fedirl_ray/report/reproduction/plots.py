@@ -19,7 +19,7 @@ def theorem1_figure(rows: Sequence[Record]) -> bytes:
     """Equations x sources: both sides against the local error, all series together."""
     sources = list(dict.fromkeys(row["source"] for row in rows))
     equations = ("13", "14", "15")
-    figure, panels = _panels(len(equations), len(sources))
+    figure, panels = panels_of(len(equations), len(sources))
     for line, equation in zip(panels, equations, strict=True):
         for panel, source in zip(line, sources, strict=True):
             here = having(rows, equation=equation, source=source, series="error")
@@ -27,7 +27,7 @@ def theorem1_figure(rows: Sequence[Record]) -> bytes:
             panel.set_title(f"({equation}), {source}", fontsize=8)
     for panel in panels[-1]:
         panel.set_xlabel("mean local error $\\sum_i \\alpha_i \\epsilon_i$", fontsize=8)
-    return _finish(figure, panels, "Theorem 1: what happened (dots) and what is allowed (grey)")
+    return finish(figure, panels, "Theorem 1: what happened (dots) and what is allowed (grey)")
 
 
 def ratio_figure(rows: Sequence[Record], title: str) -> bytes | None:
@@ -42,7 +42,7 @@ def ratio_figure(rows: Sequence[Record], title: str) -> bytes | None:
     sources = list(dict.fromkeys(row["source"] for row in rows))
     equations = [name for name in dict.fromkeys(r["equation"] for r in rows) if name.isdigit()]
     series = list(dict.fromkeys(row["series"] for row in rows))
-    figure, panels = _panels(len(series), len(sources))
+    figure, panels = panels_of(len(series), len(sources))
     marks = dict(zip(equations, ("o-", "s--", "^:"), strict=False))
     for line, name in zip(panels, series, strict=True):
         for panel, source in zip(line, sources, strict=True):
@@ -75,12 +75,12 @@ def ratio_figure(rows: Sequence[Record], title: str) -> bytes | None:
             panel.set_title(source, fontsize=8)
             panel.set_xlabel(GROWING[name], fontsize=8)
         line[0].set_ylabel("bound / measured", fontsize=8)
-    return _finish(figure, panels, title)
+    return finish(figure, panels, title)
 
 
 def gaussians_figure(rows: Sequence[Record]) -> bytes:
     """Spread, L1 distance and iterations against epsilon, with the range over draws."""
-    figure, panels = _panels(1, 3)
+    figure, panels = panels_of(1, 3)
     names = {"std_ratio": "std / exact std", "l1": "L1 distance", "iterations": "iterations"}
     for panel, (name, label) in zip(panels[0], names.items(), strict=True):
         for debiased, color in ((False, "tab:red"), (True, "tab:blue")):
@@ -102,17 +102,18 @@ def gaussians_figure(rows: Sequence[Record]) -> bytes:
         panel.set_xlabel("epsilon (squared length)", fontsize=8)
         panel.set_title(label, fontsize=8)
     panels[0][0].axhline(1.0, color="grey", linewidth=0.8)
-    return _finish(figure, panels, "Barycenters of three Gaussians: median and range over draws")
+    return finish(figure, panels, "Barycenters of three Gaussians: median and range over draws")
 
 
-def _panels(rows: int, columns: int) -> tuple[Any, Any]:
+def panels_of(rows: int, columns: int, size: tuple[float, float] = (2.9, 2.3)) -> tuple[Any, Any]:
+    """A figure, and its panels `[rows, columns]` of a size in inches."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    size = (2.9 * columns, 2.3 * rows + 0.9)
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    whole = (size[0] * columns, size[1] * rows + 0.9)
+    return plt.subplots(rows, columns, figsize=whole, squeeze=False, layout="constrained")
 
 
 def _scatter(panel: Any, rows: Sequence[Record], across: str) -> None:
@@ -145,7 +146,8 @@ def _medians(rows: Sequence[Record], series: str) -> tuple[Floats, Floats]:
     return places[order], np.array(ratios)[order]
 
 
-def _finish(figure: Any, panels: Any, title: str) -> bytes:
+def finish(figure: Any, panels: Any, title: str) -> bytes:
+    """Add legend and title; returns a PNG."""
     import matplotlib.pyplot as plt
 
     for panel in panels.flat:

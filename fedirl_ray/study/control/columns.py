@@ -62,7 +62,7 @@ def fuse_columns(
         `theta` [c, d] and `offset` [c], in the order of `column_names`.
     """
     own = task.task()
-    base = None if ground == "cells" else replace(task, points=None).task().support
+    base = None if ground == "cells" else replace(task, points=()).task().support
     features = learner.basis(own).at(own.support.points)
     support = Support(features, ground_of(own.support, base))
     columns = list(fused_columns(thetas, curvatures, support, fusion).values())

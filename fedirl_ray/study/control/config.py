@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from fedirl_ray.config import FusionConfig, IRLConfig
 from fedirl_ray.evaluate.ppo import PPOConfig
+from fedirl_ray.evaluate.presets import USUAL, budgets_for
 from fedirl_ray.irl.stationary import Goal
 from fedirl_ray.laws import require, require_positive
 from fedirl_ray.problem.control.basis import RadialBasis
@@ -20,11 +21,11 @@ class TaskConfig:
     name: str = "Pendulum-v1"
     """Pendulum-v1, CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3, or module:function of your
     own, called with the client (a float), which returns its gymnasium.Env."""
-    points: tuple[int, ...] | None = None
-    """States along each axis; None: the paper's lattice, or up to 10,000 states of your own."""
-    limits: tuple[tuple[float, float] | None, ...] | None = None
-    """Own environments: lowest and highest value on the lattice for each number of an observation;
-    None: the observation space's."""
+    points: tuple[int, ...] = ()
+    """States along each axis; none: the paper's lattice, or up to 10,000 states of your own."""
+    limits: tuple[float, ...] = ()
+    """Own environments: lowest and highest value on the lattice of the first number of an
+    observation, of the second, and so on; none: the observation space's."""
     steps: int | None = None
     """Own environments: most steps in an episode; None: the environment's time limit."""
 
@@ -34,7 +35,11 @@ class TaskConfig:
         Raises:
             ConfigError: There is no such task, or its environment cannot be used.
         """
-        return task_named(self.name, self.limits, self.points, self.steps)
+        even = len(self.limits) % 2 == 0
+        law = "pairs of lowest and highest, a multiple of 2 numbers"
+        require(even, "task.limits", law, len(self.limits))
+        pairs = list(zip(self.limits[::2], self.limits[1::2], strict=True))
+        return task_named(self.name, pairs or None, self.points or None, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +104,14 @@ class ControlConfig:
     those of the paper's lattice whatever the resolution."""
     randoms: int = 2
     """Random parameter vectors among the controls."""
-    expert: PPOConfig | None = None
-    """How experts are trained; None: as suits the task."""
-    agent: PPOConfig | None = None
-    """How agents are trained on a reward to judge it; None: as suits the task."""
-    judged: tuple[float, ...] | None = None
-    """Physics that agents are trained in; None: all clients' and those held out; none at all: the
-    planner alone judges."""
+    expert: PPOConfig = USUAL
+    """How experts are trained."""
+    agent: PPOConfig = USUAL
+    """How agents are trained on a reward to judge it."""
+    agents: bool = True
+    """Whether agents are trained at all; else the planner alone judges."""
+    judged: tuple[float, ...] = ()
+    """Physics that agents are trained in; none: all clients' and those held out."""
     episodes: int = 20
     """Episodes the planner is judged by, in every world."""
 
@@ -122,8 +128,15 @@ class ControlConfig:
         judging = [rule for rule in self.fusion.rules if rule in ("expert", "ceiling")]
         law = "rules that fuse, local and pooled; the true reward is judged always"
         require(not judging, "fusion.rules", law, ",".join(judging))
-        for i in self.judged or ():
+        for i in self.judged:
             require(i in self.worlds, "judged", "a client's number or held out", i)
+
+    @classmethod
+    def of(cls, name: str, **more: Any) -> "ControlConfig":
+        """The defaults of a task, whose agents learn at its own pace."""
+        budgets = budgets_for(name)
+        more = {"expert": budgets.expert, "agent": budgets.agent, **more}
+        return cls(task=TaskConfig(name=name), **more)
 
     @property
     def worlds(self) -> tuple[float, ...]:
@@ -133,4 +146,4 @@ class ControlConfig:
     @property
     def trained_in(self) -> tuple[float, ...]:
         """Physics that agents are trained in."""
-        return self.worlds if self.judged is None else self.judged
+        return (self.judged or self.worlds) if self.agents else ()

@@ -12,7 +12,6 @@ import numpy as np
 
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.engine.jobs import Job, Jobs
-from fedirl_ray.evaluate.presets import budgets_for
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.columns import TRUE, Column, controls, fuse_columns, fused_names
@@ -59,9 +58,6 @@ class ControlStudy:
         self._task = config.task.task()
         self._names = judged_columns(config)
         self._pooled = "pooled" in config.fusion.rules
-        budgets = budgets_for(self._task)
-        self._expert = config.expert or budgets.expert
-        self._agent = config.agent or budgets.agent
 
     def run(self) -> Iterator[list[Record]]:
         """Do every job; yields the rows that each leads to."""
@@ -94,12 +90,12 @@ class ControlStudy:
 
     def _experts(self) -> list[Job]:
         """Experts act in the task itself: the lattice is not theirs to know."""
-        task = replace(self._config.task, points=None)
+        task = replace(self._config.task, points=())
         return [
             Job(
                 "expert",
                 become_expert,
-                self._arguments(client=float(i), config=self._expert) | {"task": task},
+                self._arguments(client=float(i), config=self._config.expert) | {"task": task},
             )
             for i in range(self._config.clients)
         ]
@@ -204,7 +200,7 @@ class ControlStudy:
                     more = self._arguments(
                         world=world,
                         learner=config.learner,
-                        config=self._agent,
+                        config=config.agent,
                         theta=own.thetas[seed, number] if known else None,
                         offset=float(own.offsets[seed, number]) if known else 0.0,
                         seed=seed,

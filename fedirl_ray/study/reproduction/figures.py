@@ -51,7 +51,7 @@ def config_of(task: str, plan: Plan) -> ControlConfig:
         case "smoke":
             return ControlConfig(
                 # A lattice whose model must be estimated takes its time.
-                task=TaskConfig(name=task, points=(3, 4, 3, 3, 3, 3) if flight else None),
+                task=TaskConfig(name=task, points=(3, 4, 3, 3, 3, 3) if flight else ()),
                 clients=2,
                 held_out=(2.5,),
                 seeds=2,
@@ -65,15 +65,15 @@ def config_of(task: str, plan: Plan) -> ControlConfig:
                 episodes=5,
             )
         case "laptop":
-            return ControlConfig(
-                task=TaskConfig(name=task),
+            return ControlConfig.of(
+                task,
                 seed=plan.seed,
                 seeds=3 if flight else 5,
                 judged=(0.0, 5.0, 7.0) if flight else (0.0, 2.0, 5.0, 2.5, 7.0),
             )
         case "paper":
-            return ControlConfig(
-                task=TaskConfig(name=task),
+            return ControlConfig.of(
+                task,
                 seed=plan.seed,
                 seeds=10,
                 expert=PAPER[task].expert,
@@ -107,7 +107,7 @@ def refinements(plan: Plan) -> list[ControlConfig]:
                         fusion=FusionConfig(rules=("mean", "barycenter", "debiased")),
                         ground=ground,
                         randoms=0,
-                        judged=(),
+                        agents=False,
                     )
                 )
     return found

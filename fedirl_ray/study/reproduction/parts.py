@@ -29,6 +29,8 @@ Name = Literal[
     "scale",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
+GRID: tuple[Name, ...] = NAMES[: NAMES.index("figure2")]
+"""The parts on grid-worlds and synthetic rewards, which need nothing more installed."""
 
 
 def _federations(title: str, seconds: float, settings: tables.Settings) -> Part:

@@ -1,0 +1,334 @@
+"""Studies of control tasks as tables, answers and pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.reproduction.markdown import number, table
+from fedirl_ray.report.reproduction.plots import finish, panels_of
+from fedirl_ray.report.reproduction.theory import having
+from fedirl_ray.study.control.columns import MATCHED, TRUE
+from fedirl_ray.study.control.verdict import (
+    Record,
+    Standing,
+    by_seed,
+    columns_of,
+    curve,
+    is_control,
+    standings,
+)
+from fedirl_ray.study.reproduction.figures import PUBLISHED
+from fedirl_ray.study.reproduction.plan import Plan
+
+SPLITS = {False: "clients' physics", True: "held-out physics"}
+COLORS = {
+    "mean": "tab:blue",
+    "barycenter": "tab:red",
+    "debiased": "tab:orange",
+    "arithmetic": "tab:purple",
+    "median": "tab:cyan",
+    "local": "tab:green",
+    "pooled": "tab:olive",
+    TRUE: "black",
+}
+READING = (
+    "Return is the task's own, mean ± 95 % interval over seeds (a seed averages its worlds); "
+    "*agent* is PPO trained on the reward in the world itself, *planner* acts by a plan on the "
+    "lattice. Differences are paired by seed. Distance to the true reward is blind to shaping and "
+    "scale (STARC): 0 the same, 1 opposite. Rules marked *as mean* are the same reward brought to "
+    "the parameter mean's offset and scale over the lattice; +1 and -1 are constant rewards, "
+    "random ones are as long as the mean's theta. A rule counts as better only where its paired "
+    "intervals against the mean and against the best of these controls both lie above zero."
+)
+
+
+def control_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
+    """Every task's experts, table and plain answer."""
+    lines = [READING, ""]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = having(rows, task=task)
+        lines += [f"### {task}", "", *_data(own, task), "", *_returns(own), "", *_answer(own, task)]
+    return lines
+
+
+def _data(rows: Sequence[Record], task: str) -> list[str]:
+    """What clients learnt from, one line a client."""
+    wanted = TASKS[task].expert_return if task in TASKS else float("-inf")
+    lines = []
+    for client in dict.fromkeys(row["client"] for row in rows if row["kind"] == "client"):
+        here = having(rows, client=client)
+        reached = _values(having(here, name="reached"))
+        lines.append(
+            [
+                f"{client:g}",
+                f"{reached[0]:.0f}" if reached.size else "",
+                ("yes" if reached[0] >= wanted else "**no**") if reached.size else "",
+                f"{_values(having(here, name='demonstrated')).mean():.0f}",
+                f"{100.0 * _values(having(here, name='outside')).mean():.1f} %",
+                f"{100.0 * _values(having(here, name='extrapolated')).mean():.0f} %",
+                f"{_values(having(here, name='objective')).mean():.3f}",
+            ]
+        )
+    head = ("client", "expert", "one", "shown", "off lattice", "guessed", "objective")
+    source = f" ({TASKS[task].reference})" if task in TASKS else ""
+    return [
+        f"Experts: mean return over fresh episodes; one if at least {wanted:g}{source}. Shown: "
+        "mean return of the demonstrations, whose actions are drawn. Guessed: share of an "
+        "estimated lattice farther than a spacing from any recorded step.",
+        "",
+        *table(head, lines),
+    ]
+
+
+def _returns(rows: Sequence[Record]) -> list[str]:
+    """Columns x judges and splits."""
+    lines = []
+    for column in columns_of(rows):
+        line = [column]
+        for held_out in (False, True):
+            for kind in ("agent", "planner"):
+                line.append(_shown(by_seed(rows, kind, column, held_out)))
+            line.append(_against_mean(rows, column, held_out))
+            distance = by_seed(rows, "planner", column, held_out, "distance")
+            line.append(f"{distance.mean():.2f}" if distance.size else "")
+        lines.append(line)
+    head = ["reward"]
+    for split in SPLITS.values():
+        head += [f"{split}: agent", "planner", "agent - mean", "distance"]
+    return table(head, lines)
+
+
+def _against_mean(rows: Sequence[Record], column: str, held_out: bool) -> str:
+    own = by_seed(rows, "agent", column, held_out)
+    base = by_seed(rows, "agent", "mean", held_out)
+    if column == "mean" or not own.size or own.shape != base.shape:
+        return ""
+    found = interval(own - base)
+    shown = _rounded(found)
+    return f"**{shown}**" if found.excludes_zero else shown
+
+
+def _answer(rows: Sequence[Record], task: str) -> list[str]:
+    """The plain answer, one sentence a split, and where the judges disagree."""
+    lines = []
+    if task in PUBLISHED:
+        paper = PUBLISHED[task]
+        ours = {rule: by_seed(rows, "agent", rule, False) for rule in ("barycenter", "mean")}
+        if all(values.size for values in ours.values()):
+            lines.append(
+                f"- The paper (read off its figure): barycenter about {paper.barycenter:g}, mean "
+                f"about {paper.mean:g}. Here: {_shown(ours['barycenter'])} and "
+                f"{_shown(ours['mean'])}."
+            )
+    for held_out, split in SPLITS.items():
+        by_agent = standings(rows, "agent", held_out)
+        for one in by_agent:
+            if one.rule in ("barycenter", "debiased"):
+                lines.append(f"- {split}, {one.rule}: {_said(one)}")
+        lines += _disagreement(rows, held_out, split)
+    return [*lines, ""]
+
+
+def _said(one: Standing) -> str:
+    mean, control = _rounded(one.over_mean), _rounded(one.over_control)
+    facts = f"{mean} over the mean, {control} over the best blind control ({one.control})."
+    if one.better:
+        return f"**better** than the mean and all controls: {facts}"
+    if one.worse:
+        return f"**worse** than the mean: {facts}"
+    if one.over_mean.mean > 0.0 and one.over_mean.excludes_zero:
+        return f"above the mean, yet not above what knows nothing: {facts}"
+    return f"no difference shown: {facts}"
+
+
+def _disagreement(rows: Sequence[Record], held_out: bool, split: str) -> list[str]:
+    """Whether agents and planner order barycenter and mean differently."""
+    signs = {}
+    for kind in ("agent", "planner"):
+        own = by_seed(rows, kind, "barycenter", held_out)
+        base = by_seed(rows, kind, "mean", held_out)
+        if not own.size or own.shape != base.shape:
+            return []
+        found = interval(own - base)
+        signs[kind] = int(np.sign(found.mean)) if found.excludes_zero else 0
+    if signs["agent"] == signs["planner"]:
+        return []
+    words = {1: "above", 0: "no different from", -1: "below"}
+    return [
+        f"- {split}: the judges disagree. By the planner the barycenter is "
+        f"{words[signs['planner']]} the mean, by agents {words[signs['agent']]} it; the planner "
+        "screens, agents count."
+    ]
+
+
+def control_figure(rows: Sequence[Record], title: str) -> bytes | None:
+    """Learning curves: tasks x splits; controls dotted, matched rewards dashed.
+
+    Returns:
+        A PNG; None where no agent was trained.
+    """
+    trained = [row for row in rows if row["kind"] == "agent"]
+    if not trained:
+        return None
+    tasks = list(dict.fromkeys(row["task"] for row in trained))
+    figure, panels = panels_of(len(tasks), 2, (4.6, 3.0))
+    for line, task in zip(panels, tasks, strict=True):
+        own = having(trained, task=task)
+        for panel, (held_out, split) in zip(line, SPLITS.items(), strict=True):
+            for column in columns_of(own):
+                _draw(panel, own, column, held_out)
+            panel.set_title(f"{task}, {split}", fontsize=8)
+            panel.set_xlabel("environment steps", fontsize=8)
+        line[0].set_ylabel("true return", fontsize=8)
+    return finish(figure, panels, title)
+
+
+def _draw(panel: Any, rows: Sequence[Record], column: str, held_out: bool) -> None:
+    """One column's curve, with its interval where it is a main one."""
+    found = curve(rows, column, held_out)
+    if not found.returns.size:
+        return
+    plain = column.removesuffix(MATCHED)
+    if is_control(column):
+        style: Mapping[str, Any] = {"color": "grey", "linestyle": ":", "linewidth": 1.0}
+    elif plain != column:
+        style = {"color": COLORS.get(plain, "grey"), "linestyle": "--", "linewidth": 0.8}
+    else:
+        style = {"color": COLORS.get(plain, "grey"), "linestyle": "-", "linewidth": 1.3}
+    marks = {"+1": "+", "-1": "_"}
+    panel.plot(
+        found.at,
+        found.returns.mean(axis=0),
+        marker=marks.get(column, ""),
+        markersize=4,
+        label=column if not column.startswith("random") else "random",
+        **style,
+    )
+    if column in ("mean", "barycenter", TRUE) and len(found.returns) > 1:
+        halves = np.array([interval(values).half_width for values in found.returns.T])
+        middle = found.returns.mean(axis=0)
+        panel.fill_between(
+            found.at, middle - halves, middle + halves, color=style["color"], alpha=0.12, lw=0
+        )
+
+
+def refinement_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
+    """Returns against the lattice, judged by the planner."""
+    lines = []
+    for task, ground, points in _refined(rows):
+        own = having(rows, task=task, ground=ground, points=points)
+        for held_out, split in SPLITS.items():
+            mean = by_seed(own, "planner", "mean", held_out)
+            others = [
+                by_seed(own, "planner", name, held_out) for name in ("barycenter", "debiased")
+            ]
+            lines.append(
+                [
+                    task,
+                    ground,
+                    points,
+                    str(own[0]["support"]),
+                    split,
+                    _shown(by_seed(own, "planner", TRUE, held_out)),
+                    _shown(mean),
+                    *(_shown(other) for other in others),
+                    *(_rounded(interval(other - mean)) for other in others),
+                ]
+            )
+    head = (
+        "task",
+        "epsilon in",
+        "states",
+        "support",
+        "worlds",
+        "true reward",
+        "mean",
+        "barycenter",
+        "debiased",
+        "barycenter - mean",
+        "debiased - mean",
+    )
+    return [
+        "Everything is done at the resolution named: fitting, fusing, planning. Epsilon is .5 in "
+        "squared spacings of the lattice itself (*cells*: finer lattices are blurred over shorter "
+        "ways) or of the paper's lattice (*paper*: over the same way at every resolution).",
+        "",
+        *table(head, lines),
+    ]
+
+
+def refinement_figure(rows: Sequence[Record]) -> bytes:
+    """Return against support size: tasks x splits, one line a rule and unit of epsilon."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    figure, panels = panels_of(len(tasks), 2, (4.6, 3.0))
+    for line, task in zip(panels, tasks, strict=True):
+        for panel, (held_out, split) in zip(line, SPLITS.items(), strict=True):
+            for ground, dash in (("cells", "-"), ("paper", "--")):
+                for column in ("mean", "barycenter", "debiased", TRUE):
+                    own = having(rows, task=task, ground=ground)
+                    if column in ("mean", TRUE) and ground == "paper":
+                        continue  # epsilon is nothing to them
+                    label = column if column in ("mean", TRUE) else f"{column}, epsilon in {ground}"
+                    _against_size(panel, own, column, held_out, dash, label)
+            panel.set_xscale("log")
+            panel.set_title(f"{task}, {split}", fontsize=8)
+            panel.set_xlabel("support points", fontsize=8)
+        line[0].set_ylabel("true return of the planner", fontsize=8)
+    return finish(figure, panels, "Return against the lattice's resolution")
+
+
+def _against_size(
+    panel: Any, rows: Sequence[Record], column: str, held_out: bool, dash: str, label: str
+) -> None:
+    sizes = sorted({row["support"] for row in rows})
+    found = [
+        interval(by_seed(having(rows, support=size), "planner", column, held_out)) for size in sizes
+    ]
+    middle = [one.mean for one in found]
+    halves = [one.half_width for one in found]
+    color = COLORS[column]
+    panel.errorbar(
+        sizes, middle, halves, color=color, ls=dash, marker="o", ms=3, lw=1, capsize=2, label=label
+    )
+
+
+def scale_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
+    """Seconds and memory of fusing, one line a fleet and rule."""
+    lines = [
+        [
+            row["task"],
+            f"{row['support']:,} ({row['axes']} axes)",
+            str(row["clients"]),
+            row["rule"],
+            f"{row['seconds']:.2f}",
+            f"{row['mebibytes']:.0f}",
+            f"{row['iterations']}" + ("" if row["converged"] else " (not converged)"),
+        ]
+        for row in rows
+    ]
+    head = ("task", "support", "clients", "rule", "seconds", "MiB allocated at most", "iterations")
+    return [
+        "One fusion of random rewards, from theta to theta, on one thread.",
+        "",
+        *table(head, lines),
+    ]
+
+
+def _refined(rows: Sequence[Record]) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys((row["task"], row["ground"], row["points"]) for row in rows))
+
+
+def _values(rows: Sequence[Record]) -> Floats:
+    return np.array([row["value"] for row in rows], dtype=np.float64)
+
+
+def _shown(samples: Floats) -> str:
+    return _rounded(interval(samples)) if samples.size else ""
+
+
+def _rounded(found: Interval) -> str:
+    return number(found, digits=0)
