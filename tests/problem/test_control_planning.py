@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import logsumexp
+
+from fedirl_ray.problem.control import planning
+from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
+from fedirl_ray.problem.control.paper import CARTPOLE
+from fedirl_ray.problem.control.planning import Chain, plan
+from fedirl_ray.problem.lattice import Axis, Lattice
+from fedirl_ray.seeds import stream
+
+GAMMA = 0.9
+
+
+def random_model(seed, *, axes=1, ends=0.1):
+    """Dense random dynamics, some steps of which end the episode."""
+    rng = np.random.default_rng(seed)
+    state = Lattice(tuple(Axis(f"x{j}", 0.0, 1.0, 3) for j in range(axes)))
+    action = Lattice((Axis("a", -1.0, 1.0, 3),))
+    s, a = state.size, action.size
+    chance = rng.dirichlet(np.full(s, 0.3), size=a * s) * (1.0 - ends * rng.random((a * s, 1)))
+    reward = rng.normal(size=(a, s))
+    initial = rng.dirichlet(np.ones(s))
+    return LatticeModel(state, action, sp.csr_array(chance), reward, initial)
+
+
+def swept(model, reward, temperature, sweeps=600):
+    """Value iteration, written down plainly."""
+    a, s = reward.shape
+    value = np.zeros(s)
+    for _ in range(sweeps):
+        q = reward + GAMMA * (model.expect.toarray() @ value).reshape(a, s)
+        if temperature:
+            value = temperature * (logsumexp(q / temperature, axis=0) - np.log(a))
+        else:
+            value = q.max(axis=0)
+    return value, q
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.1, 2.0])
+@pytest.mark.parametrize("axes", [1, 3])  # factorised, and by GMRES
+def test_a_plan_is_what_value_iteration_comes_to(axes, temperature):
+    model = random_model(axes, axes=axes)
+    found = plan(model, model.reward, discount=GAMMA, temperature=temperature)
+    value, q = swept(model, model.reward, temperature)
+    assert found.value == pytest.approx(value, abs=1e-6)
+    assert found.advantage == pytest.approx(q - value, abs=1e-6)
+    if temperature:
+        wanted = np.exp((q - logsumexp(q / temperature, axis=0) * temperature) / temperature)
+        assert found.policy == pytest.approx(wanted, abs=1e-6)
+    else:
+        assert (found.policy.argmax(axis=0) == q.argmax(axis=0)).all()
+
+
+def test_a_start_changes_nothing():
+    model = random_model(4, axes=3)
+    found = plan(model, model.reward, discount=GAMMA, temperature=1.0)
+    again = plan(model, model.reward, discount=GAMMA, temperature=1.0, start=found.value + 3.0)
+    assert again.value == pytest.approx(found.value, abs=1e-6)
+
+
+def test_nothing_is_paid_for_living_on():
+    model = random_model(5, ends=0.5)
+    found = plan(model, np.zeros_like(model.reward), discount=GAMMA, temperature=1.0)
+    assert found.value == pytest.approx(0.0, abs=1e-9)
+
+
+def test_equal_actions_share():
+    model = random_model(6)
+    same = LatticeModel(
+        model.state,
+        model.action,
+        sp.csr_array(np.tile(model.expect.toarray()[:3], (3, 1))),
+        np.tile(model.reward[:1], (3, 1)),
+        model.initial,
+    )
+    found = plan(same, same.reward, discount=GAMMA, temperature=0.0)
+    assert found.policy == pytest.approx(1.0 / 3.0)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_chains_value_and_visits_solve_their_equations(axes):
+    model = random_model(7, axes=axes)
+    a, s = model.reward.shape
+    rng = np.random.default_rng(8)
+    policy = rng.dirichlet(np.ones(a), size=s).T
+    chain = Chain(model, policy, GAMMA)
+    moves = np.einsum("as,ast->st", policy, model.expect.toarray().reshape(a, s, s))
+    system = np.eye(s) - GAMMA * moves
+    right = rng.normal(size=s)
+    assert chain.value(right) == pytest.approx(np.linalg.solve(system, right), abs=1e-8)
+    assert chain.visits(right) == pytest.approx(np.linalg.solve(system.T, right), abs=1e-8)
+
+
+def test_both_solvers_agree_on_a_real_lattice(monkeypatch):
+    state = CARTPOLE.state.resized((4, 4, 5, 4))
+    model = model_from_physics(CARTPOLE, CARTPOLE.physics(0.0), state, CARTPOLE.action, stream(0))
+    krylov = plan(model, model.reward, discount=0.99, temperature=0.5)
+    monkeypatch.setattr(planning, "FLAT", 4)
+    factorised = plan(model, model.reward, discount=0.99, temperature=0.5)
+    assert krylov.value == pytest.approx(factorised.value, rel=1e-6)
