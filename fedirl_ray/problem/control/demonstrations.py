@@ -3,6 +3,7 @@
 Letters: `m` episodes, `h` most steps, `o` numbers in an observation, `q` action axes.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -109,15 +110,19 @@ def to_minari(task: Task, client: float, episodes: Episodes, dataset: str) -> No
                 infos={},
             )
         )
+    what = f"{task.name}, client {client:g}; an episode's return stands at its end"
     try:
-        minari.create_dataset_from_buffers(
-            dataset,
-            buffers,
-            observation_space=env.observation_space,
-            action_space=env.action_space,
-            algorithm_name="expert",
-            description=f"{task.name}, client {client:g}; each episode's return stands in its end",
-        )
+        with warnings.catch_warnings():
+            # Minari warns of every field left out; a client's environment has no registered name.
+            warnings.simplefilter("ignore", UserWarning)
+            minari.create_dataset_from_buffers(
+                dataset,
+                buffers,
+                observation_space=env.observation_space,
+                action_space=env.action_space,
+                algorithm_name="expert",
+                description=what,
+            )
     except ValueError as err:
         raise ConfigError(f"{dataset} cannot be written: {err}") from err
 

@@ -96,7 +96,7 @@ class ControlConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     fusion: FusionConfig = field(
         default_factory=lambda: FusionConfig(
-            rules=("local", "mean", "median", "arithmetic", "barycenter", "debiased", "pooled")
+            rules=("local", "mean", "arithmetic", "barycenter", "debiased", "pooled")
         )
     )
     ground: Literal["cells", "paper"] = "cells"

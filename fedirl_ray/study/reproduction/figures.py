@@ -69,7 +69,7 @@ def config_of(task: str, plan: Plan) -> ControlConfig:
                 task,
                 seed=plan.seed,
                 seeds=3 if flight else 5,
-                judged=(0.0, 5.0, 7.0) if flight else (0.0, 2.0, 5.0, 2.5, 7.0),
+                judged=(0.0, 7.0) if flight else (0.0, 5.0, 7.0),
             )
         case "paper":
             return ControlConfig.of(
