@@ -331,4 +331,5 @@ def _shown(samples: Floats) -> str:
 
 
 def _rounded(found: Interval) -> str:
-    return number(found, digits=0)
+    """As many digits as the interval bears."""
+    return number(found, digits=0 if abs(found.mean) >= 100.0 or found.half_width >= 10.0 else 1)

@@ -4,8 +4,9 @@ Its work is cut into jobs (`engine.jobs`); stages wait for each other, jobs of a
 comes of it is one long table. Letters: `k` clients, `e` seeds, `c` columns, `d` features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,19 @@ class Columns(NamedTuple):
     """`[e, c]`."""
 
 
+class Judged(NamedTuple):
+    """What an agent is trained on."""
+
+    column: str
+    seed: int
+    world: float
+
+
+def _nothing(place: int, found: Arrays) -> list[Record]:
+    """The rows of jobs that others build on."""
+    return []
+
+
 def judged_columns(config: ControlConfig) -> tuple[str, ...]:
     """Names of all columns but the true reward, in the order they are shown in."""
     alone = [rule for rule in ("local", "pooled") if rule in config.fusion.rules]
@@ -60,29 +74,41 @@ class ControlStudy:
         self._pooled = "pooled" in config.fusion.rules
 
     def run(self) -> Iterator[list[Record]]:
-        """Do every job; yields the rows that each leads to."""
-        networks: list[Weights] = [None] * self._config.clients
-        if self._config.learner.data is None:
-            for i, found in self._jobs.run(self._experts()):
-                networks[i] = network_of(found)
-                yield self._expert_rows(i, found)
-        learnt: dict[int, Arrays] = {}
-        for i, found in self._jobs.run(self._learners(networks)):
-            learnt[i] = found
-            yield self._client_rows(i, found)
-        each = [learnt[i] for i in range(self._config.clients)]
+        """Do every job; yields once a job, and with a stage's last one the rows of all of it.
+
+        Rows come in the order of the jobs, not in that in which they were done.
+        """
+        config = self._config
+        networks: list[Weights] = [None] * config.clients
+        if config.learner.data is None:
+            experts = yield from self._stage(self._experts(), self._expert_rows)
+            networks = [network_of(found) for found in experts]
+        learnt = yield from self._stage(self._learners(networks), self._client_rows)
         pooled = None
         if self._pooled:
-            (found,) = self._jobs.all([self._pool(networks)])
+            (found,) = yield from self._stage([self._pool(networks)], _nothing)
             pooled = found["theta"]
-            yield []
-        shared: dict[int, Mapping[str, Column]] = {}
-        for seed, found in self._jobs.run(self._fusions(each)):
-            shared[seed] = self._shared(found, pooled, seed)
-            yield []
-        columns = {i: self._columns(i, each, shared) for i in self._config.worlds}
-        yield from self._plans(columns, networks)
-        yield from self._agents(columns)
+        fused = yield from self._stage(self._fusions(learnt), _nothing)
+        shared = [self._shared(found, pooled, seed) for seed, found in enumerate(fused)]
+        columns = {i: self._columns(i, learnt, shared) for i in config.worlds}
+        yield from self._stage(self._plans(columns, networks), self._plan_rows)
+        trainings = self._trainings(columns)
+        rows_of = partial(self._agent_rows, [key for key, _ in trainings])
+        yield from self._stage([job for _, job in trainings], rows_of)
+
+    def _stage(
+        self, jobs: list[Job], rows_of: Callable[[int, Arrays], list[Record]]
+    ) -> Generator[list[Record], None, list[Arrays]]:
+        """Do jobs that may all be done at once; returns their results in their order."""
+        found: dict[int, Arrays] = {}
+        for place, result in self._jobs.run(jobs):
+            found[place] = result
+            if len(found) < len(jobs):
+                yield []
+        results = [found[place] for place in range(len(jobs))]
+        if jobs:
+            yield [row for place, result in enumerate(results) for row in rows_of(place, result)]
+        return results
 
     def _arguments(self, **more: Any) -> dict[str, Any]:
         """What every job is told."""
@@ -151,7 +177,7 @@ class ControlStudy:
         return found | controls(found["mean"].theta, rng, config.randoms)
 
     def _columns(
-        self, world: float, learnt: list[Arrays], shared: Mapping[int, Mapping[str, Column]]
+        self, world: float, learnt: list[Arrays], shared: list[Mapping[str, Column]]
     ) -> Columns:
         """All columns of a world; its local reward is that of the client nearest to it."""
         nearest = int(np.argmin([abs(world - i) for i in range(self._config.clients)]))
@@ -162,36 +188,37 @@ class ControlStudy:
         thetas = np.array([[column.theta for column in row] for row in rows])
         return Columns(self._names, thetas, np.array([[one.offset for one in row] for row in rows]))
 
-    def _plans(
-        self, columns: Mapping[float, Columns], networks: list[Weights]
-    ) -> Iterator[list[Record]]:
-        worlds = list(columns)
-        jobs = [
+    def _plans(self, columns: Mapping[float, Columns], networks: list[Weights]) -> list[Job]:
+        """One job a world."""
+        config = self._config
+        return [
             Job(
                 "planner",
                 judge_by_planner,
                 self._arguments(
                     world=world,
-                    learner=self._config.learner,
+                    learner=config.learner,
                     networks=networks if self._task.physics is None else [],
                     thetas=columns[world].thetas,
                     offsets=columns[world].offsets,
-                    episodes=self._config.episodes,
+                    episodes=config.episodes,
                 ),
             )
-            for world in worlds
+            for world in config.worlds
         ]
-        for place, found in self._jobs.run(jobs):
-            rows = []
-            for seed in range(self._config.seeds):
-                for number, name in enumerate((*self._names, TRUE)):
-                    for what in ("return", "distance"):
-                        value = found["returns" if what == "return" else what][seed, number]
-                        rows.append(self._row("planner", name, seed, worlds[place], 0, what, value))
-            yield rows
 
-    def _agents(self, columns: Mapping[float, Columns]) -> Iterator[list[Record]]:
-        config, jobs, keys = self._config, [], []
+    def _plan_rows(self, place: int, found: Arrays) -> list[Record]:
+        world = self._config.worlds[place]
+        return [
+            self._row("planner", name, seed, world, 0, what, found[array][seed, number])
+            for seed in range(self._config.seeds)
+            for number, name in enumerate((*self._names, TRUE))
+            for what, array in (("return", "returns"), ("distance", "distance"))
+        ]
+
+    def _trainings(self, columns: Mapping[float, Columns]) -> list[tuple[Judged, Job]]:
+        """One job a reward, world and seed."""
+        config, trainings = self._config, []
         for seed in range(config.seeds):
             for world in config.trained_in:
                 own = columns[world]
@@ -205,14 +232,15 @@ class ControlStudy:
                         offset=float(own.offsets[seed, number]) if known else 0.0,
                         seed=seed,
                     )
-                    jobs.append(Job("agent", judge_by_agent, more))
-                    keys.append((name, seed, world))
-        for place, found in self._jobs.run(jobs):
-            name, seed, world = keys[place]
-            yield [
-                self._row("agent", name, seed, world, int(at), "return", value)
-                for at, value in zip(found["at"], found["returns"], strict=True)
-            ]
+                    key = Judged(name, seed, world)
+                    trainings.append((key, Job("agent", judge_by_agent, more)))
+        return trainings
+
+    def _agent_rows(self, keys: list[Judged], place: int, found: Arrays) -> list[Record]:
+        return [
+            self._row("agent", *keys[place], int(at), "return", value)
+            for at, value in zip(found["at"], found["returns"], strict=True)
+        ]
 
     def _expert_rows(self, client: int, found: Arrays) -> list[Record]:
         curve = [

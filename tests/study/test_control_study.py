@@ -1,0 +1,212 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from actors import make
+
+from fedirl_ray.config import EngineConfig, FusionConfig
+from fedirl_ray.engine.jobs import Jobs
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import Support
+from fedirl_ray.problem.control.basis import RadialBasis
+from fedirl_ray.problem.control.demonstrations import demonstrate, to_minari
+from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
+from fedirl_ray.problem.lattice import product
+from fedirl_ray.run import main
+from fedirl_ray.seeds import stream
+from fedirl_ray.study.control.columns import MATCHED, controls, fused_columns, ground_of
+from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
+from fedirl_ray.study.control.pipeline import ControlStudy, judged_columns, size
+from fedirl_ray.study.control.verdict import by_seed, columns_of, curve, standings
+
+FLAGS = """
+--seeds 2 --clients 2 --held-out 0.5 --judged 0,0.5 --randoms 1 --episodes 3 --progress False
+--expert.steps 2048 --expert.evaluations 1 --expert.episodes 3
+--agent.steps 2048 --agent.evaluations 1 --agent.episodes 3
+--learner.demonstrations 3 --fusion.rules mean,barycenter
+"""
+TINY = FLAGS.split()
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small study of CartPole in this process: its folder."""
+    folder = tmp_path_factory.mktemp("control") / "run"
+    words = ["control", "CartPole-v1", *TINY, "--engine.backend", "local"]
+    assert main([*words, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def rows_of(folder):
+    return pq.read_table(folder / "results.parquet").to_pylist()
+
+
+def test_a_study_leaves_its_table_its_page_and_its_curves(whole):
+    rows = rows_of(whole)
+    assert {row["kind"] for row in rows} == {"expert", "client", "planner", "agent"}
+    names = ["mean", "barycenter", "barycenter" + MATCHED, "+1", "-1", "random 1", "true"]
+    assert columns_of(rows) == names
+    page = (whole / "results.md").read_text()
+    for name in names:
+        assert f"| {name} |" in page
+    assert "control CartPole-v1 --clients 2" in page
+    assert "The paper (read off its figure): barycenter about 415" in page
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_knows_what_stands_in_the_rows(whole):
+    rows = rows_of(whole)
+    assert by_seed(rows, "planner", "-1", False).max() < 15.0  # dying pays
+    assert by_seed(rows, "planner", "true", True).min() > 200.0
+    assert by_seed(rows, "planner", "+1", False) == pytest.approx(
+        by_seed(rows, "planner", "true", False)
+    )
+    assert by_seed(rows, "planner", "-1", False, "distance") == pytest.approx(1.0)
+    assert by_seed(rows, "planner", "+1", True, "distance") == pytest.approx(0.0, abs=1e-9)
+    found = curve(rows, "mean", False)
+    assert found.at.tolist() == [2_048.0]
+    assert found.returns.shape == (2, 1)
+
+
+def test_the_same_bytes_come_from_ray_and_a_resumed_run_does_nothing(whole, tmp_path, ray_session):
+    folder = tmp_path / "run"
+    words = ["control", "CartPole-v1", *TINY, "--run-dir", str(folder)]
+    assert main(words) == 0
+    table = (folder / "results.parquet").read_bytes()
+    assert table == (whole / "results.parquet").read_bytes()
+    kept = {path.name: path.stat().st_mtime_ns for path in (folder / "jobs").iterdir()}
+    (folder / "results.parquet").unlink()
+    assert main(["control", "--resume", str(folder), "--progress", "False"]) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (folder / "jobs").iterdir()} == kept
+    assert (folder / "results.parquet").read_bytes() == table
+
+
+def test_an_environment_of_ones_own_is_studied(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    folder = tmp_path / "run"
+    words = ["control", "hilly:hilly", *TINY, "--task.points", "9,9", "--engine.backend", "local"]
+    words += ["--learner.gather", "1500", "--learner.features", "16", "--run-dir", str(folder)]
+    assert main(words) == 0
+    guessed = [row["value"] for row in rows_of(folder) if row["name"] == "extrapolated"]
+    assert len(guessed) == 2
+    assert 0.0 < min(guessed) <= max(guessed) < 1.0
+    sys.modules.pop("hilly", None)
+
+
+def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "minari").mkdir()
+    for client in (0, 1):
+        episodes = demonstrate(CARTPOLE, client, make(CARTPOLE), 3, stream(client, "shown"))
+        to_minari(CARTPOLE, client, episodes, f"mine/pole{client}-v0")
+    config = ControlConfig(
+        task=TaskConfig(name="CartPole-v1"),
+        clients=2,
+        held_out=(),
+        seeds=1,
+        learner=LearnerConfig(data="mine/pole{client}-v0", features=16),
+        fusion=FusionConfig(rules=("mean", "barycenter")),
+        agents=False,
+        episodes=2,
+    )
+    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
+        pieces = list(ControlStudy(config, jobs).run())
+    assert len(pieces) == size(config)
+    rows = [row for piece in pieces for row in piece]
+    assert {row["kind"] for row in rows} == {"client", "planner"}
+    assert len(by_seed(rows, "planner", "barycenter", False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["CartPol-v1"], "did you mean CartPole-v1?"),
+        (["CartPole-v1", "--held-out", "1"], "held-out must be finite, >= 0 and no client's"),
+        (["CartPole-v1", "--judged", "9"], "judged must be a client's number or held out, got 9"),
+        (["CartPole-v1", "--task.limits", "0,1"], "task.limits is for environments of your own"),
+        (["CartPole-v1", "--task.points", "3,3,3"], "got 3"),
+        (["CartPole-v1", "--task.points", "3,3,3,1"], "axis turn needs at least 2 points, got 1"),
+        (["CartPole-v1", "--fusion.rules", "mean,ceiling"], "the true reward is judged always"),
+        (["--task.name", "nobody:knows"], "task.name"),
+    ],
+)
+def test_what_cannot_be_studied_is_said_in_one_line(words, said, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["control", *words, "--run-dir", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_a_folder_of_something_else_is_not_resumed(tmp_path, capsys):
+    assert main(["control", "--resume", str(tmp_path)]) == 2
+    assert "must be the folder of a control study" in capsys.readouterr().err
+
+
+def test_matched_rewards_have_the_means_offset_and_scale():
+    support = Support(RadialBasis(PENDULUM.support, 16).at(PENDULUM.support.points), ())
+    support = Support(support.features, ground_of(PENDULUM.support))
+    thetas = np.random.default_rng(0).normal(size=(3, 16))
+    found = fused_columns(
+        thetas, np.zeros((3, 16, 16)), support, FusionConfig(rules=("mean", "barycenter"))
+    )
+    base = support.features @ found["mean"].theta
+    matched = found["barycenter" + MATCHED]
+    reward = support.features @ matched.theta + matched.offset
+    assert reward.mean() == pytest.approx(base.mean())
+    assert reward.std() == pytest.approx(base.std())
+    plain = support.features @ found["barycenter"].theta
+    assert np.corrcoef(reward, plain)[0, 1] == pytest.approx(1.0)
+
+
+def test_blind_controls_are_constants_and_directions_as_long_as_the_mean():
+    mean = np.array([3.0, 4.0, 0.0])
+    found = controls(mean, np.random.default_rng(0), 2)
+    assert list(found) == ["+1", "-1", "random 1", "random 2"]
+    assert [found[name].offset for name in ("+1", "-1")] == [1.0, -1.0]
+    for name in ("random 1", "random 2"):
+        assert np.linalg.norm(found[name].theta) == pytest.approx(5.0)
+    assert (found["random 1"].theta != found["random 2"].theta).all()
+
+
+def test_ground_cost_in_the_papers_spacings_does_not_change_with_resolution():
+    finer = product(PENDULUM.state.resized((64, 41)), PENDULUM.action)
+    fine, coarse = ground_of(finer, PENDULUM.support), ground_of(PENDULUM.support)
+    assert fine[0][0, 2] == pytest.approx(coarse[0][0, 1])  # two fine cells are one coarse one
+    assert fine[1][2] == pytest.approx(coarse[1][1])
+    assert fine[2] == pytest.approx(coarse[2])
+
+
+def test_a_rule_is_better_only_above_the_mean_and_every_control():
+    rng = np.random.default_rng(1)
+
+    def rows(column, level):
+        return [
+            {"kind": "agent", "column": column, "seed": seed, "client": 0.0, "held_out": False,
+             "step": 9, "name": "return", "value": level + 0.1 * rng.normal()}
+            for seed in range(5)
+        ]  # fmt: skip
+
+    def standing(mean, barycenter, blind):
+        found = [*rows("mean", mean), *rows("barycenter", barycenter), *rows("+1", blind)]
+        (one,) = standings(found, "agent", False)
+        return one
+
+    assert standing(1.0, 3.0, 2.0).better
+    assert not standing(1.0, 3.0, 4.0).better
+    assert not standing(3.0, 3.0, 2.0).better
+    assert standing(3.0, 1.0, 2.0).worse
+
+
+def test_every_column_is_counted_before_it_is_judged():
+    config = ControlConfig.of("Pendulum-v1", seeds=3)
+    columns = judged_columns(config)
+    assert columns[:2] == ("local", "pooled")
+    trainings = len(config.worlds) * 3 * (len(columns) + 1)
+    assert size(config) == 6 + 6 + 1 + 3 + 9 + trainings
+    with pytest.raises(ConfigError, match="the true reward is judged always"):
+        ControlConfig(fusion=FusionConfig(rules=("mean", "expert")))
