@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedirl_ray.cli import PROG, leaves, load, settings
-from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
@@ -97,7 +97,7 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
     with progress_bar(shown=config.record.progress) as bar:
         task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
         bar.advance(task, len(done))
-        with open_fleet(config, folder.report) as fleet:
+        with open_fleet(config, folder.report, actors_line(bar)) as fleet:
             bar.update(task, description="seeds")
             keep = _every(SAVING, lambda seed, state: save_round(folder.seeds, seed, state))
             for seed, result in federate(

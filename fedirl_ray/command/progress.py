@@ -10,6 +10,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fedirl_ray.engine.event import Started
+
 
 def progress_bar(*, shown: bool = True) -> Progress:
     """A bar with counts, the time that has passed and an estimate of what is left.
@@ -27,3 +29,15 @@ def progress_bar(*, shown: bool = True) -> Progress:
         transient=True,
         disable=not shown,
     )
+
+
+def actors_line(bar: Progress) -> Started:
+    """Add a line that counts a run's actors, to be seen while they start."""
+    task = bar.add_task("actors", total=None, visible=False)
+
+    def started(up: int, count: int) -> None:
+        if up == 0:
+            bar.reset(task)
+        bar.update(task, completed=up, total=count, visible=up < count)
+
+    return started

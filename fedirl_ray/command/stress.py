@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedirl_ray.cli import PROG, load
-from fedirl_ray.command.progress import progress_bar
+from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import claim
@@ -68,6 +68,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
             config,
             lambda line: print(line, file=sys.stderr),
             lambda clients: bar.update(task, description=f"{clients} clients"),
+            actors_line(bar),
         )
         for one in sizes:
             found.append(one)

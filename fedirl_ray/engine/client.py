@@ -15,7 +15,7 @@ import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.cluster import connect, cpus, homes, ray
-from fedirl_ray.engine.event import Event, Report, ignore
+from fedirl_ray.engine.event import Event, Report, Started, ignore, on_change, unwatched
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.placement import costs, place
 from fedirl_ray.engine.shard import PAYS_FROM, barycenter_on_ray
@@ -25,8 +25,9 @@ from fedirl_ray.evaluate.planner import Judgement
 from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
-from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+from fedirl_ray.transport.barycenter import BarycenterResult
 
+WAVE = 4  # actors a CPU that start at once: the imports of more crowd each other out
 STARTING = 120.0  # seconds an actor may take to start,
 ONE_MORE = 2.0  # and for each one that may be starting beside it: on a small machine they queue
 HANGS = 2  # times an actor may take too long for one call before it is given up
@@ -69,20 +70,23 @@ class RayFleet:
         self,
         config: RunConfig,
         report: Report = ignore,
+        started: Started = unwatched,
         *,
         holder: type[Clients] = Clients,
         pays_from: int = PAYS_FROM,
     ) -> None:
-        """Start the actors.
+        """Join or start Ray, and find every client its actor; `with` starts them.
 
         Args:
             config: The run.
-            report: Told of placement and of what goes wrong.
+            report: Told of placement, of where barycenters are computed, of what goes wrong.
+            started: Told of each wave of actors that is up.
             holder: What an actor is made of.
             pays_from: Clients times support points from which barycenters go to actors.
         """
         self._config, self._report, self._holder = config, report, holder
-        self._pays_from, self._fused = pays_from, ""
+        self._started, self._pays_from = started, pays_from
+        self._tell_fused = on_change(report)
         self._joined = not ray.is_initialized()
         if self._joined:
             connect(config.engine.address, workers=config.clients)
@@ -95,11 +99,9 @@ class RayFleet:
         self._where: tuple[int | None, int | None] = (None, None)
 
     def __enter__(self) -> Self:
-        """Start the actors and wait until they are up."""
-        for seat in self._seats:
-            self._hire(seat)
+        """Start the actors in waves, and wait until they are up."""
         try:
-            self._all({i: _calling("ready") for i in range(len(self._seats))}, "a sign of life")
+            self._start(WAVE * cpus())
         except BaseException:
             self.close()
             raise
@@ -121,6 +123,15 @@ class RayFleet:
                 ray.kill(seat.actor)
         if self._joined:
             ray.shutdown()
+
+    def _start(self, wave: int) -> None:
+        """Start the actors, so many at a time: all at once, a small machine only swaps tasks."""
+        count = len(self._seats)
+        self._started(0, count)
+        for first in range(0, count, wave):
+            up = range(first, min(first + wave, count))
+            self._all({i: _calling("ready") for i in up}, "a sign of life")
+            self._started(up.stop, count)
 
     def prepare(self, seed: int) -> None:
         """Draw every client's world and demonstrations, which `learn` else does on the way."""
@@ -178,13 +189,13 @@ class RayFleet:
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`, to the byte; on actors where that is quicker.
 
+        Where it was computed, and why, is told once and whenever that changes.
+
         Raises:
             RunError: Its actors keep dying, or get no CPU.
         """
         asked = self._config.engine.fuse_workers
         workers = cpus() if asked == "auto" else min(asked, cpus())  # more would wait for a CPU
-        if workers == 1 or measures.size < self._pays_from:
-            return barycenter(measures, axes, **settings)
         try:
             found, where = barycenter_on_ray(
                 measures,
@@ -196,9 +207,8 @@ class RayFleet:
             )
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as err:
             raise RunError(f"the barycenter's actors were lost ({type(err).__name__})") from err
-        if where != self._fused:
-            self._fused = where
-            self._report(Event("fused", f"barycenter {where}, engine.fuse-workers {asked}"))
+        why = f"engine.fuse-workers {asked} on {cpus()} CPUs"
+        self._tell_fused(Event("fused", f"barycenter {where}, {why}"))
         return found
 
     def _all(self, calls: Mapping[int, Call], what: str) -> list[Any]:

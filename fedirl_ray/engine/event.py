@@ -8,8 +8,8 @@ class Event(NamedTuple):
     """One line of events.jsonl."""
 
     what: Literal["placed", "fused", "refused", "missing", "restarted", "late"]
-    """placed: clients were given to actors; fused: barycenters are large enough to be computed
-    by actors (told once, and when that changes); refused: an upload was not let in; missing: a
+    """placed: clients were given to actors; fused: where barycenters are computed, and why
+    (told once, and when that changes); refused: an upload was not let in; missing: a
     client was left out of a round; restarted: an actor died or hung and was replaced; late: an
     answer came after it had been given up, and was thrown away."""
     reason: str
@@ -19,7 +19,26 @@ class Event(NamedTuple):
 
 
 Report = Callable[[Event], None]
+Started = Callable[[int, int], None]
+"""Told, while actors start, how many are up, and of how many."""
 
 
 def ignore(event: Event) -> None:
     """Tell nobody."""
+
+
+def unwatched(up: int, count: int) -> None:
+    """Let actors start with nobody looking on."""
+
+
+def on_change(report: Report) -> Report:
+    """Pass an event on only if it is not the one that was passed on last."""
+    last: Event | None = None
+
+    def changed(event: Event) -> None:
+        nonlocal last
+        if event != last:
+            last = event
+            report(event)
+
+    return changed

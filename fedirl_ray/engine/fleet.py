@@ -4,22 +4,25 @@ from contextlib import AbstractContextManager, nullcontext
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.driver import Fleet
-from fedirl_ray.engine.event import Event, Report, ignore
+from fedirl_ray.engine.event import Event, Report, Started, ignore, unwatched
 from fedirl_ray.engine.local import Clients
 
 
-def open_fleet(config: RunConfig, report: Report = ignore) -> AbstractContextManager[Fleet]:
+def open_fleet(
+    config: RunConfig, report: Report = ignore, started: Started = unwatched
+) -> AbstractContextManager[Fleet]:
     """Start a run's clients: in this process, or as Ray actors.
 
     Args:
         config: The run; `engine.*` says where.
         report: Told where the clients were put, and of what goes wrong.
+        started: Told how many actors are up, while they start.
     """
     match config.engine.backend:
         case "local":
             report(Event("placed", f"{config.clients} clients in the driver's process"))
-            return nullcontext(Clients(config, range(config.clients)))
+            return nullcontext(Clients(config, range(config.clients), report))
         case "ray":
             from fedirl_ray.engine.client import RayFleet
 
-            return RayFleet(config, report)
+            return RayFleet(config, report, started)

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
 from fedirl_ray.irl.block import prepare
@@ -14,7 +16,7 @@ from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
 from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.problem.planning import Outcome
-from fedirl_ray.transport.barycenter import barycenter
+from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
 
 
 class Clients:
@@ -24,16 +26,28 @@ class Clients:
     `engine.upload`.
     """
 
-    def __init__(self, config: RunConfig, members: Sequence[int]) -> None:
+    def __init__(self, config: RunConfig, members: Sequence[int], report: Report = ignore) -> None:
+        """Hold nothing yet.
+
+        Args:
+            config: The run.
+            members: Their numbers.
+            report: Told where barycenters are computed, of those that this process is asked for.
+        """
         # The work is parallel over clients already, and equal bytes need equal summation.
         threadpool_limits(limits=1)
         self.config = config
         self.members = tuple(members)
         self._seed = -1
         self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
+        self._tell_fused = on_change(report)
 
-    barycenter = staticmethod(barycenter)
-    """Computes barycenters; here, the plain function."""
+    def barycenter(
+        self, measures: Floats, axes: Sequence[Floats], **settings: Any
+    ) -> BarycenterResult:
+        """Return `fedirl_ray.barycenter`."""
+        self._tell_fused(Event("fused", "barycenter in this process (engine.backend local)"))
+        return barycenter(measures, axes, **settings)
 
     def ready(self) -> None:
         """Answer, which tells that this process is up."""

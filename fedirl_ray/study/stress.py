@@ -21,7 +21,7 @@ from fedirl_ray.config import (
     RunConfig,
 )
 from fedirl_ray.engine.driver import Stopwatch, run_seed
-from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.event import Event, Started, unwatched
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.upload import traffic
@@ -124,17 +124,18 @@ class Measurement:
         return 1.0 - (self.local + self.exchange) / self.round
 
 
-def measure(config: RunConfig) -> Measurement:
+def measure(config: RunConfig, started: Started = unwatched) -> Measurement:
     """Run one size, and end its actors.
 
     Args:
         config: The run.
+        started: Told how many actors are up, while they start.
     """
     began = time.perf_counter()
     events: list[Event] = []
     clock = Stopwatch()
     results: list[SeedResult] = []
-    with PeakMemory() as memory, open_fleet(config, events.append) as fleet:
+    with PeakMemory() as memory, open_fleet(config, events.append, started) as fleet:
         start = time.perf_counter() - began
         for seed in range(config.seeds):
             with clock.timing("worlds"):
@@ -166,7 +167,10 @@ def measure(config: RunConfig) -> Measurement:
 
 
 def stress(
-    config: StressConfig, say: Callable[[str], None], begin: Callable[[int], None]
+    config: StressConfig,
+    say: Callable[[str], None],
+    begin: Callable[[int], None],
+    started: Started = unwatched,
 ) -> Iterator[Measurement]:
     """Measure one size after the other.
 
@@ -174,6 +178,7 @@ def stress(
         config: The sizes.
         say: Told, in one line, why sizes are left out.
         begin: Told the number of clients about to be measured.
+        started: Told how many of their actors are up, while they start.
 
     Yields:
         Each size once it has ended.
@@ -191,7 +196,7 @@ def stress(
                 )
                 return
         begin(clients)
-        last = measure(config.run(clients))
+        last = measure(config.run(clients), started)
         yield last
 
 

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -28,7 +29,7 @@ def on_ray(config, holder=Clients):
     with RayFleet(config, told.append, holder=holder) as fleet:
         fleet.prepare(0)  # imports and worlds take their time on a busy machine
         found, _ = outcome(config, fleet, told)
-    return found, [event for event in told if event.what != "placed"]
+    return found, [event for event in told if event.what not in ("placed", "fused")]
 
 
 @pytest.mark.parametrize("per_actor", ["auto", 2, 3, 4])
@@ -36,6 +37,15 @@ def test_every_placement_gives_the_bytes_of_one_process(ray_session, undisturbed
     found, told = on_ray(small(clients_per_actor=per_actor))
     assert found == undisturbed
     assert not told
+
+
+def test_actors_start_in_waves_that_are_told(ray_session, monkeypatch):
+    monkeypatch.setattr("fedirl_ray.engine.client.WAVE", 1)
+    told = []
+    config = replace(small(clients_per_actor=1), clients=5)
+    with RayFleet(config, started=lambda up, count: told.append((up, count))) as fleet:
+        fleet.prepare(0)
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]  # two CPUs
 
 
 def test_an_actor_killed_in_a_round_is_replaced_and_nothing_changes(ray_session, undisturbed):

@@ -8,6 +8,7 @@ from engine.faults import outcome, small
 
 from fedirl_ray.config import EngineConfig, FusionConfig
 from fedirl_ray.engine.client import RayFleet
+from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import Support, fuse
@@ -22,26 +23,41 @@ pytestmark = pytest.mark.ray
 def test_a_run_that_fuses_on_actors_has_the_bytes_of_one_process(ray_session, asked, where):
     rules = ("mean", "barycenter", "debiased", "self-control")
     config = replace(small(fuse_workers=asked), fusion=FusionConfig(rules=rules))
-    with RayFleet(config, pays_from=0) as fleet:
-        told = []
-        fleet._report = told.append
+    told = []
+    with RayFleet(config, told.append, pays_from=0) as fleet:
         found, _ = outcome(config, fleet)
     assert found == outcome(config, Clients(config, range(4)))[0]
-    (event,) = told
-    assert event.what == "fused"
-    assert where in event.reason
-    assert f"engine.fuse-workers {asked}" in event.reason
+    assert [event.what for event in told] == ["placed", "fused"]
+    assert where in told[1].reason
+    assert f"engine.fuse-workers {asked} on 2 CPUs" in told[1].reason
 
 
-@pytest.mark.parametrize("settings", [{"fuse_workers": 1}, {}])
-def test_small_barycenters_and_one_worker_stay_in_the_driver(ray_session, settings):
+@pytest.mark.parametrize(
+    ("settings", "pays_from", "why"),
+    [
+        ({"fuse_workers": 1}, 0, "in this process (one worker), engine.fuse-workers 1"),
+        ({}, 10**6, "in this process (64 numbers, actors pay from 1,000,000)"),
+    ],
+)
+def test_small_barycenters_and_one_worker_stay_in_the_driver_which_says_why(
+    ray_session, settings, pays_from, why
+):
     config = small(**settings)
     told = []
-    pays_from = {"pays_from": 0} if settings else {}
-    with RayFleet(config, told.append, **pays_from) as fleet:
+    with RayFleet(config, told.append, pays_from=pays_from) as fleet:
         found, _ = outcome(config, fleet)
     assert found == outcome(config, Clients(config, range(4)))[0]
-    assert [event.what for event in told] == ["placed"]
+    assert [event.what for event in told] == ["placed", "fused"]
+    assert why in told[1].reason
+
+
+def test_a_run_in_one_process_says_that_it_fuses_there():
+    config = small(backend="local")
+    told = []
+    with open_fleet(config, told.append) as fleet:
+        outcome(config, fleet)
+    assert [event.what for event in told] == ["placed", "fused"]
+    assert told[1].reason == "barycenter in this process (engine.backend local)"
 
 
 def test_the_solver_is_asked_for_every_rule_that_transports_and_for_no_other():
