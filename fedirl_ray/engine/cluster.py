@@ -10,13 +10,17 @@ from fedirl_ray.errors import ConfigError
 # Read by Ray when it is imported: silences a notice about accelerators nobody asked for.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray as ray  # others take it from here, with the notice silenced
+from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+_REACHABLE = ray_constants.ENABLE_RAY_CLUSTER
 KNOCKING = 10.0  # seconds a cluster may take to accept a connection
 
 
 def connect(address: str | None, *, workers: int) -> None:
     """Join a Ray cluster, or start one on this machine that only this process uses.
+
+    All ports of one that is started are on 127.0.0.1.
 
     Args:
         address: `auto`, `HOST:PORT`, or None.
@@ -27,6 +31,9 @@ def connect(address: str | None, *, workers: int) -> None:
     """
     if address is not None and address != "auto":
         _knock(address)
+    # Ray has no argument for it: by this it decides whether a node's address is the loopback one,
+    # and then all its processes listen there alone. Other nodes could not reach such a driver.
+    ray_constants.ENABLE_RAY_CLUSTER = _REACHABLE and address is not None
     try:
         ray.init(
             address=address or "local",

@@ -148,6 +148,30 @@ def test_a_node_that_dies_takes_no_client_and_no_byte_with_it(cluster, tmp_path)
     assert '"restarted"' in (struck / "events.jsonl").read_text()
 
 
+LISTENING = """
+import psutil
+from fedirl_ray.engine.cluster import connect, ray
+
+connect(None, workers=8)
+ray.get(ray.remote(lambda: None).remote(), timeout=60)
+this = psutil.Process()
+for process in [this, *this.children(recursive=True)]:
+    for socket in process.net_connections("inet"):
+        if socket.status == psutil.CONN_LISTEN:
+            print(socket.laddr.ip)
+"""
+
+
+def test_a_ray_of_its_own_listens_on_this_machine_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], cwd=ROOT, capture_output=True, text=True, timeout=120.0
+    )
+    assert done.returncode == 0, done.stderr
+    addresses = done.stdout.split()
+    assert len(addresses) > 3  # gcs, raylet, driver, workers
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:{free}", "nonsense", "127.0.0.1:99999"])
 def test_no_cluster_at_an_address_is_one_line(tmp_path, capsys, address):
     address = address.format(free=free_port())
