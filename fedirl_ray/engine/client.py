@@ -157,11 +157,7 @@ class RayFleet:
         allowed = self._config.federation.round_timeout
         deadline = None if allowed is None else time.monotonic() + allowed
         found = self._gather({i: calling(i) for i in parts}, deadline)
-        return [
-            Answer(asked[i], answer.uploads, answer.seconds)
-            for i in sorted(found)
-            for answer in found[i]
-        ]
+        return [answer._replace(order=asked[i]) for i in sorted(found) for answer in found[i]]
 
     def pool(self, seed: int) -> Floats:
         """Fit one reward to everybody's data, on one actor."""

@@ -71,6 +71,25 @@ class Stopwatch:
         """Add time that was measured elsewhere."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
+    def add_exchange(self, out: float, answers: Sequence[Answer], back: float) -> None:
+        """Add `local`, the time from orders to answers, and its three parts.
+
+        They are those of the actor that was done last: `broadcast` until it began, `work` while
+        it learnt, `upload` until its answer, and thereby every answer, was here. Processes of one
+        machine share the monotonic clock; the split means nothing where actors run on another.
+
+        Args:
+            out: When the driver began to send orders, on its monotonic clock (seconds).
+            answers: What came.
+            back: When the driver had them all.
+        """
+        self.add("local", back - out)
+        last = max(answers, key=lambda answer: answer.began + answer.seconds, default=None)
+        if last is not None:
+            self.add("broadcast", last.began - out)
+            self.add("work", last.seconds)
+            self.add("upload", back - last.began - last.seconds)
+
 
 Keep = Callable[[int, Federation], None]
 """Told a seed and where it stands after each round but the last."""
@@ -124,8 +143,9 @@ def run_seed(
         state: Where to go on; None: from the beginning.
         keep: Told where the seed stands after a round.
         report: Told of uploads refused and missing.
-        clock: Filled with the seconds of `round`, of its parts `local` (and in it `work`, the
-            slowest actor's own), `door` and each rule, and of `evaluate`; a fresh one by default.
+        clock: Filled with the seconds of `round`, of its parts `local` (see
+            `Stopwatch.add_exchange`), `door` and each rule, and of `evaluate`; a fresh one by
+            default.
 
     Returns:
         What the seed has found.
@@ -209,9 +229,9 @@ def run_round(
 ) -> Federation:
     """One round. Every fused rule keeps a federation of its own, beside the clients alone."""
     order = state.order(config, seed)
-    with clock.timing("local"):
-        answers = fleet.learn(order)
-    clock.add("work", max((answer.seconds for answer in answers), default=0.0))
+    out = time.monotonic()
+    answers = fleet.learn(order)
+    clock.add_exchange(out, answers, time.monotonic())
     with clock.timing("door"):
         uploads = receive(config, order, answers, support.features.shape[1], report)
     weights = np.full(len(uploads), 1.0 / len(uploads))

@@ -72,9 +72,9 @@ class Clients:
         Returns:
             One answer with an upload for each client.
         """
-        began = time.perf_counter()
+        began = time.monotonic()
         uploads = self.fit(order)
-        return [Answer(order, uploads, time.perf_counter() - began)]
+        return [Answer(order, uploads, began, time.monotonic() - began)]
 
     def fit(self, order: Order) -> list[Upload]:
         """Fit every client's reward, `[j]` of them from as many starting points."""

@@ -95,6 +95,8 @@ class Answer(NamedTuple):
     """As it was asked; an actor's own word for it is not taken."""
     uploads: Sequence[Any]
     """`Upload`s, as far as one can trust the sender."""
+    began: float
+    """When the clients began to learn, on their machine's monotonic clock (seconds)."""
     seconds: float
     """Time the clients spent learning."""
 

@@ -9,7 +9,7 @@ from fedirl_ray.study.memory import MIB
 from fedirl_ray.study.stress import GROWS_FROM, Measurement, growth
 
 HEADS = (
-    "clients", "start", "worlds", "round", "local", "exchange", "door", "fuse", "evaluate",
+    "clients", "start", "worlds", "round", "broadcast", "local", "upload", "door", "fuse", "evaluate",
     "driver", "peak MiB", "B down", "B up",
 )  # fmt: skip
 
@@ -24,10 +24,10 @@ def scaling_text(found: Sequence[Measurement]) -> str:
     ]
     lines += [
         "",
-        "Seconds; round, local, exchange, door and fuse: of one round. local: the slowest actor's",
-        "own work; exchange: orders out and uploads back; driver: share of a round outside both.",
-        "peak: PSS of the driver and all it started. B: bytes per client and round (barycenter or",
-        "the last rule).",
+        "Seconds; round and the next five: of one round. broadcast, local, upload: until the actor",
+        "that was done last began, its own work, until its answer was here; driver: share of a",
+        "round outside the three. peak: PSS of the driver and all it started. B: bytes per client",
+        "and round (barycenter or the last rule).",
         "",
         *(_quality(one) for one in found),
     ]
@@ -44,7 +44,7 @@ def scaling_text(found: Sequence[Measurement]) -> str:
 
 def _row(one: Measurement) -> tuple[str, ...]:
     rule = "barycenter" if "barycenter" in one.fuse else list(one.fuse)[-1]
-    times = (one.start, one.worlds, one.round, one.local, one.exchange, one.door,
+    times = (one.start, one.worlds, one.round, one.broadcast, one.local, one.upload, one.door,
              sum(one.fuse.values()), one.evaluate)  # fmt: skip
     return (
         str(one.clients),
@@ -85,7 +85,8 @@ def scaling_figure(found: Sequence[Measurement]) -> bytes:
         "start-up, once": [one.start for one in found],
         "round": [one.round for one in found],
         "local": [one.local for one in found],
-        "exchange": [one.exchange for one in found],
+        "broadcast": [one.broadcast for one in found],
+        "upload": [one.upload for one in found],
         "door": [one.door for one in found],
         "fuse": [sum(one.fuse.values()) for one in found],
         "evaluate, a seed": [one.evaluate for one in found],

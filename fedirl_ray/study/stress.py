@@ -92,11 +92,14 @@ class Measurement:
     worlds: float
     """Seconds to draw a seed's worlds and demonstrations, a seed."""
     round: float
-    """Seconds of a round, the sum of the next four and of what the driver did between."""
+    """Seconds of a round, the sum of the next five and of what the driver did between."""
+    broadcast: float
+    """Seconds until the actor that was done last had its order and began. One machine's clock
+    times both ends, which all processes of a stress run share."""
     local: float
-    """Seconds the slowest actor spent learning."""
-    exchange: float
-    """Seconds until the orders were out and the uploads back, beyond that."""
+    """Seconds that actor spent learning."""
+    upload: float
+    """Seconds from its end until every upload was with the driver."""
     door: float
     """Seconds to check the uploads."""
     fuse: dict[Rule, float]
@@ -121,7 +124,7 @@ class Measurement:
     @property
     def driver_share(self) -> float:
         """Share of a round that is not the clients' learning and its messages."""
-        return 1.0 - (self.local + self.exchange) / self.round
+        return 1.0 - (self.broadcast + self.local + self.upload) / self.round
 
 
 def measure(config: RunConfig, started: Started = unwatched) -> Measurement:
@@ -151,8 +154,9 @@ def measure(config: RunConfig, started: Started = unwatched) -> Measurement:
         start=start,
         worlds=seconds["worlds"] / config.seeds,
         round=seconds["round"] / rounds,
+        broadcast=seconds["broadcast"] / rounds,
         local=seconds["work"] / rounds,
-        exchange=(seconds["local"] - seconds["work"]) / rounds,
+        upload=seconds["upload"] / rounds,
         door=seconds["door"] / rounds,
         fuse={rule: seconds[rule] / rounds for rule in rules},
         evaluate=seconds["evaluate"] / config.seeds,

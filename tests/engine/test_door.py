@@ -25,7 +25,7 @@ def upload(client, **changed):
 
 
 def enter(*uploads, order=ORDER, norm_bound=100.0):
-    return admit([Answer(order, uploads, 0.0)], d=D, norm_bound=norm_bound)
+    return admit([Answer(order, uploads, 0.0, 0.0)], d=D, norm_bound=norm_bound)
 
 
 def theta(*rows, dtype=np.float64):
@@ -88,7 +88,7 @@ def test_one_actor_cannot_answer_for_the_clients_of_another():
     part = replace(ORDER, clients=(0, 2), own=ORDER.own[:2])
     other = replace(ORDER, clients=(5,), own=ORDER.own[2:])
     found = admit(
-        [Answer(part, [upload(0), upload(5)], 0.0), Answer(other, [upload(5)], 0.0)],
+        [Answer(part, [upload(0), upload(5)], 0.0, 0.0), Answer(other, [upload(5)], 0.0, 0.0)],
         d=D,
         norm_bound=100.0,
     )
