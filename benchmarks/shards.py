@@ -24,7 +24,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import ray  # noqa: E402
 
-from fedirl_ray.engine.shard import Crew  # noqa: E402
+from fedirl_ray.engine.shard import shard_crew  # noqa: E402
 from fedirl_ray.transport.barycenter import Task, prepare  # noqa: E402
 from fedirl_ray.transport.solver import solve  # noqa: E402
 from fedirl_ray.transport.step import Step, Term  # noqa: E402
@@ -100,7 +100,7 @@ def cube(k: int) -> Task:
 def seconds_a_step(task: Task, workers: int) -> float:
     """Return the median wall seconds of the steps that are neither first nor measured."""
     spans = []
-    with Crew(task, workers) as crew:
+    with shard_crew(task, workers) as crew:
 
         def advance(step: Step) -> Term:
             begin = time.perf_counter()

@@ -8,13 +8,13 @@ add exactly, so the result has the bytes of the in-process one.
 import logging
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.engine.cluster import ray
+from fedirl_ray.engine.crew import Crew
 from fedirl_ray.transport.axis import CostScale, Floats
 from fedirl_ray.transport.backend import Backend, Precision
 from fedirl_ray.transport.barycenter import BarycenterResult, Task, make_result, prepare, split
@@ -30,18 +30,9 @@ from fedirl_ray.transport.shard import (
 from fedirl_ray.transport.solver import solve
 from fedirl_ray.transport.step import Domain, Step, Term, gather
 
-LOST = (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError)
-"""A worker died, or did not answer in time."""
-
 PAYS_FROM = 5_000_000
 """Clients times lattice points from which actors pay: below, starting them and moving the vectors
 costs more than the arithmetic they share (measured, see docs/benchmarks.md)."""
-
-SNAPSHOT_EVERY = 25
-"""Steps between two copies of the actors' state: what a dead worker costs at most."""
-
-RETRIES = 3
-"""Deaths in a row after which the error is the user's."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,7 +113,7 @@ def barycenter_on_ray(
         advance = in_process([make_shard(task.problem, task.rows, task.weights)])
         solution = solve(advance, task.problem, task.weights, task.goal)
     else:
-        with Crew(task, workers, deadline) as crew:
+        with shard_crew(task, workers, deadline) as crew:
             solution = solve(crew.advance, task.problem, task.weights, task.goal)
             where = f"on {len(crew.actors)} actors ({size:,} numbers)"
     _LOG.info("barycenter of %d measures %s", len(task.rows), where)
@@ -149,82 +140,16 @@ class ShardActor:
         restore(self.shard, saved)
 
 
-class Crew:
-    """The actors of one barycenter; `advance` is theirs together.
+def shard_crew(task: Task, workers: int, deadline: float = 600.0) -> Crew[Step, Term]:
+    """Give each worker a block of clients; the crew's `advance` is what `solve` asks for."""
+    problem = ray.put(task.problem)
+    blocks = split(task.rows, task.weights, workers)
+    parts = [(problem, ray.put(rows), weights) for rows, weights in blocks]
+    return Crew(ShardActor, parts, _ask, deadline)
 
-    The driver keeps the actors' last snapshots, and the steps since. When a worker dies its block
-    is given to a new one, all go back to the snapshot, and the steps are repeated: to the byte.
-    """
 
-    def __init__(self, task: Task, workers: int, deadline: float = 600.0) -> None:
-        self.deadline = deadline
-        problem = ray.put(task.problem)
-        self.blocks = [
-            (problem, ray.put(rows), weights)
-            for rows, weights in split(task.rows, task.weights, workers)
-        ]
-        self.actors = [self._hire(block) for block in self.blocks]
-        self.steps: list[Step] = []
-        self.saved: list[ray.ObjectRef[Saved]] = []
-        self._save()
-
-    def __enter__(self) -> Self:
-        """Return the crew itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Dismiss the actors."""
-        for actor in self.actors:
-            ray.kill(actor)
-
-    def advance(self, step: Step) -> Term:
-        """Step every block and join the answers in block order."""
-        for deaths in range(RETRIES + 1):
-            try:
-                if deaths:
-                    self._revive()
-                term = self._ask(step)
-                self.steps.append(step)
-                if len(self.steps) >= SNAPSHOT_EVERY:
-                    self._save()
-                return term
-            except LOST as error:
-                if deaths == RETRIES:
-                    raise
-                _LOG.warning("a shard worker was lost (%s); repeating from the last state", error)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _ask(self, step: Step) -> Term:
-        shared = ray.put(step)
-        answers = [actor.advance.remote(shared) for actor in self.actors]
-        return gather(ray.get(answers, timeout=self.deadline))
-
-    def _save(self) -> None:
-        saved = [actor.snapshot.remote() for actor in self.actors]
-        ray.wait(saved, num_returns=len(saved), timeout=self.deadline, fetch_local=False)
-        ray.get([actor.__ray_ready__.remote() for actor in self.actors], timeout=self.deadline)
-        self.saved, self.steps = saved, []
-
-    def _revive(self) -> None:
-        """Replace every worker that does not answer, and take all back to where they were."""
-        for i, actor in enumerate(self.actors):
-            try:
-                ray.get(actor.__ray_ready__.remote(), timeout=self.deadline)
-            except LOST:
-                ray.kill(actor)
-                self.actors[i] = self._hire(self.blocks[i])
-        ray.get(
-            [a.restore.remote(s) for a, s in zip(self.actors, self.saved, strict=True)],
-            timeout=self.deadline,
-        )
-        for step in self.steps:
-            self._ask(step)
-
-    def _hire(self, block: tuple[Any, Any, Floats]) -> Any:
-        # Ray gives a worker as many BLAS threads as it has CPUs: one.
-        return ray.remote(ShardActor).options(num_cpus=1).remote(*block)
+def _ask(actors: Sequence[Any], step: Step, deadline: float) -> Term:
+    """Step every block and join the answers in block order."""
+    shared = ray.put(step)
+    answers = [actor.advance.remote(shared) for actor in actors]
+    return gather(ray.get(answers, timeout=deadline))

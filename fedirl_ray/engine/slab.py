@@ -5,18 +5,16 @@ the object store: the driver only passes references on. When a worker dies all g
 state they kept, and the steps since are repeated, to the byte.
 """
 
-import logging
 import mmap
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedirl_ray.engine.cluster import ray
-from fedirl_ray.engine.shard import RETRIES, SNAPSHOT_EVERY
+from fedirl_ray.engine.crew import Crew
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.measure import checked_weights
 from fedirl_ray.transport.slab import (
@@ -31,14 +29,6 @@ from fedirl_ray.transport.slab import (
     spread_v,
     step_traffic,
 )
-
-LOST = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.GetTimeoutError,
-    ray.exceptions.ObjectLostError,
-)
-
-_LOG = logging.getLogger(__name__)
 
 
 class SlabResult(NamedTuple):
@@ -94,9 +84,9 @@ def barycenter_on_slabs(
     shape = tuple(len(cost) for cost in costs)
     _check(measures, shape)
     alphas = checked_weights(weights, len(measures))
-    with SlabCrew(costs, epsilon, measures, alphas, workers, deadline) as crew:
-        solution = solve_slabs(crew.advance, tol, max_iters)
-        measure = np.exp(crew.log_b())
+    with slab_crew(costs, epsilon, measures, alphas, workers, deadline) as crew:
+        solution = solve_slabs(lambda *, measure: crew.advance(measure), tol, max_iters)
+        measure = np.exp(log_b(crew))
     return SlabResult(
         (measure / measure.sum()).reshape(shape),
         solution,
@@ -188,96 +178,39 @@ def _one_or_all(blocks: list[Floats]) -> Any:
     return blocks[0] if len(blocks) == 1 else tuple(blocks)
 
 
-class SlabCrew:
-    """The actors of one barycenter; `advance` is theirs together."""
+def slab_crew(
+    costs: Sequence[Floats],
+    epsilon: float,
+    measures: NDArray[np.floating],
+    weights: Floats,
+    workers: int,
+    deadline: float = 600.0,
+) -> Crew[bool, Sight | None]:
+    """Give each worker a slab; a step is told whether to measure how far it is from the end."""
+    rows = _source(measures)
+    parts = [(costs, epsilon, rows, weights, i, workers) for i in range(workers)]
+    return Crew(SlabActor, parts, _ask, deadline)
 
-    def __init__(
-        self,
-        costs: Sequence[Floats],
-        epsilon: float,
-        measures: NDArray[np.floating],
-        weights: Floats,
-        workers: int,
-        deadline: float = 600.0,
-    ) -> None:
-        self.deadline = deadline
-        rows = _source(measures)
-        self._made = [(costs, epsilon, rows, weights, i, workers) for i in range(workers)]
-        self.actors = [self._hire(i) for i in range(workers)]
-        self._since: list[bool] = []
-        self._saved: list[Any] = []
-        self._save()
 
-    def __enter__(self) -> Self:
-        """Return the crew itself."""
-        return self
+def log_b(crew: Crew[bool, Sight | None]) -> Floats:
+    """Return the barycenter's logarithm `[n]`."""
+    parts = ray.get([actor.log_b.remote() for actor in crew.actors], timeout=crew.deadline)
+    return np.concatenate(parts).ravel()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Dismiss the actors."""
-        for actor in self.actors:
-            ray.kill(actor)
 
-    def advance(self, *, measure: bool) -> Sight | None:
-        """Step every slab; whoever dies over it is replaced and the step is taken again."""
-        for deaths in range(RETRIES + 1):
-            try:
-                if deaths:
-                    self._revive()
-                sight = self._step(measure)
-                self._since.append(measure)
-                if len(self._since) >= SNAPSHOT_EVERY:
-                    self._save()
-                return sight
-            except LOST as error:
-                if deaths == RETRIES:
-                    raise
-                _LOG.warning("a slab's worker was lost (%s); going back to the last state", error)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def log_b(self) -> Floats:
-        """Return the barycenter's logarithm `[n]`."""
-        parts = ray.get([actor.log_b.remote() for actor in self.actors], timeout=self.deadline)
-        return np.concatenate(parts).ravel()
-
-    def _step(self, measure: bool) -> Sight | None:
-        workers = len(self.actors)
-        cut = [actor.spread_v.options(num_returns=workers).remote() for actor in self.actors]
-        cut = [
-            actor.spread_u.options(num_returns=workers).remote(*blocks)
-            for actor, blocks in zip(self.actors, _turned(cut), strict=True)
-        ]
-        ended = [
-            actor.collect.remote(measure, *blocks)
-            for actor, blocks in zip(self.actors, _turned(cut), strict=True)
-        ]
-        return add_sights(ray.get(ended, timeout=self.deadline))
-
-    def _save(self) -> None:
-        # The copies come to the driver's node: a state that died with its actor would be no use.
-        saved = [actor.snapshot.remote() for actor in self.actors]
-        self._saved = [ray.put(ray.get(one, timeout=self.deadline)) for one in saved]
-        self._since = []
-
-    def _revive(self) -> None:
-        """Replace every worker that does not answer, and take all back to where they were."""
-        for i, actor in enumerate(self.actors):
-            try:
-                ray.get(actor.__ray_ready__.remote(), timeout=self.deadline)
-            except LOST:
-                ray.kill(actor)
-                self.actors[i] = self._hire(i)
-        pairs = zip(self.actors, self._saved, strict=True)
-        ray.get([actor.restore.remote(saved) for actor, saved in pairs], timeout=self.deadline)
-        for measure in self._since:
-            self._step(measure)
-
-    def _hire(self, i: int) -> Any:
-        return ray.remote(SlabActor).options(num_cpus=1).remote(*self._made[i])
+def _ask(actors: Sequence[Any], measure: bool, deadline: float) -> Sight | None:
+    """Step every slab; the blocks go from worker to worker."""
+    workers = len(actors)
+    cut = [actor.spread_v.options(num_returns=workers).remote() for actor in actors]
+    cut = [
+        actor.spread_u.options(num_returns=workers).remote(*blocks)
+        for actor, blocks in zip(actors, _turned(cut), strict=True)
+    ]
+    ended = [
+        actor.collect.remote(measure, *blocks)
+        for actor, blocks in zip(actors, _turned(cut), strict=True)
+    ]
+    return add_sights(ray.get(ended, timeout=deadline))
 
 
 def _turned(cut: Sequence[Any]) -> list[list[Any]]:

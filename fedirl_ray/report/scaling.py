@@ -9,8 +9,8 @@ from fedirl_ray.study.memory import MIB
 from fedirl_ray.study.stress import GROWS_FROM, Measurement, growth
 
 HEADS = (
-    "clients", "start", "worlds", "round", "broadcast", "local", "upload", "door", "fuse", "evaluate",
-    "driver", "peak MiB", "B down", "B up",
+    "clients", "start", "worlds", "round", "broadcast", "local", "upload", "door", "fuse",
+    "evaluate", "driver", "peak MiB", "B down", "B up",
 )  # fmt: skip
 
 

@@ -56,10 +56,10 @@ def test_small_problems_stay_in_this_process_and_say_so(ray_session, caplog):
 def test_a_dead_worker_leaves_no_trace(ray_session, victims):
     import ray
 
-    from fedirl_ray.engine.shard import Crew
+    from fedirl_ray.engine.shard import shard_crew
 
     work, taken = task(), 0
-    with Crew(work, 2) as crew:
+    with shard_crew(work, 2) as crew:
 
         def advance(step):
             nonlocal taken

@@ -47,10 +47,10 @@ def test_measures_may_lie_on_disk(ray_session, tmp_path):
 def test_a_dead_worker_leaves_no_trace(ray_session, victims):
     import ray
 
-    from fedirl_ray.engine.slab import SlabCrew
+    from fedirl_ray.engine.slab import log_b, slab_crew
 
     taken = 0
-    with SlabCrew(ground_costs(AXES), 0.01, ROWS, WEIGHTS, 2) as crew:
+    with slab_crew(ground_costs(AXES), 0.01, ROWS, WEIGHTS, 2) as crew:
 
         def advance(*, measure):
             nonlocal taken
@@ -58,10 +58,10 @@ def test_a_dead_worker_leaves_no_trace(ray_session, victims):
             if taken in (3, 30):
                 for victim in victims:
                     ray.kill(crew.actors[victim])
-            return crew.advance(measure=measure)
+            return crew.advance(measure)
 
         solution = solve_slabs(advance, 1e-9, 500)
-        b = np.exp(crew.log_b())
+        b = np.exp(log_b(crew))
     assert taken > 30
     assert solution == here(2)[1]
     assert (b / b.sum()).tobytes() == here(2)[0].tobytes()
