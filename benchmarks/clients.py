@@ -1,12 +1,15 @@
-"""A round of many clients: our engine beside Flower's, on one per-client job and the same cores.
+"""A round of many clients: our engine beside its peers', on one per-client job and the same cores.
 
-    python -m benchmarks.clients FLOWER/bin/python [--clients 1000] [--rounds 5] [--repeats 2]
+    python -m benchmarks.clients [--flower FLOWER/bin/python] [--pfl PFL/bin/python]
+        [--clients 1000] [--rounds 5] [--repeats 2]
 
-FLOWER is a virtual environment with benchmarks/peers/flower-requirements.txt. Run from the
-repository's root. The job: a 5x5 grid-world of the client's own, 50 gradient steps (Adam); the
-server broadcasts, and takes the mean of what comes back. Three engines take turns, each in a
-process of its own, whose memory (with all it starts) is watched from here; a round in which worlds
-are drawn comes first and is not counted. Medians over all rounds of all turns.
+FLOWER and PFL are virtual environments with benchmarks/peers/flower-requirements.txt and
+pfl-requirements.txt. Run from the repository's root. The job: a 5x5 grid-world of the client's own,
+50 gradient steps (Adam); the server broadcasts, and takes the mean of what comes back. The engines
+take turns, each in a process of its own, whose memory (with all it starts) is watched from here; a
+round in which worlds are drawn comes first and is not counted. Medians over all rounds of all
+turns. With several sizes (`--clients 300 1000 3000`) also the slope of log seconds over log
+clients, least squares.
 """
 
 import argparse
@@ -15,11 +18,17 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from fedirl_ray.study.memory import MIB, PeakMemory
 
-ENGINES = ("looped", "batched", "flower")
+OURS = ("looped", "batched")
+PEERS = ("flower", "pfl")
+EXACT, SINGLE = 1e-9, 1e-6  # how far thetas may differ; pfl-research reduces in single precision
+LEAST_ROUNDS = 3  # counted rounds below which a median says little
 
 
 def ours(clients: int, rounds: int, *, looped: bool) -> None:
@@ -63,25 +72,65 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
     print(json.dumps({"seconds": seconds[1:], "theta": state.theta[0].tolist()}))
 
 
-def run(engine: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One turn of one engine: what it printed last, and its peak memory."""
-    size = [str(arguments.clients), str(arguments.rounds)]
-    if engine == "flower":
-        cores = str(len(os.sched_getaffinity(0)))
-        command = [arguments.flower, "-m", "benchmarks.peers.flower_clients", *size, cores]
-    else:
-        command = [sys.executable, "-m", "benchmarks.clients", "--turn", engine, *size]
+def command(engine: str, arguments: argparse.Namespace, clients: int) -> list[str]:
+    """What starts one turn of one engine."""
+    size = [str(clients), str(arguments.rounds)]
+    cores = str(len(os.sched_getaffinity(0)))
+    match engine:
+        case "flower":
+            return [arguments.flower, "-m", "benchmarks.peers.flower_clients", *size, cores]
+        case "pfl":
+            shared = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", cores]
+            return [arguments.pfl, *shared, "-m", "benchmarks.peers.pfl_clients", *size]
+        case _:
+            return [sys.executable, "-m", "benchmarks.clients", "--turn", engine, *size]
+
+
+def run(engine: str, arguments: argparse.Namespace, clients: int) -> dict[str, Any]:
+    """One turn of one engine: the numbers that it printed, and its peak memory."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
     with (
         subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(engine, arguments, clients),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process,
         PeakMemory(process.pid) as memory,
     ):
         said, errors = process.communicate()
     if process.returncode:
         sys.exit(f"{engine} failed:\n{errors[-2000:]}")
-    return {**json.loads(said.splitlines()[-1]), "peak": memory.bytes}
+    (numbers,) = (line for line in said.splitlines() if line.startswith('{"seconds"'))
+    return {**json.loads(numbers), "peak": memory.bytes}
+
+
+def race(engines: Sequence[str], arguments: argparse.Namespace, clients: int) -> dict[str, float]:
+    """Let the engines take turns at one size, print their table; median seconds by engine."""
+    turns: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
+    for _ in range(arguments.repeats):
+        for engine in engines:
+            turns[engine].append(run(engine, arguments, clients))
+            print(engine, turns[engine][-1], file=sys.stderr, flush=True)
+    theta = turns["looped"][0]["theta"]
+    for engine in engines:  # the same numbers, or no race
+        allowed = SINGLE if engine == "pfl" else EXACT
+        for turn in turns[engine]:
+            if max(abs(a - b) for a, b in zip(turn["theta"], theta, strict=True)) > allowed:
+                sys.exit(f"{engine} found {turn['theta']}, looped {theta}")
+    medians = {
+        engine: statistics.median(s for turn in turns[engine] for s in turn["seconds"])
+        for engine in engines
+    }
+    peers = [engine for engine in engines if engine in PEERS]
+    print(f"\n| {clients} clients | s a round | peak MiB (PSS) |", end="")
+    print("".join(f" {peer} / it |" for peer in peers) + "\n" + "|---" * (3 + len(peers)) + "|")
+    for engine in engines:
+        peak = statistics.median(turn["peak"] for turn in turns[engine]) / MIB
+        ratios = "".join(f" {medians[peer] / medians[engine]:.2f} |" for peer in peers)
+        print(f"| {engine} | {medians[engine]:.2f} | {peak:.0f} |{ratios}", flush=True)
+    return medians
 
 
 def main() -> None:
@@ -89,30 +138,22 @@ def main() -> None:
         ours(int(sys.argv[3]), int(sys.argv[4]), looped=sys.argv[2] == "looped")
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("flower")
-    for name, default in (("clients", 1000), ("rounds", 5), ("repeats", 2)):
+    for peer in PEERS:
+        parser.add_argument(f"--{peer}")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1000])
+    for name, default in (("rounds", 5), ("repeats", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
-    turns: dict[str, list[dict[str, Any]]] = {engine: [] for engine in ENGINES}
-    for _ in range(arguments.repeats):
-        for engine in ENGINES:
-            turns[engine].append(run(engine, arguments))
-            print(engine, turns[engine][-1], file=sys.stderr, flush=True)
-    theta = turns["flower"][0]["theta"]
-    for engine in ENGINES:  # the same numbers, or no race
-        for turn in turns[engine]:
-            if max(abs(a - b) for a, b in zip(turn["theta"], theta, strict=True)) > 1e-9:
-                sys.exit(f"{engine} found {turn['theta']}, flower {theta}")
-    medians = {
-        engine: statistics.median(s for turn in turns[engine] for s in turn["seconds"])
-        for engine in ENGINES
-    }
-    print(f"| {arguments.clients} clients | s a round | Flower / ours | bar | peak MiB (PSS) |")
-    print("|---|---|---|---|---|")
-    for engine, bar in (("flower", ""), ("looped", ">= 1.4"), ("batched", ">= 5")):
-        ratio = medians["flower"] / medians[engine]
-        peak = statistics.median(turn["peak"] for turn in turns[engine]) / MIB
-        print(f"| {engine} | {medians[engine]:.2f} | {ratio:.2f} | {bar} | {peak:.0f} |")
+    if arguments.rounds < LEAST_ROUNDS:
+        parser.error(f"--rounds must be >= {LEAST_ROUNDS}, got {arguments.rounds}")
+    engines = [*OURS, *(peer for peer in PEERS if getattr(arguments, peer))]
+    medians = [race(engines, arguments, clients) for clients in arguments.clients]
+    if len(medians) > 1:
+        print("\nSlope of log seconds over log clients:")
+        for engine in engines:
+            seconds = [one[engine] for one in medians]
+            slope = np.polyfit(np.log(arguments.clients), np.log(seconds), 1)[0]
+            print(f"{engine} {slope:.2f}")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,14 @@
 
 Flower's settings are the best it documents for work on CPUs: one core a client, so that its pool
 has as many actors as there are cores. Replies are polled every 20 ms, where Flower's own loop
-(`Grid.send_and_receive`) sleeps three seconds. Worlds and demonstrations are drawn once a process,
-in the first round, which is not counted.
+(`Grid.send_and_receive`) sleeps three seconds.
 """
 
-import functools
 import importlib
 import json
 import os
 import sys
 import time
-from dataclasses import replace
-from typing import Any
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -26,37 +22,9 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from fedirl_ray.config import IRLConfig, RunConfig
+from benchmarks.peers.job import learn
 
 POLL = 0.02  # seconds
-JOB = RunConfig(irl=IRLConfig(optimizer="adam", iterations=50))
-
-
-@functools.cache
-def data(clients: int) -> Any:
-    """Everybody's worlds and demonstrations, drawn once a process."""
-    from threadpoolctl import threadpool_limits
-
-    from fedirl_ray.irl.block import prepare
-
-    threadpool_limits(limits=1)
-    return prepare(replace(JOB, clients=clients), 0, range(clients))
-
-
-def learn(client: int, clients: int, start: np.ndarray) -> np.ndarray:
-    """One client's fit: what an actor of ours does when it takes its clients one by one."""
-    from fedirl_ray.irl.maxent import fit
-    from fedirl_ray.problem.family import horizon
-
-    block = data(clients)
-    found = fit(
-        [block.worlds[client]],
-        block.counts[client : client + 1],
-        JOB.irl,
-        horizon(JOB.problem),
-        start=start[None],
-    )
-    return found.theta[0]
 
 
 def make_client() -> ClientApp:
