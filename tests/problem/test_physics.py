@@ -58,6 +58,40 @@ def test_a_pendulum_steps_as_gymnasiums_from_anywhere(angle, speed, share, i):
     assert step.reward[0] == pytest.approx(reward, abs=1e-9)
 
 
+@given(
+    share=st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4),
+    action=st.integers(0, 1),
+    i=st.floats(0.0, 7.0),
+)
+def test_a_cart_steps_as_gymnasiums_from_anywhere(share, action, i):
+    env = CARTPOLE.environment(i)
+    env.reset(seed=0)
+    env.state = np.array(share) * [2.4, 3.0, 0.2, 3.5]
+    before = np.array(env.state)
+    _, reward, terminated, _, _ = env.step(action)
+    step = CARTPOLE.physics(i).step(before[None], CARTPOLE.action.points[[action]])
+    assert step.states[0] == pytest.approx(np.array(env.state), abs=1e-9)
+    assert (step.reward[0], step.terminated[0]) == (reward, terminated)
+
+
+@given(
+    share=st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4),
+    action=st.integers(0, 2),
+    i=st.floats(0.0, 7.0),
+)
+def test_an_acrobot_steps_as_gymnasiums_from_anywhere(share, action, i):
+    env = ACROBOT.environment(i)
+    env.reset(seed=0)
+    env.state = np.array(share) * [math.pi, math.pi, 4.0 * math.pi, 9.0 * math.pi]
+    before = np.array(env.state)
+    _, reward, terminated, _, _ = env.step(action)
+    step = ACROBOT.physics(i).step(before[None], ACROBOT.action.points[[action]])
+    # At these speeds a link turns several times in a step, and rounding may pick either end.
+    apart = ACROBOT.state.shortest(step.states[0] - env.state)
+    assert apart == pytest.approx(np.zeros(4), abs=1e-6)
+    assert (step.reward[0], step.terminated[0]) == (reward, terminated)
+
+
 def test_without_friction_the_damped_pendulum_is_gymnasiums_own():
     from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
