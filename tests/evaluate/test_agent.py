@@ -5,7 +5,8 @@ from fedirl_ray.evaluate.agent import LatticeAgent
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.model import model_from_physics
 from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, PENDULUM
-from fedirl_ray.problem.control.planning import plan
+from fedirl_ray.problem.control.physics import CartPole, Step
+from fedirl_ray.problem.control.planning import LatticePlan, plan
 from fedirl_ray.seeds import stream
 
 GAMMA = 0.99
@@ -46,3 +47,23 @@ def test_looking_one_step_ahead_a_coarse_plan_solves_the_task(task, least):
 def test_without_physics_the_plan_alone_acts():
     found = returns_of(PENDULUM, ahead=False)
     assert found.mean() > -500.0  # chance: about -1200
+
+
+class Cliff(CartPole):
+    """Steering left ends the episode; nothing moves."""
+
+    def step(self, states, actions):
+        return Step(states, np.zeros(len(states)), actions[:, 0] < 0.0)
+
+
+@pytest.mark.parametrize(("worth", "choice"), [(1.0, 1.0), (-1.0, -1.0)])
+def test_nothing_is_expected_after_an_episodes_end(worth, choice):
+    model = model_from_physics(CARTPOLE, Cliff(), CARTPOLE.state, CARTPOLE.action, stream(2))
+    value = np.full(model.state.size, worth)
+    even = np.zeros_like(model.reward)
+    agent = LatticeAgent(
+        CARTPOLE, model, LatticePlan(value, even, even + 0.5), lambda places, _: 0.0 * places[:, 0],
+        Cliff(), GAMMA,
+    )  # fmt: skip
+    seen = np.random.default_rng(1).uniform(-0.1, 0.1, size=(6, 4))
+    assert (agent(seen) == choice).all()

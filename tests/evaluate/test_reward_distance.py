@@ -73,6 +73,40 @@ def test_where_episodes_end_a_constant_pays_for_living(name):
     assert reward_distance(model, one, -one, discount=GAMMA) == pytest.approx(1.0)
 
 
+def test_blind_to_offsets_a_constant_is_nothing_anywhere(model):
+    rng = np.random.default_rng(6)
+    reward = rng.normal(size=model.reward.shape)
+    other = shaped(model, 3.0 * reward + 5.0, rng.normal(size=model.state.size))
+    far = reward_distance(model, reward, other, discount=GAMMA, offset_blind=True)
+    assert far == pytest.approx(0.0, abs=1e-6)
+    negated = 5.0 - 2.0 * reward
+    far = reward_distance(model, reward, negated, discount=GAMMA, offset_blind=True)
+    assert far == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["ends", "cartpole"])
+def test_seeing_offsets_a_constant_moves_a_reward_where_episodes_end(name):
+    model = MODELS[name]
+    reward = np.random.default_rng(7).normal(size=model.reward.shape)
+    assert reward_distance(model, reward, 3.0 * reward + 5.0, discount=GAMMA) > 0.05
+
+
+def test_cartpoles_own_reward_is_nothing_but_an_offset():
+    model = MODELS["cartpole"]
+    assert (canonical(model, model.reward, discount=GAMMA, offset_blind=True) == 0.0).all()
+
+
+@pytest.mark.parametrize("name", ["never ends", "pendulum"])
+def test_where_no_episode_ends_being_blind_to_offsets_changes_nothing(name):
+    model = MODELS[name]
+    one, other = np.random.default_rng(8).normal(size=(2, *model.reward.shape))
+    seeing, blind = (
+        reward_distance(model, one, other, discount=GAMMA, offset_blind=flag)
+        for flag in (False, True)
+    )
+    assert blind == seeing
+
+
 def test_a_reward_that_orders_nothing_is_half_way_to_all():
     model = MODELS["never ends"]
     constant = np.full_like(model.reward, 4.0)
@@ -80,19 +114,29 @@ def test_a_reward_that_orders_nothing_is_half_way_to_all():
     assert reward_distance(model, constant, model.reward, discount=GAMMA) == pytest.approx(0.5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([0.0, 0.4]))
-def test_it_is_a_distance(seed, ends):
+@given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([0.0, 0.4]), blind=st.booleans())
+def test_it_is_a_distance(seed, ends, blind):
     rng = np.random.default_rng(seed)
     model = random_model(rng, ends=ends)
     one, two, three = rng.normal(size=(3, 3, 6))
 
     def far(a, b):
-        return reward_distance(model, a, b, discount=GAMMA)
+        return reward_distance(model, a, b, discount=GAMMA, offset_blind=blind)
 
     assert far(one, two) == pytest.approx(far(two, one))
     assert 0.0 <= far(one, two) <= 1.0 + 1e-9
     assert far(one, three) <= far(one, two) + far(two, three) + 1e-9
     assert far(one, one) == 0.0
+
+
+@pytest.mark.parametrize("name", ["never ends", "ends"])
+def test_a_canonical_reward_is_the_uniform_policys_advantage_over_its_norm(name):
+    model = MODELS[name]
+    moves = model.expect.toarray().reshape(3, 6, 6)
+    value = np.linalg.solve(np.eye(6) - GAMMA * moves.mean(axis=0), model.reward.mean(axis=0))
+    advantage = model.reward + GAMMA * moves @ value - value
+    wanted = advantage / np.sqrt((advantage**2).mean())
+    assert canonical(model, model.reward, discount=GAMMA) == pytest.approx(wanted)
 
 
 @given(seed=st.integers(0, 2**32 - 1))

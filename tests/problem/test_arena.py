@@ -70,6 +70,42 @@ def test_arrays_and_gymnasiums_environments_play_alike(task):
         assert abs(one.mean() - other.mean()) < 4.0 * error + 1e-9
 
 
+@pytest.mark.parametrize("task", [PENDULUM, CARTPOLE, ACROBOT], ids=lambda task: task.name)
+def test_every_step_that_gymnasium_recorded_is_the_arrays_own(task):
+    clients = [0.0, 2.5, 5.0]
+    quiet = replace(task, noise=0.0, physics=None)
+    found = play(quiet, clients, drunk(task, 9), stream(7, "play"), steps=40)
+    for row, i in enumerate(clients):
+        physics, length = task.physics(i), found.lengths[row]
+        places = task.locate(found.observations[row, :length])
+        step = physics.step(places, found.actions[row, :length])
+        reached = np.concatenate([found.observations[row, 1:length], found.last[row : row + 1]])
+        assert physics.observe(step.states) == pytest.approx(reached, abs=1e-4)  # float32 inside
+        assert step.reward.sum() == pytest.approx(found.returns[row], abs=1e-3)
+        assert step.terminated.tolist() == [False] * (length - 1) + [found.terminated[row]]
+
+
+def test_an_end_at_the_time_limit_is_the_tasks_own():
+    right = np.ones((1, 1))
+    arena = Arena(CARTPOLE, [0.0], stream(8, "arena"))
+    age = 1
+    while not arena.step(right).terminated[0]:
+        age += 1
+    for limit, terminated in ((age, True), (age - 1, False)):
+        arena = Arena(replace(CARTPOLE, steps=limit), [0.0], stream(8, "arena"))
+        for _ in range(limit):
+            move = arena.step(right)
+        assert move.terminated[0] == terminated
+        assert move.truncated[0] != terminated
+
+
+def test_a_row_that_goes_on_is_seen_once_a_step():
+    arena = Arena(PENDULUM, [5.0] * 4, stream(9, "arena"))
+    move = arena.step(np.zeros((4, 1)))
+    assert (move.observations == move.last).all()
+    assert (arena.observations == move.observations).all()
+
+
 def test_episodes_hold_what_was_seen_done_and_earned():
     found = play(CARTPOLE, [0.0] * 20, drunk(CARTPOLE, 1), stream(5, "play"))
     assert found.terminated.all()

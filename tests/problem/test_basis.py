@@ -25,6 +25,12 @@ def test_features_wrap_where_axes_do():
     assert basis.at(over) == pytest.approx(basis.at(place), abs=0.05)
 
 
+def test_beyond_a_limit_features_are_the_limits():
+    basis = RadialBasis(PENDULUM.support, 64)
+    limit, beyond = np.array([[1.0, 8.0, -1.0]]), np.array([[1.0, 11.0, -1.5]])
+    assert basis.at(beyond) == pytest.approx(basis.at(limit))
+
+
 @pytest.mark.parametrize("count", [64, 256])
 def test_any_number_of_centres_fills_the_box_more_evenly_than_chance(count):
     basis = RadialBasis(ACROBOT.support, count)

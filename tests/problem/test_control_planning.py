@@ -80,6 +80,16 @@ def test_equal_actions_share():
 
 
 @pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e9])
+def test_a_greedy_plan_knows_no_units(axes, scale):
+    model = random_model(11, axes=axes)
+    found = plan(model, model.reward, discount=GAMMA, temperature=0.0)
+    scaled = plan(model, scale * model.reward, discount=GAMMA, temperature=0.0)
+    assert (scaled.policy == found.policy).all()
+    assert scaled.value / scale == pytest.approx(found.value, abs=1e-8)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
 def test_a_chains_value_and_visits_solve_their_equations(axes):
     model = random_model(7, axes=axes)
     a, s = model.reward.shape

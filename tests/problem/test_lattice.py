@@ -47,10 +47,9 @@ def test_a_lattice_point_is_itself():
 
 
 def test_places_beyond_a_limit_are_counted_and_moved_to_it():
-    places = np.array([[5.0, 0.5, 0.0], [0.0, 0.5, 0.0], [2.0, 1.0, 3.0]])
-    assert FLAT.outside(places).tolist() == [True, False, False]
-    moved = places.copy()
-    moved[0, 0] = 2.0
+    places = np.array([[5.0, 0.5, 0.0], [0.0, 0.5, 0.0], [2.0, 1.0, 3.0], [0.0, 0.5, -3.5]])
+    assert FLAT.outside(places).tolist() == [True, False, False, True]
+    moved = np.clip(places, [-1.0, 0.0, -3.0], [2.0, 1.0, 3.0])
     table = np.random.default_rng(2).normal(size=FLAT.size)
     assert FLAT.read(table, places) == pytest.approx(FLAT.read(table, moved))
     assert not ROUND.outside(np.array([[17.0, 0.0]]))[0]

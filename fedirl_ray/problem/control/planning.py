@@ -23,6 +23,8 @@ SETTLED = 1e-9
 """Share of the reward's scale, times the effective horizon, at which a plan is final."""
 STEPS = 200
 """Most Newton steps; a plan takes 5 to 30."""
+TIED = 1e-10
+"""Share of the largest value within which actions are equally good: rounding, at any scale."""
 RESTART = 40
 """Vectors that GMRES keeps."""
 FLAT = 2
@@ -161,7 +163,7 @@ def _improve(
     q = reward + discount * _ahead(model, value)
     best = q.max(axis=0)
     if temperature == 0.0:
-        slack = 1e-10 * max(1.0, float(np.abs(best).max()))
+        slack = TIED * float(np.abs(best).max())
         ties = (q >= best - slack).astype(np.float64)
         return q, ties / ties.sum(axis=0), best
     weight = np.exp((q - best) / temperature)
