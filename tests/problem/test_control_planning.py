@@ -5,7 +5,7 @@ from scipy.special import logsumexp
 
 from fedirl_ray.problem.control import planning
 from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
-from fedirl_ray.problem.control.paper import CARTPOLE
+from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
 from fedirl_ray.problem.control.planning import Chain, plan
 from fedirl_ray.problem.lattice import Axis, Lattice
 from fedirl_ray.seeds import stream
@@ -103,10 +103,31 @@ def test_a_chains_value_and_visits_solve_their_equations(axes):
     assert chain.visits(right) == pytest.approx(np.linalg.solve(system.T, right), abs=1e-8)
 
 
-def test_both_solvers_agree_on_a_real_lattice(monkeypatch):
+def test_all_solvers_agree_on_a_real_lattice(monkeypatch):
     state = CARTPOLE.state.resized((4, 4, 5, 4))
     model = model_from_physics(CARTPOLE, CARTPOLE.physics(0.0), state, CARTPOLE.action, stream(0))
-    krylov = plan(model, model.reward, discount=0.99, temperature=0.5)
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=state.size)
+
+    def solved():
+        found = plan(model, model.reward, discount=0.99, temperature=0.5)
+        return found.value, Chain(model, found.policy, 0.99).visits(source)
+
+    krylov = solved()
     monkeypatch.setattr(planning, "FLAT", 4)
-    factorised = plan(model, model.reward, discount=0.99, temperature=0.5)
-    assert krylov.value == pytest.approx(factorised.value, rel=1e-6)
+    factorised = solved()
+    monkeypatch.setattr(planning, "SMALL", 10)
+    preconditioned = solved()
+    for other in (factorised, preconditioned):
+        assert krylov[0] == pytest.approx(other[0], rel=1e-6)
+        assert krylov[1] == pytest.approx(other[1], rel=1e-6, abs=1e-6)
+
+
+def test_a_large_flat_lattice_is_planned():
+    state = PENDULUM.state.resized((100, 67))
+    model = model_from_physics(PENDULUM, PENDULUM.physics(0.0), state, PENDULUM.action, stream(0))
+    found = plan(model, model.reward, discount=0.99, temperature=0.1)
+    expected = (model.expect @ found.value).reshape(model.reward.shape)
+    q = model.reward + 0.99 * expected
+    backed = 0.1 * (logsumexp(q / 0.1, axis=0) - np.log(len(q)))
+    assert found.value == pytest.approx(backed, abs=1e-6)
