@@ -41,7 +41,7 @@ LAPTOP = {
 }
 """Seconds to a minute an agent on one core."""
 
-SMOKE = replace(USUAL, steps=6_144, evaluations=3, episodes=5)
+SMOKE = replace(USUAL, steps=4_096, evaluations=2, episodes=5)
 """To see that everything runs; experts are none."""
 
 

@@ -12,7 +12,7 @@ import pytest
 import fedirl_ray.command.reproduce as reproduce
 from fedirl_ray.engine.folder import hold
 from fedirl_ray.run import main
-from fedirl_ray.study.reproduction.parts import NAMES, PARTS
+from fedirl_ray.study.reproduction.parts import GRID, PARTS
 
 QUICK = ("--scale", "smoke", "--progress", "False")
 
@@ -31,7 +31,7 @@ def whole(tmp_path_factory):
 
 def test_every_part_leaves_its_rows_and_its_chapter(whole):
     text = (whole / "results.md").read_text()
-    for name in NAMES:
+    for name in GRID:
         assert pq.read_table(whole / f"{name}.parquet").num_rows > 0
         assert f"## {PARTS[name].title}" in text
         assert f"`python -m fedirl_ray.run reproduce {name} --scale smoke`" in text
@@ -120,7 +120,7 @@ def test_a_laptops_estimate_is_told_before_anything_is_run(tmp_path, monkeypatch
     words = ["reproduce", "theorem1", "--run-dir", str(tmp_path / "x"), "--progress", "False"]
     assert main(words) == 130
     told = capsys.readouterr().err.splitlines()
-    assert told[0].endswith("min on one core: theorem1")
+    assert told[0].endswith("min of one core: theorem1")
     assert f"reproduce --resume {tmp_path / 'x'}" in told[1]
 
 

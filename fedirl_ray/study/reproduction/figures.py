@@ -57,7 +57,7 @@ def config_of(task: str, plan: Plan) -> ControlConfig:
                 seeds=2,
                 seed=plan.seed,
                 learner=LearnerConfig(demonstrations=5, gather=2_000),
-                fusion=FusionConfig(rules=("mean", "arithmetic", "barycenter")),
+                fusion=FusionConfig(rules=("mean", "barycenter")),
                 randoms=1,
                 expert=SMOKE,
                 agent=SMOKE,

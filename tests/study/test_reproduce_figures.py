@@ -1,0 +1,129 @@
+import pyarrow.parquet as pq
+import pytest
+
+from fedirl_ray.command.results import make_folder, write_rows
+from fedirl_ray.evaluate.presets import PAPER
+from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.run import main
+from fedirl_ray.study.control.verdict import columns_of
+from fedirl_ray.study.reproduction.figures import (
+    FIGURE_2,
+    FIGURE_3,
+    PUBLISHED,
+    RESOLUTIONS,
+    config_of,
+    refinements,
+    run,
+)
+from fedirl_ray.study.reproduction.parts import PARTS
+from fedirl_ray.study.reproduction.plan import Plan
+
+
+def row(task, kind, column, seed, value, **more):
+    base = {"task": task, "kind": kind, "column": column, "seed": seed, "client": 0.0}
+    return {**base, "held_out": False, "step": 0, "name": "return", "value": value, **more}
+
+
+def page_of(part, rows, folder):
+    """The page made of rows that were measured before."""
+    make_folder(folder, "reproduce.yaml", {"part": part, "scale": "laptop", "seed": 0})
+    write_rows(folder / f"{part}.parquet", rows)
+    assert main(["reproduce", "--resume", str(folder), "--progress", "False"]) == 0
+    return (folder / "results.md").read_text()
+
+
+def test_figure_2_is_drawn_from_trained_agents(tmp_path, ray_session):
+    folder = tmp_path / "run"
+    words = ["reproduce", "figure2", "--scale", "smoke", "--progress", "False"]
+    assert main([*words, "--run-dir", str(folder)]) == 0
+    rows = pq.read_table(folder / "figure2.parquet").to_pylist()
+    assert {row["task"] for row in rows} == set(FIGURE_2)
+    assert {"mean", "barycenter", "+1", "-1", "random 1", "true"} <= set(columns_of(rows))
+    page = (folder / "results.md").read_text()
+    assert "![Figure 2: Pendulum and CartPole](figure2.png)" in page
+    assert "barycenter about -200, mean about -1215" in page
+    assert (folder / "figure2.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_piece_is_not_trained_again(tmp_path, monkeypatch, ray_session):
+    plan = Plan(scale="smoke", folder=tmp_path)
+    steps = iter(run(["CartPole-v1"], plan))
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
+    assert len(kept) >= 3
+    assert len(list(run(["CartPole-v1"], plan))) == PARTS["figure2"].steps(plan) // 2
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
+    assert kept.items() <= now.items()
+
+
+def test_a_plain_answer_is_given_and_judges_that_disagree_are_named(tmp_path):
+    def study(mean, barycenter, blind, kind):
+        return [
+            row("CartPole-v1", kind, column, seed, level + 0.1 * seed * (-1) ** seed)
+            for column, level in (("mean", mean), ("barycenter", barycenter), ("+1", blind))
+            for seed in range(4)
+        ]
+
+    rows = [*study(100.0, 90.0, 50.0, "agent"), *study(10.0, 20.0, 5.0, "planner")]
+    page = page_of("figure2", rows, tmp_path / "one")
+    assert "clients' physics, barycenter: **worse** than the mean: -10.0 ± 0.0" in page
+    assert "By the planner the barycenter is above the mean, by agents below it" in page
+    rows = [*study(100.0, 110.0, 50.0, "agent"), *study(10.0, 20.0, 5.0, "planner")]
+    page = page_of("figure2", rows, tmp_path / "two")
+    assert "**better** than the mean and all controls: 10.0 ± 0.0 over the mean, 60.0" in page
+    assert "disagree" not in page
+    rows = study(100.0, 110.0, 500.0, "agent")
+    page = page_of("figure2", rows, tmp_path / "three")
+    assert "above the mean, yet not above what knows nothing" in page
+
+
+def test_refinement_shows_every_resolution_and_both_units_of_epsilon(tmp_path):
+    rows = [
+        row("Acrobot-v1", "planner", column, seed, -90.0 - seed, held_out=held_out,
+            points=points, support=support, ground=ground)
+        for points, support in (("7x7x5x5", 3_675), ("9x9x5x5", 6_075))
+        for ground in ("cells", "paper")
+        for column in ("mean", "barycenter", "debiased", "true")
+        for held_out in (False, True)
+        for seed in range(3)
+    ]  # fmt: skip
+    page = page_of("refinement", rows, tmp_path / "run")
+    assert page.count("| Acrobot-v1 |") == 8
+    assert "7x7x5x5 | 3675" in page
+    assert (tmp_path / "run" / "refinement.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_fusing_costs_is_measured_on_both_lattices(tmp_path):
+    folder = tmp_path / "run"
+    words = ["reproduce", "scale", "--scale", "smoke", "--progress", "False"]
+    assert main([*words, "--run-dir", str(folder)]) == 0
+    rows = pq.read_table(folder / "scale.parquet").to_pylist()
+    assert {(row["support"], row["clients"]) for row in rows} == {
+        (101_250, 12), (101_250, 24), (6_075, 12), (6_075, 24)
+    }  # fmt: skip
+    assert all(row["converged"] for row in rows)
+    cost = {(row["task"], row["clients"], row["rule"]): row["mebibytes"] for row in rows}
+    assert cost["Acrobot-v1", 24, "barycenter"] > cost["Acrobot-v1", 24, "mean"]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_every_scale_has_its_study_of_every_task(scale):
+    for task in (*FIGURE_2, *FIGURE_3):
+        config = config_of(task, Plan(scale=scale))
+        assert {"mean", "barycenter"} <= set(config.fusion.rules)
+        assert config.trained_in
+    if scale == "paper":
+        assert config.seeds == 10
+        assert config.clients == 6
+        assert config.agent == PAPER["Acrobot-v1"].agent
+        assert config.trained_in == config.worlds
+
+
+def test_the_papers_tasks_are_all_there():
+    assert set(FIGURE_2) | set(FIGURE_3) == set(TASKS) == set(PUBLISHED)
+    assert all(len(shapes) >= 4 for shapes in RESOLUTIONS.values())
+    plan = Plan(scale="laptop")
+    assert len(refinements(plan)) == 2 * sum(map(len, RESOLUTIONS.values()))
+    assert not any(config.trained_in for config in refinements(plan))
