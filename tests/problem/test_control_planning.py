@@ -123,6 +123,16 @@ def test_all_solvers_agree_on_a_real_lattice(monkeypatch):
         assert krylov[1] == pytest.approx(other[1], rel=1e-6, abs=1e-6)
 
 
+def test_greedy_policies_that_stay_where_they_are_are_valued():
+    # Rewards without structure: many states keep themselves, and rows are close to dependent.
+    state = PENDULUM.state.resized((80, 63))
+    model = model_from_physics(PENDULUM, PENDULUM.physics(0.0), state, PENDULUM.action, stream(0))
+    reward = np.random.default_rng(0).normal(size=model.reward.shape)
+    found = plan(model, reward, discount=0.99, temperature=0.0)
+    q = reward + 0.99 * (model.expect @ found.value).reshape(reward.shape)
+    assert found.value == pytest.approx(q.max(axis=0), abs=1e-6)
+
+
 def test_a_large_flat_lattice_is_planned():
     state = PENDULUM.state.resized((100, 67))
     model = model_from_physics(PENDULUM, PENDULUM.physics(0.0), state, PENDULUM.action, stream(0))

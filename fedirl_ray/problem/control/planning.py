@@ -74,7 +74,14 @@ class Chain:
     def _factor(self) -> Any:  # SuperLU, incomplete where the lattice is not small
         if self._small:
             return linalg.splu(self._system)
-        return linalg.spilu(self._system, drop_tol=1e-2, fill_factor=5)
+        # An M-matrix: pivots on its diagonal cannot vanish whatever is dropped; others can.
+        return linalg.spilu(
+            self._system,
+            drop_tol=1e-2,
+            fill_factor=5,
+            diag_pivot_thresh=0.0,
+            permc_spec="NATURAL",
+        )
 
     def value(self, reward: Floats, start: Floats | None = None) -> Floats:
         """Solve v = reward + discount P_pi v.
