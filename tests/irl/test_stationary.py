@@ -41,10 +41,10 @@ def test_gradients_are_finite_differences(task, shape, goal):
     client = LatticeIRL(model, features, shown, CONFIG, goal)
     theta = rng.normal(size=9)
     _, gradient = client(theta)
-    # Plans settle to 1e-9 of their scale: far below what a step of 1e-3 changes, on any machine.
+    # Plans settle to 1e-9 of their scale, 1e-7 here: 5e-5 over a difference of 2e-3.
     step = 1e-3
     numeric = [(client(theta + e)[0] - client(theta - e)[0]) / (2 * step) for e in step * np.eye(9)]
-    assert gradient == pytest.approx(np.array(numeric), rel=1e-5, abs=1e-6)
+    assert gradient == pytest.approx(np.array(numeric), rel=1e-4, abs=5e-5)
 
 
 @pytest.mark.parametrize("goal", ["likelihood", "matching"])
