@@ -20,11 +20,13 @@ from fedirl_ray.engine.folder import hold
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
+from fedirl_ray.problem.control.demonstrations import check_target
 from fedirl_ray.report.reproduction.control import control_figure, control_text
 from fedirl_ray.study.control.config import ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
 
 PAGE, ROWS, PICTURE, SETTINGS = "results.md", "results.parquet", "curves.png", "control.yaml"
+OCCASION = ("export", "progress", "run-dir", "resume")  # of one invocation, decide no result
 WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
 A federation on one control task: every client's expert is trained by PPO and watched, rewards are
@@ -46,6 +48,9 @@ class Invocation(ControlConfig):
     """The study, where it runs, and where it is kept."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
+    export: str | None = None
+    """Also write every client's demonstrations (of the first seed): to .npz files or Minari data
+    sets, {client} standing for the client's number. `--learner.data` reads them."""
     progress: bool = True
     """Show a live progress bar."""
     run_dir: Path | None = None
@@ -74,6 +79,8 @@ def command(argv: Sequence[str]) -> int:
     else:
         asked = _begun(folder, words)
     asked.task.task()  # refused before anything is written
+    if asked.export is not None:
+        check_target(asked.clients, asked.export)
     if asked.resume is None:
         make_folder(folder, SETTINGS, _kept(asked))
     with hold(folder, "run-dir" if asked.resume is None else "resume"):
@@ -97,7 +104,7 @@ def _load(words: Sequence[str]) -> Invocation:
 def _kept(asked: Invocation) -> dict[str, object]:
     """What a folder remembers: everything that decides results, and where they are computed."""
     tree = settings(asked)
-    return {name: tree[name] for name in tree if name not in ("progress", "run-dir", "resume")}
+    return {name: tree[name] for name in tree if name not in OCCASION}
 
 
 def _begun(folder: Path, words: Sequence[str]) -> Invocation:
@@ -119,7 +126,7 @@ def _run(asked: Invocation, folder: Path) -> int:
         progress_bar(shown=asked.progress) as bar,
     ):
         task = bar.add_task(config.task.name, total=size(config))
-        for more in ControlStudy(config, jobs).run():
+        for more in ControlStudy(config, jobs, asked.export).run():
             rows += more
             bar.advance(task)
     write_rows(folder / ROWS, rows)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from actors import make
@@ -5,6 +7,7 @@ from actors import make
 from fedirl_ray.errors import ConfigError, DataError
 from fedirl_ray.problem.control.demonstrations import (
     FIELDS,
+    check_target,
     demonstrate,
     from_minari,
     load_episodes,
@@ -36,25 +39,68 @@ def test_demonstrations_are_as_many_and_as_long_as_asked(shown):
 def test_episodes_survive_a_file(shown, tmp_path):
     task, episodes = shown
     save_episodes(tmp_path / "shown.npz", episodes)
-    same(episodes, load_episodes(tmp_path / "shown.npz", task))
+    same(episodes, load_episodes(tmp_path / "shown.npz", task, 2.0))
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "shown.npz"
     np.savez(path, actions=np.zeros((2, 3, 1)))
     with pytest.raises(DataError, match="does not hold episodes"):
-        load_episodes(path, PENDULUM)
+        load_episodes(path, PENDULUM, 0.0)
     path.write_bytes(b"no zip at all")
     with pytest.raises(DataError, match="does not hold episodes"):
-        load_episodes(path, PENDULUM)
+        load_episodes(path, PENDULUM, 0.0)
 
 
-def test_episodes_that_are_not_finite_are_refused(shown, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "spoil", "said"),
+    [
+        ("observations", lambda x: x[:, :, 1:], "are of shape"),
+        ("observations", lambda x: x[:, :-1], "do not fit together"),
+        ("observations", lambda x: x * np.nan, "observations must be finite"),
+        ("actions", lambda x: x + 2.0, r"actions must be in \[-1, 1\]"),
+        ("actions", lambda x: np.repeat(x, 2, axis=2), "action axes, got 2"),
+        ("actions", lambda x: x[:0], "holds no episodes"),
+        ("last", lambda x: x[:, 1:], "are of shape"),
+        ("last", lambda x: x.astype(np.int64), "last must be finite floats"),
+        ("lengths", lambda x: x[1:], "do not fit together"),
+        ("lengths", lambda x: x * 0, "lengths must be between 1 and"),
+        ("lengths", lambda x: x.astype(np.float64), "lengths must be integers"),
+        ("terminated", lambda x: x.astype(np.float64), "terminated booleans"),
+        ("returns", lambda x: x[1:], "do not fit together"),
+    ],
+)
+def test_episodes_nobody_can_have_had_are_refused(shown, tmp_path, field, spoil, said):
     task, episodes = shown
-    episodes.observations[0, 0, 0] = np.nan
-    save_episodes(tmp_path / "shown.npz", episodes)
-    with pytest.raises(DataError, match="must be finite"):
-        load_episodes(tmp_path / "shown.npz", task)
+    save_episodes(
+        tmp_path / "shown.npz", replace(episodes, **{field: spoil(vars(episodes)[field])})
+    )
+    with pytest.raises(DataError, match=said):
+        load_episodes(tmp_path / "shown.npz", task, 2.0)
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    path = tmp_path / "shown.npz"
+    whole = dict.fromkeys(FIELDS, np.array([{}], dtype=object))
+    np.savez(path, allow_pickle=True, **whole)
+    with pytest.raises(DataError, match="does not hold episodes"):
+        load_episodes(path, PENDULUM, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("shown.npz", "a name with {client} in it"),
+        ("nowhere/{client}.npz", "in a folder that exists"),
+        ("{client}.npz", "what does not exist yet"),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_known_before(target, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1.npz").touch()
+    with pytest.raises(ConfigError, match=said):
+        check_target(2, target)
+    check_target(1, "{client}.npz")
 
 
 def test_a_minari_data_set_gives_the_same_episodes_back(shown, tmp_path, monkeypatch):

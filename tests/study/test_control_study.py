@@ -120,6 +120,28 @@ def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):
     assert len(by_seed(rows, "planner", "barycenter", False)) == 1
 
 
+@pytest.mark.parametrize("target", ["pole{client}.npz", "mine/pole{client}-v0"])
+def test_what_one_run_exports_another_learns_the_same_from(target, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "minari").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["control", "CartPole-v1", *TINY, "--agents", "False", "--engine.backend", "local"]
+    words += ["--fusion.rules", "mean", "--learner.features", "16"]
+    assert main([*words, "--run-dir", "one", "--export", target]) == 0
+    assert main([*words, "--run-dir", "two", "--learner.data", target]) == 0
+    fits = [
+        [
+            row["value"]
+            for row in rows_of(tmp_path / run)
+            if row["name"] == "objective" and row["seed"] == 0
+        ]
+        for run in ("one", "two")
+    ]
+    assert fits[0] == pytest.approx(fits[1], abs=1e-6)  # Minari keeps single precision
+    assert main([*words, "--run-dir", "three", "--export", target]) == 2
+    assert not (tmp_path / "three").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -4,7 +4,7 @@ Letters: `n` rows (one episode each at a time), `p` state axes, `q` action axes,
 observation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from fedirl_ray.problem.control.physics import Physics
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Bools, Floats
 
+SIDES = ("low", "high")
 Policy = Callable[[Floats], Floats]
 """Observations `[n, o]` to actions `[n, q]` in [-1, 1]."""
 
@@ -70,9 +71,13 @@ class _Environments:
         self._task = task
         self._rows = [task.environment(i) for i in clients]
         self._seen: list[Any] = [env.reset(seed=int(rng.integers(2**31)))[0] for env in self._rows]
-        space = self._rows[0].action_space
-        if not task.discrete and not isinstance(space, gymnasium.spaces.Box):
-            raise TypeError(f"{task.name}: continuous actions need a Box, got {space}")
+        if not task.discrete:
+            boxes = [env.action_space for env in self._rows]
+            for box in boxes:
+                if not isinstance(box, gymnasium.spaces.Box):
+                    raise TypeError(f"{task.name}: continuous actions need a Box, got {box}")
+            self._low, high = (np.array([getattr(box, side) for box in boxes]) for side in SIDES)
+            self._span = high - self._low
 
     def reset(self, rows: NDArray[np.intp]) -> None:
         for row in rows:
@@ -81,20 +86,19 @@ class _Environments:
     def step(self, actions: Floats) -> tuple[Floats, Bools]:
         reward = np.empty(len(self._rows))
         terminated = np.empty(len(self._rows), dtype=bool)
-        for row, env in enumerate(self._rows):
-            action = self._command(env, actions[row])
-            self._seen[row], reward[row], terminated[row], _, _ = env.step(action)
+        for row, (env, command) in enumerate(zip(self._rows, self._commands(actions), strict=True)):
+            self._seen[row], reward[row], terminated[row], _, _ = env.step(command)
         return reward, terminated
 
-    def _command(self, env: gymnasium.Env[Any, Any], action: Floats) -> Any:
-        """An action as the environment takes it."""
+    def _commands(self, actions: Floats) -> Iterable[Any]:
+        """Actions as the environments take them."""
         if self._task.discrete:
-            points, weight = self._task.action.corners(action[None])
-            return int(points[0, weight[0].argmax()])
-        box = env.action_space
-        assert isinstance(box, gymnasium.spaces.Box)
-        share = 0.5 * (np.clip(action, -1.0, 1.0) + 1.0)
-        return (box.low + share * (box.high - box.low)).astype(box.dtype)
+            away = np.abs(self._task.action.points[:, None] - actions).sum(axis=2)
+            numbers: list[int] = away.argmin(axis=0).tolist()
+            return numbers
+        share = 0.5 * (np.minimum(np.maximum(actions, -1.0), 1.0) + 1.0)
+        commands: Iterable[Any] = (self._low + share * self._span).astype(self._low.dtype)
+        return commands
 
     def observe(self) -> Floats:
         return np.array(self._seen, dtype=np.float64)
@@ -116,7 +120,8 @@ class Arena:
         self._rng = rng
         self._age = np.zeros(len(clients), dtype=np.int64)
         self._rows: _Rows
-        if task.physics is None:
+        # Arrays of one row are slower than Python's own numbers.
+        if task.physics is None or len(clients) == 1:
             self._rows = _Environments(task, clients, rng)
         else:
             self._rows = _Arrays(stack_physics(task.physics, clients), len(clients), rng)

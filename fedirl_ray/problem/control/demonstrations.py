@@ -7,18 +7,22 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
+from zipfile import BadZipFile
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.laws import require
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes, play
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 
 FIELDS = tuple(get_type_hints(Episodes))
+SLACK = 1e-5
+"""How far beyond a limit single precision may put an action."""
 
 
 def demonstrate(
@@ -37,13 +41,75 @@ def demonstrate(
     return play(task, [client] * count, policy, rng, steps=task.demonstrated)
 
 
+def read_episodes(task: Task, client: float, source: str) -> Episodes:
+    """One client's demonstrations, which somebody else made.
+
+    Args:
+        task: The task.
+        client: Whose environment they are from.
+        source: A file that ends in .npz, or the name of a local Minari data set.
+
+    Raises:
+        ConfigError: There is no such data set, or Minari is not installed.
+        DataError: The file is not of episodes, or they are not this task's.
+    """
+    named = source.replace("{client}", f"{client:g}")
+    if not named.endswith(".npz"):
+        return from_minari(task, client, named)
+    return load_episodes(Path(named), task, client)
+
+
+def write_episodes(task: Task, client: float, episodes: Episodes, target: str) -> None:
+    """Keep one client's demonstrations where `read_episodes` finds them.
+
+    Raises:
+        ConfigError: They cannot be written there.
+    """
+    named = target.replace("{client}", f"{client:g}")
+    if named.endswith(".npz"):
+        save_episodes(Path(named), episodes)
+    else:
+        to_minari(task, client, episodes, named)
+
+
+def check_target(clients: int, target: str) -> None:
+    """Refuse, before any work, a place that demonstrations cannot be written to.
+
+    Raises:
+        ConfigError: Says why.
+    """
+    require("{client}" in target or clients == 1, "export", "a name with {client} in it", target)
+    names = [target.replace("{client}", str(client)) for client in range(clients)]
+    if target.endswith(".npz"):
+        taken = [name for name in names if Path(name).exists()]
+        folder = Path(names[0]).parent
+        require(folder.is_dir(), "export", "in a folder that exists", target)
+    else:
+        known = _minari().list_local_datasets()
+        taken = [name for name in names if name in known]
+    require(not taken, "export", "what does not exist yet", taken[0] if taken else "")
+
+
 def save_episodes(path: Path, episodes: Episodes) -> None:
-    """Write episodes as .npz, without pickle."""
-    np.savez(path, allow_pickle=False, **{name: getattr(episodes, name) for name in FIELDS})
+    """Write episodes as .npz, without pickle.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    arrays = {name: getattr(episodes, name) for name in FIELDS}
+    try:
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+    except OSError as err:
+        raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
 
 
-def load_episodes(path: Path, task: Task) -> Episodes:
+def load_episodes(path: Path, task: Task, client: float) -> Episodes:
     """Read what `save_episodes` wrote.
+
+    Args:
+        path: Arrays named after the fields of `Episodes`; actions in [-1, 1].
+        task: The task.
+        client: Whose environment they are from.
 
     Raises:
         DataError: The file is not of episodes, or not of this task's.
@@ -51,14 +117,14 @@ def load_episodes(path: Path, task: Task) -> Episodes:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             episodes = Episodes(**{name: arrays[name] for name in FIELDS})
-    except (OSError, ValueError, KeyError) as err:
+    except (OSError, ValueError, KeyError, BadZipFile) as err:
         raise DataError(f"{path} does not hold episodes: {err}") from err
-    check_episodes(episodes, task, str(path))
+    check_episodes(episodes, task, client, str(path))
     return episodes
 
 
-def check_episodes(episodes: Episodes, task: Task, name: str) -> None:
-    """Refuse episodes that a task cannot have had.
+def check_episodes(episodes: Episodes, task: Task, client: float, name: str) -> None:
+    """Refuse episodes that a client cannot have had.
 
     Raises:
         DataError: Says what is wrong with which file or data set.
@@ -68,11 +134,22 @@ def check_episodes(episodes: Episodes, task: Task, name: str) -> None:
         raise DataError(f"{name} holds no episodes")
     if q != len(task.action.axes):
         raise DataError(f"{name}: {task.name} has {len(task.action.axes)} action axes, got {q}")
-    shapes = (episodes.observations.shape[:2], episodes.lengths.shape, episodes.last.shape[:1])
-    if shapes != ((m, h), (m,), (m,)):
+    one = (m,)
+    found = [getattr(episodes, name).shape for name in ("lengths", "returns", "terminated")]
+    if episodes.observations.shape[:2] != (m, h) or found != [one, one, one]:
         raise DataError(f"{name}: observations, actions and lengths do not fit together")
-    if not (np.isfinite(episodes.observations).all() and np.isfinite(episodes.actions).all()):
-        raise DataError(f"{name}: observations and actions must be finite")
+    seen = task.environment(client).observation_space.shape or ()
+    if episodes.observations.shape[2:] != seen or episodes.last.shape != (m, *seen):
+        got = episodes.observations.shape[2:]
+        raise DataError(f"{name}: observations of {task.name} are of shape {seen}, got {got}")
+    for field in ("observations", "actions", "last"):
+        array = getattr(episodes, field)
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise DataError(f"{name}: {field} must be finite floats")
+    if np.abs(episodes.actions).max() > 1.0 + SLACK:
+        raise DataError(f"{name}: actions must be in [-1, 1], shares of the most a client can do")
+    if episodes.lengths.dtype.kind not in "iu" or episodes.terminated.dtype != np.bool_:
+        raise DataError(f"{name}: lengths must be integers and terminated booleans")
     if episodes.lengths.min() < 1 or episodes.lengths.max() > h:
         raise DataError(f"{name}: lengths must be between 1 and {h}")
 
@@ -159,7 +236,7 @@ def from_minari(task: Task, client: float, dataset: str) -> Episodes:
     if not rows:
         raise DataError(f"{dataset} holds no episodes")
     episodes = _padded(rows)
-    check_episodes(episodes, task, dataset)
+    check_episodes(episodes, task, client, dataset)
     return episodes
 
 

@@ -49,8 +49,8 @@ class LearnerConfig:
     demonstrations: int = 50
     """Episodes of its expert that a client holds, drawn anew for each seed."""
     data: str | None = None
-    """Your own demonstrations instead: Minari data sets, one a client, {client} standing for its
-    number."""
+    """Your own demonstrations instead, one .npz file or Minari data set a client, {client} standing
+    for its number: shown/{client}.npz or team/pole{client}-v0."""
     outside: Literal["clip", "refuse"] = "clip"
     """Demonstrated steps beyond the lattice: moved to its limit (their share is reported), or
     refused."""

@@ -16,7 +16,7 @@ from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes
-from fedirl_ray.problem.control.demonstrations import demonstrate, from_minari
+from fedirl_ray.problem.control.demonstrations import demonstrate
 from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
 from fedirl_ray.problem.control.rollouts import EmpiricalModel, gather, model_from_transitions
 from fedirl_ray.problem.control.task import Task
@@ -24,8 +24,10 @@ from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
 
-Weights = Mapping[str, NDArray[np.float32]] | None
-"""An expert's network, see `Actor.arrays`; None: there is no expert, only data."""
+Weights = Mapping[str, NDArray[np.float32]]
+"""An expert's network, see `Actor.arrays`."""
+Teacher = Weights | Episodes
+"""Who shows a client what to do: its expert, or episodes that somebody recorded."""
 
 
 def become_expert(task: TaskConfig, client: float, config: PPOConfig, root: int) -> Arrays:
@@ -55,7 +57,7 @@ def learn(
     task: TaskConfig,
     client: float,
     learner: LearnerConfig,
-    network: Weights,
+    teacher: Teacher,
     root: int,
     seeds: int,
 ) -> Arrays:
@@ -67,11 +69,11 @@ def learn(
         demonstrations) and `extrapolated` (share of an estimated model that is a guess).
     """
     own = task.task()
-    model = model_of(own, client, learner, [network], root)
+    model = model_of(own, client, learner, _pilots([teacher]), root)
     features = learner.basis(own).at(own.support.points)
     rows = []
     for seed in range(seeds):
-        episodes = _demonstrations(own, client, learner, network, root, seed)
+        episodes = demonstrations(own, client, learner, teacher, root, seed)
         one = _irl(own, model, features, episodes, learner)
         fit = fit_lattice([one], learner.irl)
         outside = one.shown.outside
@@ -87,7 +89,7 @@ def learn(
 def pool(
     task: TaskConfig,
     learner: LearnerConfig,
-    networks: Sequence[Weights],
+    teachers: Sequence[Teacher],
     root: int,
     seeds: int,
 ) -> Arrays:
@@ -98,12 +100,12 @@ def pool(
     """
     own = task.task()
     features = learner.basis(own).at(own.support.points)
-    models = [model_of(own, i, learner, [network], root) for i, network in enumerate(networks)]
+    models = [model_of(own, i, learner, _pilots([one]), root) for i, one in enumerate(teachers)]
     thetas = []
     for seed in range(seeds):
         each = []
         for i, model in enumerate(models):
-            episodes = _demonstrations(own, i, learner, networks[i], root, seed)
+            episodes = demonstrations(own, i, learner, teachers[i], root, seed)
             each.append(_irl(own, model, features, episodes, learner))
         thetas.append(fit_lattice(each, learner.irl).theta)
     return {"theta": np.array(thetas)}
@@ -124,20 +126,23 @@ def model_of(
     rng = stream(root, "control", task.name, "lattice", f"{i:g}")
     if task.physics is not None:
         return model_from_physics(task, task.physics(i), task.state, task.action, rng)
-    pilots = [Actor.from_arrays(task, weights) for weights in networks if weights is not None]
+    pilots = [Actor.from_arrays(task, weights) for weights in networks]
     recorded = gather(task, i, pilots, rng, learner.gather)
     return model_from_transitions(task, recorded, task.state, task.action)
 
 
-def _demonstrations(
-    task: Task, client: float, learner: LearnerConfig, network: Weights, root: int, seed: int
+def demonstrations(
+    task: Task, client: float, learner: LearnerConfig, teacher: Teacher, root: int, seed: int
 ) -> Episodes:
-    """What a client is shown: its expert's episodes, or its data."""
-    if network is None:
-        assert learner.data is not None
-        return from_minari(task, client, learner.data.replace("{client}", f"{client:g}"))
+    """What a client is shown: its expert's episodes, or those recorded."""
+    if isinstance(teacher, Episodes):
+        return teacher
     rng = stream(root, "control", task.name, "seed", seed, "client", f"{client:g}", "shown")
-    return demonstrate(task, client, Actor.from_arrays(task, network), learner.demonstrations, rng)
+    return demonstrate(task, client, Actor.from_arrays(task, teacher), learner.demonstrations, rng)
+
+
+def _pilots(teachers: Sequence[Teacher]) -> list[Weights]:
+    return [teacher for teacher in teachers if not isinstance(teacher, Episodes)]
 
 
 def _irl(

@@ -4,7 +4,7 @@ Its work is cut into jobs (`engine.jobs`); stages wait for each other, jobs of a
 comes of it is one long table. Letters: `k` clients, `e` seeds, `c` columns, `d` features.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,12 +13,22 @@ import numpy as np
 
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.engine.jobs import Job, Jobs
+from fedirl_ray.problem.control.arena import Episodes
+from fedirl_ray.problem.control.demonstrations import read_episodes, write_episodes
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.columns import TRUE, Column, controls, fuse_columns, fused_names
 from fedirl_ray.study.control.config import ControlConfig
 from fedirl_ray.study.control.judging import judge_by_agent, judge_by_planner
-from fedirl_ray.study.control.learning import Weights, become_expert, learn, network_of, pool
+from fedirl_ray.study.control.learning import (
+    Teacher,
+    Weights,
+    become_expert,
+    demonstrations,
+    learn,
+    network_of,
+    pool,
+)
 
 Record = Mapping[str, Any]
 """One number: task, kind (expert, client, planner, agent), column, seed, client, held_out, step,
@@ -66,9 +76,15 @@ def size(config: ControlConfig) -> int:
 class ControlStudy:
     """One study; `run` does it."""
 
-    def __init__(self, config: ControlConfig, jobs: Jobs) -> None:
-        """Take what is to be done, and who does it."""
-        self._config, self._jobs = config, jobs
+    def __init__(self, config: ControlConfig, jobs: Jobs, export: str | None = None) -> None:
+        """Take what is to be done, and who does it.
+
+        Args:
+            config: What is to be done.
+            jobs: Who does it.
+            export: Where the first seed's demonstrations are also written, see `write_episodes`.
+        """
+        self._config, self._jobs, self._export = config, jobs, export
         self._task = config.task.task()
         self._names = judged_columns(config)
         self._pooled = "pooled" in config.fusion.rules
@@ -79,14 +95,17 @@ class ControlStudy:
         Rows come in the order of the jobs, not in that in which they were done.
         """
         config = self._config
-        networks: list[Weights] = [None] * config.clients
+        networks: list[Weights] = []
         if config.learner.data is None:
             experts = yield from self._stage(self._experts(), self._expert_rows)
             networks = [network_of(found) for found in experts]
-        learnt = yield from self._stage(self._learners(networks), self._client_rows)
+        teachers = networks or self._recorded(config.learner.data or "")
+        if self._export is not None:
+            self._write(teachers, self._export)
+        learnt = yield from self._stage(self._learners(teachers), self._client_rows)
         pooled = None
         if self._pooled:
-            (found,) = yield from self._stage([self._pool(networks)], _nothing)
+            (found,) = yield from self._stage([self._pool(teachers)], _nothing)
             pooled = found["theta"]
         fused = yield from self._stage(self._fusions(learnt), _nothing)
         shared = [self._shared(found, pooled, seed) for seed, found in enumerate(fused)]
@@ -126,22 +145,33 @@ class ControlStudy:
             for i in range(self._config.clients)
         ]
 
-    def _learners(self, networks: list[Weights]) -> list[Job]:
+    def _recorded(self, source: str) -> Sequence[Episodes]:
+        """Episodes are read here and sent as arrays: other machines may not see the files."""
+        clients = range(self._config.clients)
+        return [read_episodes(self._task, float(i), source) for i in clients]
+
+    def _write(self, teachers: Sequence[Teacher], target: str) -> None:
+        learner, root = self._config.learner, self._config.seed
+        for i, teacher in enumerate(teachers):
+            shown = demonstrations(self._task, float(i), learner, teacher, root, 0)
+            write_episodes(self._task, float(i), shown, target)
+
+    def _learners(self, teachers: Sequence[Teacher]) -> list[Job]:
         config = self._config
         return [
             Job(
                 "client",
                 learn,
                 self._arguments(
-                    client=float(i), learner=config.learner, network=network, seeds=config.seeds
+                    client=float(i), learner=config.learner, teacher=teacher, seeds=config.seeds
                 ),
             )
-            for i, network in enumerate(networks)
+            for i, teacher in enumerate(teachers)
         ]
 
-    def _pool(self, networks: list[Weights]) -> Job:
+    def _pool(self, teachers: Sequence[Teacher]) -> Job:
         config = self._config
-        more = self._arguments(learner=config.learner, networks=networks, seeds=config.seeds)
+        more = self._arguments(learner=config.learner, teachers=teachers, seeds=config.seeds)
         return Job("pooled", pool, more)
 
     def _fusions(self, learnt: list[Arrays]) -> list[Job]:
