@@ -22,21 +22,27 @@ def checked_measures(measures: ArrayLike, shape: tuple[int, ...], name: str = "m
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one measure, got none")
     rows = values.reshape(len(values), n)
-    with np.errstate(over="ignore", invalid="ignore"):
-        # A sum is finite only if every entry is; the largest entry is divided out first, so that
-        # entries near the limits of float64 do not overflow or vanish in the sum.
-        peaks = rows.max(axis=1)
-    for i, (row, peak) in enumerate(zip(rows, peaks, strict=True)):
-        if not np.isfinite(row).all():
-            bad = row[~np.isfinite(row)][0]
-            raise ValueError(f"{name}[{i}] must be finite, got {bad}")
-        if (row < 0).any():
-            raise ValueError(f"{name}[{i}] must be non-negative, got {row.min()}")
-        if peak == 0:
-            raise ValueError(f"{name}[{i}] must have positive mass, got all zeros")
-        row /= peak
-        row /= row.sum()
+    # Extremes are finite only if every entry is.
+    peaks, lows = rows.max(axis=1), rows.min(axis=1)
+    bad = ~(np.isfinite(peaks) & np.isfinite(lows) & (lows >= 0) & (peaks > 0))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{name}[{i}] {_flaw(rows[i])}")
+    # The largest entry is divided out first, so that entries near the limits of float64 do not
+    # overflow or vanish in the sum.
+    rows /= peaks[:, None]
+    rows /= rows.sum(axis=1, keepdims=True)
     return rows
+
+
+def _flaw(row: Floats) -> str:
+    """What is wrong with a row that is no measure."""
+    strange = ~np.isfinite(row)
+    if strange.any():
+        return f"must be finite, got {row[strange][0]}"
+    if (row < 0).any():
+        return f"must be non-negative, got {row.min()}"
+    return "must have positive mass, got all zeros"
 
 
 def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
@@ -50,9 +56,10 @@ def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
     values = np.array(weights, dtype=np.float64)
     if values.shape != (k,):
         raise ValueError(f"weights must have shape [{k}], got {list(values.shape)}")
-    for i, value in enumerate(values):
-        if not (value >= 0 and np.isfinite(value)):
-            raise ValueError(f"weights[{i}] must be finite and >= 0, got {value}")
+    bad = ~((values >= 0) & np.isfinite(values))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"weights[{i}] must be finite and >= 0, got {values[i]}")
     if not values.max() > 0:
         raise ValueError(f"weights must not all be zero, got {values.tolist()}")
     values /= values.max()
