@@ -226,7 +226,7 @@ def _environments(arena: Arena, reward: SeenReward | None) -> "VecEnv":
             paid = move.reward if reward is None else reward(before, self._actions)
             over = move.terminated | move.truncated
             infos: list[dict[str, Any]] = [{} for _ in range(len(arena))]
-            for row in np.flatnonzero(over):
+            for row in np.flatnonzero(over) if over.any() else ():
                 infos[row] = {
                     "terminal_observation": move.last[row].astype(np.float32),
                     "TimeLimit.truncated": bool(move.truncated[row]),

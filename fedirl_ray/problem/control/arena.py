@@ -117,6 +117,7 @@ class Arena:
         """
         self.task = task
         self._clients = np.asarray(clients, dtype=np.float64)
+        self._spread = task.noise * self._clients[:, None]
         self._rng = rng
         self._age = np.zeros(len(clients), dtype=np.int64)
         self._rows: _Rows
@@ -148,8 +149,9 @@ class Arena:
         self._age += 1
         truncated = (self._age >= self.task.steps) & ~terminated
         last = seen = self._look()
-        ended = np.flatnonzero(terminated | truncated)
-        if ended.size:
+        over = terminated | truncated
+        if over.any():
+            ended = np.flatnonzero(over)
             self._rows.reset(ended)
             self._age[ended] = 0
             seen = last.copy()
@@ -161,8 +163,7 @@ class Arena:
         clean = self._rows.observe()
         if self.task.noise == 0.0:
             return clean
-        spread = self.task.noise * self._clients[:, None]
-        return clean + spread * self._rng.normal(size=clean.shape)
+        return clean + self._spread * self._rng.normal(size=clean.shape)
 
 
 def stack_physics(physics: Callable[[float], Physics], clients: Sequence[float]) -> Physics:
