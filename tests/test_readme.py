@@ -42,7 +42,7 @@ def test_the_printed_table_is_the_main_jobs():
 @pytest.mark.parametrize("words", invocations(), ids=" ".join)
 def test_a_command_is_accepted(words, monkeypatch):
     monkeypatch.chdir(ROOT)
-    if words and words[0] in COMMANDS[1:]:
+    if words and words[0] in {*COMMANDS} - {"federate"}:
         return  # its own test runs it
     load(Invocation, words, prog=PROG, description="")
 
