@@ -20,7 +20,7 @@ from fedirl_ray.engine.folder import hold
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
-from fedirl_ray.problem.control.demonstrations import check_target
+from fedirl_ray.problem.control.demonstrations import check_target, read_episodes
 from fedirl_ray.report.reproduction.control import control_figure, control_text
 from fedirl_ray.study.control.config import ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
@@ -78,9 +78,7 @@ def command(argv: Sequence[str]) -> int:
         raise ConfigError(f"resume knows its task, got {name[0]} beside it")
     else:
         asked = _begun(folder, words)
-    asked.task.task()  # refused before anything is written
-    if asked.export is not None:
-        check_target(asked.clients, asked.export)
+    _check(asked)
     if asked.resume is None:
         make_folder(folder, SETTINGS, _kept(asked))
     with hold(folder, "run-dir" if asked.resume is None else "resume"):
@@ -88,6 +86,16 @@ def command(argv: Sequence[str]) -> int:
             lambda: _run(asked, folder),
             lambda: f"finished pieces are kept, go on with: {PROG} control --resume {folder}",
         )
+
+
+def _check(asked: Invocation) -> None:
+    """Refuse what cannot be studied before anything is written."""
+    task = asked.task.task()
+    if asked.export is not None:
+        check_target(asked.clients, asked.export)
+    if asked.learner.data is not None:
+        for client in range(asked.clients):
+            read_episodes(task, float(client), asked.learner.data)
 
 
 def _load(words: Sequence[str]) -> Invocation:

@@ -153,6 +153,9 @@ def test_what_one_run_exports_another_learns_the_same_from(target, tmp_path, mon
         (["CartPole-v1", "--task.points", "3,3,3,1"], "axis turn needs at least 2 points, got 1"),
         (["CartPole-v1", "--fusion.rules", "mean,ceiling"], "the true reward is judged always"),
         (["--task.name", "nobody:knows"], "task.name"),
+        (["CartPole-v1", "--learner.data", "no/{client}.npz"], "files that exist, got no/0.npz"),
+        (["CartPole-v1", "--learner.data", "no/pole-v0"], "a local Minari data set, got no/pole"),
+        (["CartPole-v1", "--export", "no/{client}.npz"], "export must be in a folder that exists"),
     ],
 )
 def test_what_cannot_be_studied_is_said_in_one_line(words, said, tmp_path, capsys):

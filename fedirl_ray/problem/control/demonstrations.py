@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import gymnasium
 import numpy as np
@@ -114,6 +114,10 @@ def load_episodes(path: Path, task: Task, client: float) -> Episodes:
     Raises:
         DataError: The file is not of episodes, or not of this task's.
     """
+    if not path.is_file():
+        raise DataError(f"learner.data must name files that exist, got {path}")
+    if not is_zipfile(path):  # which NumPy would take for a pickle
+        raise DataError(f"{path} does not hold episodes: it is no .npz file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             episodes = Episodes(**{name: arrays[name] for name in FIELDS})
