@@ -1,3 +1,4 @@
+import shutil
 import sys
 from pathlib import Path
 
@@ -121,13 +122,14 @@ def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("target", ["pole{client}.npz", "mine/pole{client}-v0"])
-def test_what_one_run_exports_another_learns_the_same_from(target, tmp_path, monkeypatch):
+def test_what_one_run_exports_another_learns_the_same_from(target, whole, tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     (tmp_path / "minari").mkdir()
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole, tmp_path / "one")
+    export = ["--export", target]
+    assert main(["control", "--resume", "one", "--progress", "False", *export]) == 0
     words = ["control", "CartPole-v1", *TINY, "--agents", "False", "--engine.backend", "local"]
-    words += ["--fusion.rules", "mean", "--learner.features", "16"]
-    assert main([*words, "--run-dir", "one", "--export", target]) == 0
     assert main([*words, "--run-dir", "two", "--learner.data", target]) == 0
     fits = [
         [
@@ -138,7 +140,7 @@ def test_what_one_run_exports_another_learns_the_same_from(target, tmp_path, mon
         for run in ("one", "two")
     ]
     assert fits[0] == pytest.approx(fits[1], abs=1e-6)  # Minari keeps single precision
-    assert main([*words, "--run-dir", "three", "--export", target]) == 2
+    assert main([*words, "--run-dir", "three", *export]) == 2
     assert not (tmp_path / "three").exists()
 
 
