@@ -138,15 +138,15 @@ def _run(asked: Invocation, folder: Path) -> int:
             rows += more
             bar.advance(task)
     write_rows(folder / ROWS, rows)
-    title = f"{config.task.name}, {config.clients} clients, {config.seeds} seeds"
+    title = f"{config.task.name}: clients {config.clients}, seeds {config.seeds}"
     lines = [f"# {title}", "", f"`{_said(config)}`", "", *control_text(rows)]
     picture = control_figure(rows, title)
+    shown = Markdown("\n".join(lines))
     if picture is not None:
         write_atomically(folder / PICTURE, picture)
         lines += ["", f"![{title}]({PICTURE})"]
     write_atomically(folder / PAGE, "\n".join([*lines, ""]).encode())
-    shown = "\n".join(lines)
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(Markdown(shown))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(shown)
     print(f"\nFolder: {folder}  (the page: {folder / PAGE})")
     return 0
 

@@ -15,6 +15,7 @@ from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.demonstrations import demonstrate, to_minari
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
 from fedirl_ray.problem.lattice import product
+from fedirl_ray.report.reproduction.control import control_text
 from fedirl_ray.run import main
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.columns import MATCHED, controls, fused_columns, ground_of
@@ -55,6 +56,9 @@ def test_a_study_leaves_its_table_its_page_and_its_curves(whole):
         assert f"| {name} |" in page
     assert "control CartPole-v1 --clients 2" in page
     assert "The paper (read off its figure): barycenter about 415" in page
+    assert "one if at least 475 (Gymnasium's reward threshold: 475)" in page
+    experts = [row["value"] for row in rows if row["name"] == "reached"]
+    assert sum(value < 475.0 for value in experts) == page.count("| **no** |")
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -94,7 +98,36 @@ def test_an_environment_of_ones_own_is_studied(tmp_path, monkeypatch):
     guessed = [row["value"] for row in rows_of(folder) if row["name"] == "extrapolated"]
     assert len(guessed) == 2
     assert 0.0 < min(guessed) <= max(guessed) < 1.0
+    page = (folder / "results.md").read_text()
+    assert "one if at least 90 (the environment's reward threshold)" in page
     sys.modules.pop("hilly", None)
+
+
+@pytest.fixture
+def one_seed():
+    """Rows of an own task without a stated bar: an expert, a mean, a barycenter, a control."""
+    row = {"task": "mine", "column": "expert", "seed": 0, "client": 0.0, "held_out": False}
+    row |= {"step": 0}
+    client = {"outside": 0.0, "extrapolated": 0.0, "objective": 1.0, "demonstrated": 3.0}
+    agents = {"mean": 3.0, "barycenter": 5.0, "+1": 1.0}
+    return [
+        row | {"kind": "expert", "name": "reached", "value": 7.0},
+        row | {"kind": "expert", "name": "bar", "value": -np.inf},
+        *(row | {"kind": "client", "name": name, "value": x} for name, x in client.items()),
+        *(
+            row | {"kind": "agent", "column": name, "name": "return", "value": value}
+            for name, value in agents.items()
+        ),
+    ]
+
+
+def test_a_page_claims_nothing_where_nothing_can_be_claimed(one_seed):
+    page = "\n".join(control_text(one_seed))
+    assert "no bar is stated" in page
+    assert "| 0 | 7 | not stated |" in page
+    assert "one seed, which gives no interval and so no answer: 2.0 over the mean" in page
+    assert "inf" not in page
+    assert "nan" not in page
 
 
 def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):

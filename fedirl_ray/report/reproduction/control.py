@@ -57,7 +57,8 @@ def control_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
 
 def _data(rows: Sequence[Record], task: str) -> list[str]:
     """What clients learnt from, one line a client."""
-    wanted = TASKS[task].expert_return if task in TASKS else float("-inf")
+    bars = _values(having(rows, name="bar"))
+    bar = float(bars[0]) if bars.size else -np.inf
     lines = []
     for client in dict.fromkeys(row["client"] for row in rows if row["kind"] == "client"):
         here = having(rows, client=client)
@@ -66,7 +67,7 @@ def _data(rows: Sequence[Record], task: str) -> list[str]:
             [
                 f"{client:g}",
                 f"{reached[0]:.0f}" if reached.size else "",
-                ("yes" if reached[0] >= wanted else "**no**") if reached.size else "",
+                _is_expert(reached[0], bar) if reached.size else "",
                 f"{_values(having(here, name='demonstrated')).mean():.0f}",
                 f"{100.0 * _values(having(here, name='outside')).mean():.1f} %",
                 f"{100.0 * _values(having(here, name='extrapolated')).mean():.0f} %",
@@ -74,14 +75,21 @@ def _data(rows: Sequence[Record], task: str) -> list[str]:
             ]
         )
     head = ("client", "expert", "one", "shown", "off lattice", "guessed", "objective")
-    source = f" ({TASKS[task].reference})" if task in TASKS else ""
+    source = TASKS[task].reference if task in TASKS else "the environment's reward threshold"
+    judged = f"one if at least {bar:g} ({source})" if np.isfinite(bar) else "no bar is stated"
     return [
-        f"Experts: mean return over fresh episodes; one if at least {wanted:g}{source}. Shown: "
-        "mean return of the demonstrations, whose actions are drawn. Guessed: share of an "
-        "estimated lattice farther than a spacing from any recorded step.",
+        f"Experts: mean return over fresh episodes; {judged}. Shown: mean return of the "
+        "demonstrations, whose actions are drawn. Guessed: share of an estimated lattice farther "
+        "than a spacing from any recorded step.",
         "",
         *table(head, lines),
     ]
+
+
+def _is_expert(reached: float, bar: float) -> str:
+    if not np.isfinite(bar):
+        return "not stated"
+    return "yes" if reached >= bar else "**no**"
 
 
 def _returns(rows: Sequence[Record]) -> list[str]:
@@ -142,6 +150,8 @@ def _said(one: Standing) -> str:
         return f"**worse** than the mean: {facts}"
     if one.over_mean.mean > 0.0 and one.over_mean.excludes_zero:
         return f"above the mean, yet not above what knows nothing: {facts}"
+    if np.isnan(one.over_mean.half_width):
+        return f"one seed, which gives no interval and so no answer: {facts}"
     return f"no difference shown: {facts}"
 
 

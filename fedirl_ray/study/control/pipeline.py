@@ -277,8 +277,11 @@ class ControlStudy:
             self._row("expert", "expert", 0, client, int(at), "return", value)
             for at, value in zip(found["at"], found["returns"], strict=True)
         ]
-        reached = self._row("expert", "expert", 0, client, 0, "reached", found["reached"])
-        return [*curve, reached]
+        summary = (("reached", found["reached"]), ("bar", self._task.expert_return))
+        return [
+            *curve,
+            *(self._row("expert", "expert", 0, client, 0, name, value) for name, value in summary),
+        ]
 
     def _client_rows(self, client: int, found: Arrays) -> list[Record]:
         names = ("objective", "converged", "outside", "demonstrated")
