@@ -185,10 +185,12 @@ def control_figure(rows: Sequence[Record], title: str) -> bytes | None:
     if not trained:
         return None
     tasks = list(dict.fromkeys(row["task"] for row in trained))
-    figure, panels = panels_of(len(tasks), 2, (4.6, 3.0))
+    judged = {row["held_out"] for row in trained}
+    splits = [(held_out, split) for held_out, split in SPLITS.items() if held_out in judged]
+    figure, panels = panels_of(len(tasks), len(splits), (9.2 / len(splits), 3.0))
     for line, task in zip(panels, tasks, strict=True):
         own = having(trained, task=task)
-        for panel, (held_out, split) in zip(line, SPLITS.items(), strict=True):
+        for panel, (held_out, split) in zip(line, splits, strict=True):
             for column in columns_of(own):
                 _draw(panel, own, column, held_out)
             panel.set_title(f"{task}, {split}", fontsize=8)
