@@ -139,7 +139,8 @@ def _run(asked: Invocation, folder: Path) -> int:
             bar.advance(task)
     write_rows(folder / ROWS, rows)
     title = f"{config.task.name}: clients {config.clients}, seeds {config.seeds}"
-    lines = [f"# {title}", "", f"`{_said(config)}`", "", *control_text(rows)]
+    told = control_text(rows, tasks={config.task.name: config.task.task()})
+    lines = [f"# {title}", "", f"`{_said(config)}`", "", *told]
     picture = control_figure(rows, title)
     shown = Markdown("\n".join(lines))
     if picture is not None:

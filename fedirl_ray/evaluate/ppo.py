@@ -241,10 +241,10 @@ def _environments(arena: Arena, reward: SeenReward | None) -> "VecEnv":
             return [None] * len(arena)
 
         def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            raise NotImplementedError("rows of an arena have no attributes")
+            raise AttributeError("rows of an arena have no attributes")
 
         def env_method(self, method_name: str, *args: Any, indices: Any = None, **more: Any) -> Any:
-            raise NotImplementedError("rows of an arena have no methods")
+            raise AttributeError("rows of an arena have no methods")
 
         def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
             return [False] * len(arena)

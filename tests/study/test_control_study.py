@@ -1,5 +1,6 @@
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,6 @@ def one_seed():
     agents = {"mean": 3.0, "barycenter": 5.0, "+1": 1.0}
     return [
         row | {"kind": "expert", "name": "reached", "value": 7.0},
-        row | {"kind": "expert", "name": "bar", "value": -np.inf},
         *(row | {"kind": "client", "name": name, "value": x} for name, x in client.items()),
         *(
             row | {"kind": "agent", "column": name, "name": "return", "value": value}
@@ -122,7 +122,8 @@ def one_seed():
 
 
 def test_a_page_claims_nothing_where_nothing_can_be_claimed(one_seed):
-    page = "\n".join(control_text(one_seed))
+    mine = replace(PENDULUM, name="mine", expert_return=-np.inf)
+    page = "\n".join(control_text(one_seed, tasks={"mine": mine}))
     assert "no bar is stated" in page
     assert "| 0 | 7 | not stated |" in page
     assert "one seed, which gives no interval and so no answer: 2.0 over the mean" in page

@@ -126,7 +126,7 @@ def _brought(
         steps=most,
         demonstrated=most,
         expert_return=-math.inf if threshold is None else float(threshold),
-        reference="none known" if threshold is None else f"the reward threshold of {name}",
+        reference="none known" if threshold is None else "the environment's reward threshold",
     )
 
 

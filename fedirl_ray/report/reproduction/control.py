@@ -7,6 +7,7 @@ import numpy as np
 
 from fedirl_ray.evaluate.statistics import Interval, interval
 from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.reproduction.markdown import number, table
 from fedirl_ray.report.reproduction.plots import finish, panels_of
@@ -46,19 +47,33 @@ READING = (
 )
 
 
-def control_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
-    """Every task's experts, table and plain answer."""
+def control_text(
+    rows: Sequence[Record], plan: Plan | None = None, tasks: Mapping[str, Task] = TASKS
+) -> list[str]:
+    """Every task's experts, table and plain answer.
+
+    Args:
+        rows: What was measured.
+        plan: Of no matter: no number of these pages depends on it.
+        tasks: Where each task's expert return is stated, by name.
+    """
     lines = [READING, ""]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = having(rows, task=task)
-        lines += [f"### {task}", "", *_data(own, task), "", *_returns(own), "", *_answer(own, task)]
+        lines += [
+            f"### {task}",
+            "",
+            *_data(own, tasks[task]),
+            "",
+            *_returns(own),
+            "",
+            *_answer(own, task),
+        ]
     return lines
 
 
-def _data(rows: Sequence[Record], task: str) -> list[str]:
+def _data(rows: Sequence[Record], task: Task) -> list[str]:
     """What clients learnt from, one line a client."""
-    bars = _values(having(rows, name="bar"))
-    bar = float(bars[0]) if bars.size else -np.inf
     lines = []
     for client in dict.fromkeys(row["client"] for row in rows if row["kind"] == "client"):
         here = having(rows, client=client)
@@ -67,7 +82,7 @@ def _data(rows: Sequence[Record], task: str) -> list[str]:
             [
                 f"{client:g}",
                 f"{reached[0]:.0f}" if reached.size else "",
-                _is_expert(reached[0], bar) if reached.size else "",
+                _is_expert(reached[0], task.expert_return) if reached.size else "",
                 f"{_values(having(here, name='demonstrated')).mean():.0f}",
                 f"{100.0 * _values(having(here, name='outside')).mean():.1f} %",
                 f"{100.0 * _values(having(here, name='extrapolated')).mean():.0f} %",
@@ -75,8 +90,8 @@ def _data(rows: Sequence[Record], task: str) -> list[str]:
             ]
         )
     head = ("client", "expert", "one", "shown", "off lattice", "guessed", "objective")
-    source = TASKS[task].reference if task in TASKS else "the environment's reward threshold"
-    judged = f"one if at least {bar:g} ({source})" if np.isfinite(bar) else "no bar is stated"
+    stated = f"one if at least {task.expert_return:g} ({task.reference})"
+    judged = stated if np.isfinite(task.expert_return) else "no bar is stated"
     return [
         f"Experts: mean return over fresh episodes; {judged}. Shown: mean return of the "
         "demonstrations, whose actions are drawn. Guessed: share of an estimated lattice farther "

@@ -277,11 +277,8 @@ class ControlStudy:
             self._row("expert", "expert", 0, client, int(at), "return", value)
             for at, value in zip(found["at"], found["returns"], strict=True)
         ]
-        summary = (("reached", found["reached"]), ("bar", self._task.expert_return))
-        return [
-            *curve,
-            *(self._row("expert", "expert", 0, client, 0, name, value) for name, value in summary),
-        ]
+        reached = self._row("expert", "expert", 0, client, 0, "reached", found["reached"])
+        return [*curve, reached]
 
     def _client_rows(self, client: int, found: Arrays) -> list[Record]:
         names = ("objective", "converged", "outside", "demonstrated")
