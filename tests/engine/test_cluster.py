@@ -25,9 +25,26 @@ JOB = [
 
 COUNT_NODES = """
 import sys, time, ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 ray.init(address=sys.argv[1], log_to_driver=False)
 while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[2]):
     time.sleep(0.1)
+
+@ray.remote(num_cpus=0)
+class Probe:
+    def home(self):
+        return ray.get_runtime_context().get_node_id()
+
+# Nodes are counted before actors can be placed on them.
+for node in [node["NodeID"] for node in ray.nodes() if node["Alive"]]:
+    while True:
+        probe = Probe.options(scheduling_strategy=On(node, soft=True)).remote()
+        home = ray.get(probe.home.remote())
+        ray.kill(probe)
+        if home == node:
+            break
+        print("placed elsewhere", file=sys.stderr)
+        time.sleep(0.1)
 """
 
 pytestmark = pytest.mark.ray
