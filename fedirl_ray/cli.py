@@ -1,30 +1,27 @@
-"""A YAML file, then flags, into a configuration; the only importer of tyro.
+"""A YAML file, then flags, into a configuration; the only importer of tyro, for the manuals.
 
 A file is only flags written down, so there is one parser and one set of errors. Later flags win,
 which is what makes "defaults, then file, then flags" true.
 """
 
-import contextlib
 import dataclasses
 import difflib
-import io
-import os
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from unittest import mock
-
-import tyro
-import yaml
 
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.yaml_file import read_yaml
 
 T = TypeVar("T")
 
 PROG = "python -m fedirl_ray.run"
 HELP = {"-h", "--help"}
+SHOWN = 80  # characters of a refused value that are shown
+SEPARATOR = re.compile(r"\s*,\s*|\s+")  # of a list's items
 
 
 def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
@@ -46,56 +43,63 @@ def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -
     written: list[str] = []
     if argv and not argv[0].startswith("-"):
         written, argv = read_file(Path(argv[0]), schema), argv[1:]
-    typed = _checked(argv, schema)
-    said = io.StringIO()
-    try:
-        # The parser draws boxes fit for the terminal; wide ones are easier to read back.
-        wide = {} if HELP & set(typed) else {"COLUMNS": "1000"}
-        with mock.patch.dict(os.environ, wide), contextlib.redirect_stderr(said):
-            return tyro.cli(
-                schema,
-                prog=prog,
-                description=description,
-                args=(*written, *typed),
-                config=(tyro.conf.FlagConversionOff,),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise _cause(stop) or ConfigError(_one_line(said.getvalue())) from None
+    values = _values([*written, *argv], schema)
+    if HELP & set(argv):
+        _print_manual(schema, prog, description)
+    return typing.cast(T, _build(schema, values))
+
+
+def _print_manual(schema: type[Any], prog: str, description: str) -> typing.Never:
+    import tyro  # a quarter of a second that only --help needs
+
+    tyro.cli(
+        schema,
+        prog=prog,
+        description=description,
+        args=("--help",),
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    raise SystemExit(0)  # the parser has left by then
 
 
 def read_file(path: Path, schema: type[Any]) -> list[str]:
     """Spell a YAML file of settings as the flags that say the same.
 
     Raises:
-        ConfigError: The file cannot be read, is no mapping, or names an unknown setting.
+        ConfigError: The file cannot be read (see `read_yaml`), is no mapping, or names an unknown
+            setting.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as err:
-        raise ConfigError(f"{path} must be a readable YAML file: {err.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        where = " ".join(str(err).split())
-        raise ConfigError(f"{path} must be a YAML file: {where}") from None
+    tree = read_yaml(path)
     if tree is None:
         return []
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must be a mapping of settings, got a {type(tree).__name__}")
     try:
-        return _checked(list(spell(tree)), schema)
+        words = list(spell(tree))
+        _values(words, schema)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from None
+    return words
 
 
 def spell(tree: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """Spell a nested mapping as the flags that would say the same."""
+    """Spell a nested mapping as the flags that would say the same.
+
+    Raises:
+        ConfigError: A value would be read as another flag.
+    """
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from spell(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-            yield from map(str, value if isinstance(value, list | tuple) else [value])
+            continue
+        flag = f"{prefix}{key}"
+        words = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        for word in words:
+            if word.startswith("--") or word in HELP:
+                raise ConfigError(f"{flag[2:]} must not hold a flag, got {_shown(word)}")
+        if flag in HELP:
+            raise ConfigError(f"no setting is called {flag}; see --help")
+        yield from (flag, *words)
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -136,8 +140,12 @@ def _flags(schema: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
             yield name, hint
 
 
-def _checked(argv: Sequence[str], schema: type[Any]) -> list[str]:
-    """Refuse unknown flags and values of the wrong kind; split comma lists where one is wanted."""
+def _values(argv: Sequence[str], schema: type[Any]) -> dict[str, Any]:
+    """The value of every flag that is said, the last one's if it is said again.
+
+    Raises:
+        ConfigError: There is no such flag, or it has a value of the wrong kind.
+    """
     known = dict(_flags(schema))
     said: list[tuple[str, list[str]]] = []
     for word in argv:
@@ -147,77 +155,93 @@ def _checked(argv: Sequence[str], schema: type[Any]) -> list[str]:
             name, equals, value = word.partition("=")
             flag = name.replace("_", "-")
             if flag not in known:
-                near = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+                near = difflib.get_close_matches(flag[:SHOWN], known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}?" if near else "see --help"
-                raise ConfigError(f"no setting is called {name}; {hint}")
+                raise ConfigError(f"no setting is called {name[:SHOWN]}; {hint}")
             said.append((flag, [value] if equals else []))
         elif not said or said[-1][0] in HELP:
-            raise ConfigError(f"settings start with --, got {word!r}; see --help")
+            raise ConfigError(f"settings start with --, got {_shown(word)}; see --help")
         else:
             said[-1][1].append(word)
-    checked: list[str] = []
-    for flag, words in said:
-        checked += [flag, *(_values(flag, words, known[flag]) if flag in known else [])]
-    return checked
+    return {flag: _value(flag[2:], words, known[flag]) for flag, words in said if flag in known}
 
 
-def _values(flag: str, words: list[str], hint: Any) -> list[str]:
-    """The values of one flag, each of the kind its field wants."""
+def _value(name: str, words: list[str], hint: Any) -> Any:
+    """The value of one flag."""
     if typing.get_origin(hint) is tuple:
-        hint = typing.get_args(hint)[0]
-        words = [item for word in words for item in word.split(",")]
-    elif len(words) != 1:
-        raise ConfigError(f"{flag[2:]} must have one value, got {' '.join(words) or 'none'}")
-    for word in words:
-        if not _fits(word, hint):
-            raise ConfigError(f"{flag[2:]} must be {_law(hint)}, got {word!r}")
-    return words
+        items = SEPARATOR.split(" ".join(words).strip()) if any(words) else []
+        return tuple(_read(name, item, typing.get_args(hint)[0]) for item in items)
+    if len(words) != 1:
+        raise ConfigError(f"{name} must have one value, got {' '.join(words)[:SHOWN] or 'none'}")
+    return _read(name, words[0], hint)
 
 
-def _choices(hint: Any) -> list[str] | None:
-    """The words a field is limited to, if it is."""
-    if hint is bool:
-        return ["True", "False"]
-    if hint is type(None):
-        return ["None"]
-    return list(typing.get_args(hint)) if typing.get_origin(hint) is Literal else None
+def _read(name: str, word: str, hint: Any) -> Any:
+    """A word as a value of the kind a field wants."""
+    if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+        raise ConfigError(f"{name} must be text without NUL, in UTF-8, got {_shown(word)}")
+    kinds = _kinds(hint)
+    # Exact words first: None is no folder of that name.
+    for kind in sorted(kinds, key=lambda kind: _choices(kind) is None):
+        choices = _choices(kind)
+        if choices is None:
+            try:
+                return kind(word)
+            except ValueError:
+                continue
+        spelt = word.capitalize() if kind is bool else word
+        if spelt in choices:
+            return choices[spelt]
+    *others, last = [law for kind in kinds for law in _choices(kind) or [LAWS[kind]]]
+    law = f"{', '.join(others)} or {last}" if others else last
+    near = difflib.get_close_matches(word[:SHOWN], [*others, last], n=1)
+    tail = f"; did you mean {near[0]}?" if near and near[0] not in LAWS.values() else ""
+    raise ConfigError(f"{name} must be {law}, got {_shown(word)}{tail}")
 
 
-def _fits(word: str, hint: Any) -> bool:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(word, part) for part in typing.get_args(hint))
-    if (choices := _choices(hint)) is not None:
-        return word in choices
-    try:
-        hint(word)
-    except ValueError:
-        return False
-    return True
+LAWS = {int: "an integer", float: "a number", str: "a word", Path: "a path"}
+"""What a value of a kind is called."""
 
 
-def _law(hint: Any) -> str:
-    *others, last = _kinds(hint)
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _kinds(hint: Any) -> list[str]:
-    """What a value may be, in words."""
+def _kinds(hint: Any) -> list[Any]:
+    """The kinds a value may have."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
-    names = {int: "an integer", float: "a number", str: "a word", Path: "a path"}
-    return _choices(hint) or [names[hint]]
+    return [hint]
 
 
-def _one_line(box: str) -> str:
-    """The first paragraph of a boxed message, without its frame (of either alphabet)."""
-    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if line[:2] in ("──", "╰─", "--", "+-")), None)
-    return " ".join(lines[:rule])
+def _choices(kind: Any) -> dict[str, Any] | None:
+    """The words a kind is limited to, if it is, and what they mean."""
+    if kind is bool:
+        return {"True": True, "False": False}
+    if kind is type(None):
+        return {"None": None}
+    if typing.get_origin(kind) is Literal:
+        return {word: word for word in typing.get_args(kind)}
+    return None
 
 
-def _cause(error: BaseException) -> ConfigError | None:
-    """The refusal behind the parser's way of giving up."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, ConfigError):
-        link = link.__cause__ or link.__context__
-    return link
+def _build(schema: type[Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass of these values; what is not among them keeps its default."""
+    return schema(**_changes(schema, values, "--"))
+
+
+def _changes(schema: type[Any], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The fields of a dataclass that these values change, groups built from their defaults."""
+    hints = typing.get_type_hints(schema)
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(schema):
+        flag, hint = f"{prefix}{field.name.replace('_', '-')}", hints[field.name]
+        if flag in values:
+            changed[field.name] = values[flag]
+        elif dataclasses.is_dataclass(hint):
+            inside = _changes(typing.cast(type[Any], hint), values, f"{flag}.")
+            if inside:
+                usual = typing.cast(Any, field.default_factory)()
+                changed[field.name] = dataclasses.replace(usual, **inside)
+    return changed
+
+
+def _shown(word: str) -> str:
+    """A word in quotes, cut where it is long."""
+    return repr(word if len(word) <= SHOWN else f"{word[:SHOWN]}...")

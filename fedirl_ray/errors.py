@@ -26,3 +26,17 @@ class NotConvergedError(FedirlError, ArithmeticError):
 
 class RunError(FedirlError, RuntimeError):
     """A run had to stop: too few uploads, or no answer; what it had finished is kept."""
+
+
+MOST = 2_000
+"""Characters of a message that are shown."""
+
+
+def one_line(error: object) -> str:
+    """A message as one line that a terminal shows and does not obey, cut where it is too long.
+
+    Names in it (of files, of settings) may hold line breaks and codes that move the cursor.
+    """
+    text = str(error)
+    text = text if len(text) <= MOST else f"{text[:MOST]}..."
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

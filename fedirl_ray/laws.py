@@ -4,6 +4,9 @@ import math
 
 from fedirl_ray.errors import ConfigError
 
+SHOWN = 200
+"""Characters of a refused value that are shown."""
+
 
 def require(holds: bool, name: str, law: str, got: object) -> None:
     """Refuse a setting that breaks its law.
@@ -18,12 +21,14 @@ def require(holds: bool, name: str, law: str, got: object) -> None:
         ConfigError: It does not hold.
     """
     if not holds:
-        raise ConfigError(f"{name} must be {law}, got {got}")
+        said = str(got)
+        said = said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
+        raise ConfigError(f"{name} must be {law}, got {said}")
 
 
 def require_share(name: str, value: float) -> None:
-    """Require a number in [0, 1]."""
-    require(0.0 <= value <= 1.0, name, "in [0, 1]", value)
+    """Require a number in [0, 1]; minus zero, which a draw from U(0, share) refuses, is none."""
+    require(0.0 <= value <= 1.0 and math.copysign(1.0, value) > 0.0, name, "in [0, 1]", value)
 
 
 def require_positive(name: str, value: float) -> None:

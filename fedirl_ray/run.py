@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.errors import ConfigError, FedirlError
+from fedirl_ray.errors import ConfigError, FedirlError, one_line
 
 COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = _command(words)
         return command(words)
     except FedirlError as err:
-        print(err, file=sys.stderr)
+        print(one_line(err), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has left (`... | head`); nobody is there to tell.
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as err:
         where = f": {err.filename}" if err.filename else ""
-        print(f"{err.strerror or err}{where}", file=sys.stderr)
+        print(one_line(f"{err.strerror or err}{where}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted before anything was begun", file=sys.stderr)

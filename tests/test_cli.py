@@ -52,10 +52,38 @@ def test_of_two_flags_the_last_wins():
 @pytest.mark.parametrize(
     "words",
     [["--fusion.rules", "mean,local"], ["--fusion.rules=mean,local"],
-     ["--fusion.rules", "mean", "local"]],
+     ["--fusion.rules", "mean", "local"], ["--fusion.rules", "mean,", "local"],
+     ["--fusion.rules", " mean ,local"]],
 )  # fmt: skip
-def test_lists_are_written_with_commas(words):
+def test_lists_are_written_with_commas_spaces_or_both(words):
     assert read(*words).fusion.rules == ("mean", "local")
+
+
+@pytest.mark.parametrize("text", ["[mean, local]", "mean,local", "mean, local", "mean local"])
+def test_a_file_writes_lists_as_lists_or_as_flags_do(text):
+    path = write(f"fusion:\n  rules: {text}\n")
+    assert read(path).fusion.rules == ("mean", "local")
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("FALSE", False), ("True", True)])
+def test_true_and_false_are_read_in_any_case(word, value):
+    assert read("--record.figure", word).record.figure is value
+    assert read(write(f"record: {{figure: {word}}}")).record.figure is value
+
+
+def test_a_group_that_is_named_in_part_keeps_the_rest_of_its_own_default():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Odd:
+        fusion: FusionConfig = dataclasses.field(default_factory=lambda: FusionConfig(floor=0.2))
+
+    found = read("--fusion.epsilon", "0.25", schema=Odd)
+    assert found.fusion == FusionConfig(floor=0.2, epsilon=0.25)
+
+
+def test_nothing_but_a_manual_imports_the_parser_of_manuals():
+    code = "import sys; from fedirl_ray.run import main; main(['--clients', '0']); "
+    code += "sys.exit('tyro' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("words", [["--fusion.epsilon=.25"], ["--fusion.epsilon", "25e-2"]])
@@ -154,6 +182,23 @@ def refuse(capsys, *argv):
         (["--fusion.rules", "mean,nosuch"], "fusion.rules must be local, mean, median, trimmed, "
          "precision, arithmetic, barycenter, debiased, self-control, pooled, expert or ceiling, "
          "got 'nosuch'"),
+        (["--fusion.rules", "mean,barycentre"], "fusion.rules must be local, mean, median, "
+         "trimmed, precision, arithmetic, barycenter, debiased, self-control, pooled, expert or "
+         "ceiling, got 'barycentre'; did you mean barycenter?"),
+        (["--fusion.rules", "mean,,local"], "fusion.rules must be local, mean, median, trimmed, "
+         "precision, arithmetic, barycenter, debiased, self-control, pooled, expert or ceiling, "
+         "got ''"),
+        (["--fusion.measure", "gibs"],
+         "fusion.measure must be shift or gibbs, got 'gibs'; did you mean gibbs?"),
+        (["--problem.slip", "-0.0"], "problem.slip must be in [0, 1], got -0.0"),
+        (["--clients", "9" * 5000], f"clients must be an integer, got '{'9' * 80}...'"),
+        (["--seed", "-" + "9" * 4000], f"seed must be an integer >= 0, got -{'9' * 199}..."),
+        (["--run-dir", "a\0b"],
+         "run-dir must be text without NUL, in UTF-8, got 'a\\x00b'"),
+        (["--problem.name", "\udcff:x"],
+         "problem.name must be text without NUL, in UTF-8, got '\\udcff:x'"),
+        (["--resume", "\x1b[31mred\n"], "resume must be the folder of a run (with config.yaml), "
+         "got \\x1b[31mred\\n"),
         (["--fusion.rules", "local"], "fusion.rules must be a list with mean, which the others "
          "are compared to, got local"),
         (["--fusion.rules"], "fusion.rules must be a list with mean, which the others are "
@@ -197,6 +242,17 @@ def test_bad_input_is_refused_in_one_line_with_field_value_and_law(capsys, argv,
         ("clients: {a: 1}\n", "mine.yaml: no setting is called --clients.a; did you mean "
          "--clients?"),
         ("clients: 0\n", "clients must be an integer >= 1, got 0"),
+        ("clients: [2, --seeds, 1]\n", "mine.yaml: clients must not hold a flag, got '--seeds'"),
+        ("problem: {name: --seeds=1}\n", "mine.yaml: problem.name must not hold a flag, got "
+         "'--seeds=1'"),
+        ("clients: -h\n", "mine.yaml: clients must not hold a flag, got '-h'"),
+        ("help: x\n", "mine.yaml: no setting is called --help; see --help"),
+        ('run-dir: "a\\0b"\n', "mine.yaml: run-dir must be text without NUL, in UTF-8, got "
+         "'a\\x00b'"),
+        ("1: 2\n", "mine.yaml must be a YAML file: keys must be words, got 1"),
+        ("? [a]\n: 2\n", "mine.yaml must be a YAML file: keys must be words, got a sequence"),
+        ("clients: 2\nclients: 3\n", "mine.yaml must be a YAML file: the key clients stands "
+         "there twice"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_in_one_line(capsys, text, line):
