@@ -168,9 +168,11 @@ def _values(argv: Sequence[str], schema: type[Any]) -> dict[str, Any]:
 
 def _value(name: str, words: list[str], hint: Any) -> Any:
     """The value of one flag."""
-    if typing.get_origin(hint) is tuple:
+    kinds = _kinds(hint)
+    lists = [kind for kind in kinds if typing.get_origin(kind) is tuple]
+    if lists and not (words == ["None"] and type(None) in kinds):
         items = SEPARATOR.split(" ".join(words).strip()) if any(words) else []
-        return tuple(_read(name, item, typing.get_args(hint)[0]) for item in items)
+        return tuple(_read(name, item, typing.get_args(lists[0])[0]) for item in items)
     if len(words) != 1:
         raise ConfigError(f"{name} must have one value, got {' '.join(words)[:SHOWN] or 'none'}")
     return _read(name, words[0], hint)

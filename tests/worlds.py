@@ -54,3 +54,13 @@ def dense_soft(world, theta, horizon, discount, temperature):
         visits += discount**t * flow
         mass = np.einsum("sa,sat->t", flow, matrix)
     return policy, value, visits
+
+
+def save_episodes(path, data):
+    """Write all clients' episodes as `problem.demonstrations-file` wants them."""
+    np.savez(
+        path,
+        client=np.concatenate([np.full(len(d.states), i, np.int32) for i, d in enumerate(data)]),
+        states=np.concatenate([d.states for d in data]),
+        actions=np.concatenate([d.actions for d in data]),
+    )

@@ -1,25 +1,34 @@
-"""A user's own worlds, named `module:function`."""
+"""A user's own code, named `module:function`: how it is found, called, and blamed."""
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import ConfigError, DataError, FedirlError, UserCodeError
 from fedirl_ray.problem.mdp import TabularMDP
-from fedirl_ray.problem.tabular import close, read_table
+from fedirl_ray.problem.table import read_table
+from fedirl_ray.problem.tabular import close
+
+_OURS = str(Path(__file__).parents[1])
+_STANDARD = sysconfig.get_path("stdlib")
+_INSTALLED = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 
 def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularMDP:
     """Ask the user's function for one world.
 
     The function is called as `function(role, index, rng)` and returns a `TabularMDP`, or a
-    Gymnasium environment with a transition table (`unwrapped.P` and
-    `unwrapped.initial_state_distrib`). Of an environment nothing but the table is known, so its
-    features are one-hot states, all states are equally far apart, and the goal is to end an
-    episode with a positive reward. Dials such as `problem.slip` are the function's own affair.
+    Gymnasium environment with a transition table (see `read_table`). Of an environment nothing but
+    the table is known, so its features are one-hot states, all states are equally far apart, and
+    the goal is to end an episode with a positive reward. Dials such as `problem.slip` are the
+    function's own affair.
 
     Args:
         name: `module:function`.
@@ -28,9 +37,11 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
         rng: Stream of this world alone.
 
     Raises:
-        ConfigError: No such function, or it returns something else.
+        ConfigError: No such function, it fails, or it returns something else.
     """
-    made = load(name, "problem.name", ("role", "index", "rng"))(role, index, rng)
+    function = load(name, "problem.name", ("role", "index", "rng"))
+    with user_code(f"problem.name {name}"):
+        made = function(role, index, rng)
     if isinstance(made, TabularMDP):
         return made
     if not hasattr(made, "unwrapped"):
@@ -39,16 +50,17 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
             f"{type(made).__name__}"
         )
     try:
-        table = read_table(made)
+        with user_code(f"problem.name {name}"):
+            table = read_table(made)
+        if not table.won.any():
+            raise DataError(
+                "must end some episode with a positive reward, which is taken for the goal, "
+                "got none"
+            )
+        apart = np.eye(len(table.done))
+        return close(table, table.won, apart, (1.0 - apart,))
     except DataError as err:
         raise ConfigError(f"problem.name {name}: {err}; or return a TabularMDP") from err
-    if not table.won.any():
-        raise ConfigError(
-            f"problem.name {name} must end some episode with a positive reward, which is taken for "
-            "the goal, got none; return a TabularMDP, which names its goal"
-        )
-    apart = np.eye(len(table.done))
-    return close(table, table.won, apart, (1.0 - apart,))
 
 
 def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., object]:
@@ -65,12 +77,11 @@ def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., obj
     module_name, _, function_name = name.partition(":")
     law = f"{setting} must be module:function that can be imported from here"
     try:
-        module = importlib.import_module(module_name)
-    # Whatever a module's first lines raise, it cannot be imported.
-    except Exception as err:
-        why = f"{type(err).__name__}: {err}".partition("\n")[0]
-        raise ConfigError(f"{law}, got {name!r} ({why})") from err
-    function = getattr(module, function_name, None)
+        with user_code(""):
+            module = importlib.import_module(module_name)
+            function = getattr(module, function_name, None)
+    except UserCodeError as err:
+        raise UserCodeError(f"{law}, got {name!r} ({err})") from err
     if not callable(function):
         raise ConfigError(f"{law}, got {name!r} (no such function in {module_name})")
     try:
@@ -79,4 +90,66 @@ def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., obj
         raise ConfigError(
             f"{law} and called with ({', '.join(arguments)}), got {name!r} ({err})"
         ) from err
+    except ValueError:
+        pass  # a builtin that does not tell its arguments
     return cast(Callable[..., object], function)
+
+
+@contextmanager
+def user_code(what: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into one line that names it and the user's own frame.
+
+    Everything but Ctrl-C is the user's error, a `sys.exit` too: it would end the run as if all had
+    been done. The error holds its text alone, so that it survives the way from another process.
+    What this package raises on its own account passes.
+
+    Args:
+        what: Whose code runs, to stand before the message; may be empty.
+
+    Raises:
+        UserCodeError: It raised.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, UserCodeError):
+        raise
+    except BaseException as err:
+        where = _own_frame(err)
+        if isinstance(err, FedirlError) and not where:
+            raise
+        said = f"{what} failed: {_said(err)}" if what else _said(err)
+        raise UserCodeError(said + where) from err
+
+
+def _said(error: BaseException) -> str:
+    """An error's type and message in one line, whatever its `__str__` does."""
+    kind = type(error).__name__
+    try:
+        message = " ".join(str(error).split())
+    except Exception:
+        message = "its message cannot be shown"
+    if len(message) > 300:
+        message = message[:300] + "..."
+    return f"{kind}: {message}" if message else kind
+
+
+def _own_frame(error: BaseException) -> str:
+    """`, at FILE:LINE` of the innermost frame that is the user's own; nothing where none is."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f", at {error.filename}:{error.lineno}"  # no frame: the line never ran
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not _is_under(frame.filename, _OURS)
+    ]
+    # A user's own package may be an installed one; the standard library never is.
+    installed = [frame for frame in frames if _is_under(frame.filename, *_INSTALLED)]
+    own = [frame for frame in frames if not _is_under(frame.filename, _STANDARD, *_INSTALLED)]
+    for some, place in ((own, -1), (installed, 0)):
+        if some:
+            return f", at {some[place].filename}:{some[place].lineno}"
+    return ""
+
+
+def _is_under(file: str, *folders: str) -> bool:
+    return any(folder in map(str, Path(file).parents) for folder in folders)

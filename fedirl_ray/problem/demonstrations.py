@@ -4,8 +4,6 @@ Episodes run to the horizon: one that ends early stays in its absorbing state, w
 end enters the feature counts (see `problem.mdp`).
 """
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
+from fedirl_ray.problem.npz import read_arrays
 from fedirl_ray.problem.planning import greedy_policy, soft_policy
 
 ARRAYS = ("client", "states", "actions")
@@ -162,25 +161,6 @@ def feature_expectation(world: TabularMDP, data: Demonstrations, discount: float
     return counts / len(data.states)
 
 
-def save_demonstrations(path: Path, data: list[Demonstrations]) -> None:
-    """Write all clients' episodes to one .npz of plain arrays (see `load_demonstrations`)."""
-    np.savez_compressed(
-        path,
-        client=np.concatenate([np.full(len(d.states), i, np.int32) for i, d in enumerate(data)]),
-        states=np.concatenate([d.states for d in data]),
-        actions=np.concatenate([d.actions for d in data]),
-    )
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Those of the arrays wanted that an archive holds."""
-    # numpy would take what is no archive for a pickle, and speak of that.
-    if path.is_file() and not zipfile.is_zipfile(path):
-        raise ValueError("no archive")
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in ARRAYS if name in file}
-
-
 def load_demonstrations(
     path: Path, clients: int, states: int, actions: int, horizon: int
 ) -> list[Demonstrations]:
@@ -203,14 +183,7 @@ def load_demonstrations(
         DataError: The file cannot be read, or does not fit the worlds.
     """
     field = f"problem.demonstrations-file {path}"
-    try:
-        arrays = _read_arrays(path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as err:
-        reason = " ".join(str(err).split())
-        raise DataError(f"{field} must be a readable .npz of plain arrays, got: {reason}") from err
-    missing = [name for name in ARRAYS if name not in arrays]
-    if missing:
-        raise DataError(f"{field} must hold {', '.join(ARRAYS)}; missing {', '.join(missing)}")
+    arrays = read_arrays(path, ARRAYS, field)
     client, visited, taken = (arrays[name] for name in ARRAYS)
     episodes = client.size
     for name, array, shape, axes in (

@@ -18,13 +18,18 @@ from fedirl_ray.problem.mdp import Bools, Floats, Ints
 
 @dataclass(frozen=True)
 class Axis:
-    """Evenly spaced coordinates from `low` to `high`, both included; a wrapping axis' ends meet."""
+    """Evenly spaced coordinates from `low` to `high`, both included; a wrapping axis' ends meet.
+
+    The points of an axis without order, such as numbered actions, are all equally far apart; where
+    they stand says nothing but which is which.
+    """
 
     name: str
     low: float
     high: float
     points: int
     wraps: bool = False
+    ordered: bool = True
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -53,8 +58,11 @@ class Axis:
         """The axis as the barycenter takes it, in units of its spacing.
 
         Coordinates `[points]`, compared by squared difference; on a wrapping axis the squared
-        lengths of the shorter ways round, `[points, points]`.
+        lengths of the shorter ways round, `[points, points]`; on one without order 1 between any
+        two points, as between the actions of tabular worlds.
         """
+        if not self.ordered:
+            return 1.0 - np.eye(self.points)
         place = np.arange(self.points, dtype=np.float64)
         if not self.wraps:
             return place

@@ -16,18 +16,19 @@ chosen so that some linear reward makes an optimal planner succeed:
   (Steps to the current target alone would jump up on picking up, and punish it.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.toy_text.frozen_lake import MAPS, generate_random_map
 
 from fedirl_ray.config import ProblemConfig
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.gridworld import MOVES, SLIPS, distance_to, place, redraw
-from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, add_slip
+from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP, absorb, add_slip
+from fedirl_ray.problem.table import Table, read_table
 
 _TAXI_SLIPS = {
     "sideways": [(2, 3), (2, 3), (0, 1), (0, 1), (), ()],
@@ -46,87 +47,6 @@ _ABOARD = 4
 
 _DENSEST_MAP = 0.4
 """Share of holes up to which Gymnasium's map generator, which rejects, comes to an end."""
-
-
-Rows = Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]
-"""State, action -> branches (probability, next state, reward, terminated)."""
-
-
-class Table(NamedTuple):
-    """A transition table as arrays."""
-
-    successors: Ints
-    """`[s, a, b]`."""
-    probabilities: Floats
-    """`[s, a, b]`, zero where a row has fewer branches."""
-    reward: Floats
-    """Expected reward, `[s, a]`."""
-    done: Bools
-    """States in which an episode has ended, `[s]`."""
-    won: Bools
-    """Those of them entered with a positive reward, `[s]`."""
-    initial: Floats
-    """Distribution of the first state, `[s]`."""
-
-
-def read_table(env: Any) -> Table:
-    """Read `env.unwrapped.P` and `env.unwrapped.initial_state_distrib`.
-
-    Args:
-        env: Gymnasium environment; `P[state][action]` lists (probability, next state, reward,
-            terminated), states and actions numbered from 0.
-
-    Raises:
-        DataError: No such table, or one with gaps, or a state in which an episode ends on one way
-            there and goes on from another.
-    """
-    bare = env.unwrapped
-    rows: Rows | None = getattr(bare, "P", None)
-    first = getattr(bare, "initial_state_distrib", None)
-    if rows is None or first is None:
-        raise DataError(
-            "a tabular environment must have unwrapped.P and unwrapped.initial_state_distrib, "
-            f"got {type(bare).__name__} without"
-        )
-    s, a = len(rows), len(rows.get(0, ()))
-    targets = {to for row in rows.values() for branches in row.values() for _, to, _, _ in branches}
-    numbered = all(sorted(row) == list(range(a)) for row in rows.values())
-    if not (a and numbered and sorted(rows) == list(range(s)) and targets <= set(rows)):
-        raise DataError(
-            "a transition table must number states and actions from 0, each action in each state"
-        )
-    b = max(len(branches) for row in rows.values() for branches in row.values())
-    to, chance = np.zeros((s, a, b), dtype=np.int32), np.zeros((s, a, b))
-    paid, ends = np.zeros((s, a, b)), np.zeros((s, a, b), dtype=bool)
-    for state, row in rows.items():
-        for action, branches in row.items():
-            for branch, (p, successor, reward, terminated) in enumerate(branches):
-                at = state, action, branch
-                to[at], chance[at] = successor, p
-                paid[at], ends[at] = reward, terminated and p > 0.0
-    done, won = np.zeros(s, dtype=bool), np.zeros(s, dtype=bool)
-    done[to[ends]] = True
-    won[to[ends & (paid > 0.0)]] = True
-    initial = np.asarray(first, dtype=np.float64)
-    live = _reachable(to, chance, initial > 0.0, done) & ~done
-    passed = done[to[live]] & (chance[live] > 0.0) & ~ends[live]
-    if passed.any():
-        raise DataError(
-            "a state must end the episode however it is entered, got state "
-            f"{to[live][passed][0]}, which ends it on some ways only"
-        )
-    return Table(to, chance, (chance * paid).sum(axis=-1), done, won, initial)
-
-
-def _reachable(to: Ints, chance: Floats, first: Bools, done: Bools) -> Bools:
-    """States that some episode visits, `[s]`."""
-    seen, front = first.copy(), np.flatnonzero(first & ~done)
-    while front.size:
-        found = np.zeros_like(seen)
-        found[to[front][chance[front] > 0.0]] = True
-        front = np.flatnonzero(found & ~seen & ~done)
-        seen |= found
-    return seen
 
 
 def slide(table: Table, slip: float, beside: Sequence[tuple[int, ...]]) -> Table:

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from worlds import save_episodes
 
 from fedirl_ray.config import IRLConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import DataError
@@ -10,7 +11,6 @@ from fedirl_ray.problem.demonstrations import (
     demonstrate,
     expert_policy,
     feature_expectation,
-    save_demonstrations,
 )
 from fedirl_ray.problem.family import NAMES
 from fedirl_ray.problem.mdp import Stack
@@ -61,7 +61,7 @@ def test_a_demonstrations_file_takes_the_experts_place(tmp_path):
         for i, world in enumerate(block.worlds)
     ]
     path = tmp_path / "demos.npz"
-    save_demonstrations(path, data)
+    save_episodes(path, data)
     problem = ProblemConfig(demonstrations_file=path)
     run = dataclasses.replace(RUN, problem=problem, irl=IRLConfig(discount=0.8))
     found = prepare(run, 0, (4, 2))
@@ -77,7 +77,7 @@ def test_a_file_for_another_horizon_is_refused(tmp_path):
         for world in block.worlds
     ]
     path = tmp_path / "demos.npz"
-    save_demonstrations(path, data)
+    save_episodes(path, data)
     run = dataclasses.replace(RUN, problem=ProblemConfig(demonstrations_file=path))
     with pytest.raises(DataError, match=r"states must have shape \(10, 30\)"):
         prepare(run, 0, range(1))

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import ConfigError, DataError, UserCodeError
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.brought import task_named
-from fedirl_ray.problem.control.paper import LANDER, PENDULUM
+from fedirl_ray.problem.control.paper import ACROBOT, LANDER, PENDULUM
 from fedirl_ray.problem.control.task import axes
 from fedirl_ray.problem.lattice import place
 
 UNIT = Box(-1.0, 1.0, (2,))
+STILL = np.zeros(2)
 
 
 class Made(gymnasium.Env):
@@ -57,6 +58,80 @@ def test_a_brought_discrete_environment_is_played_by_its_own_numbers(monkeypatch
     idle = play(task, [0.0], lambda seen: 0.0 * seen[:, :1], np.random.default_rng(0))
     assert idle.lengths[0] == 200
     assert not idle.terminated[0]
+
+
+class Once(Made):
+    """Returns what it is told, or raises it."""
+
+    def __init__(self, begun=(STILL, {}), stepped=(STILL, 0.0, False, False, {})):
+        super().__init__(UNIT, Discrete(2))
+        self.begun, self.stepped = begun, stepped
+
+    def reset(self, **settings):
+        return self._tell(self.begun)
+
+    def step(self, action):
+        return self._tell(self.stepped)
+
+    def close(self):
+        pass
+
+    def _tell(self, what):
+        if isinstance(what, BaseException):
+            raise what
+        return what
+
+
+def stepped(seen=STILL, reward=0.0):
+    return {"stepped": (seen, reward, False, False, {})}
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"begun": np.zeros(2)}, r"must return \(observation, info\) from reset, got array"),
+        ({"begun": (np.zeros(3), {})}, r"numbers of its space's shape \(2,\), got array"),
+        ({"begun": ZeroDivisionError("by zero")}, "failed: ZeroDivisionError: by zero, at "),
+        ({"begun": SystemExit(0)}, "failed: SystemExit: 0, at "),
+        ({"stepped": (np.zeros(2), 0.0, True, {})}, r"truncated, info\) from step"),
+        ({"stepped": None}, r"truncated, info\) from step, got None"),
+        ({"stepped": ValueError("no\nway")}, "failed: ValueError: no way, at "),
+        (stepped(reward=np.nan), "must pay a finite reward, got nan"),
+        (stepped(reward=None), "must pay a finite reward, got None"),
+        (stepped(np.array([0.0, np.inf])), "must show finite numbers"),
+        (stepped("north"), "must show finite numbers of .*, got 'north'"),
+        (stepped({"x": 1}), "must show finite numbers"),
+    ],
+)
+def test_what_an_environment_raises_or_returns_is_named_as_its_own(monkeypatch, told, said):
+    name = bring(monkeypatch, lambda i: Once(**told))
+    with pytest.raises(UserCodeError, match=said) as caught:
+        play(task_named(name, steps=3), [1.0, 2.0], lambda x: x[:, :1], np.random.default_rng(0))
+    assert str(caught.value).startswith("task.name hills:made: client 1's environment ")
+    assert "\n" not in str(caught.value)
+
+
+class Short(gymnasium.Wrapper):
+    """Its truth is the limit below it."""
+
+
+@pytest.mark.parametrize("outer", [lambda env: env, Short])
+def test_a_time_limit_around_an_unregistered_environment_is_known(monkeypatch, outer):
+    def made(i):
+        return outer(gymnasium.wrappers.TimeLimit(Once(), max_episode_steps=7))
+
+    assert made(0).spec is None
+    task = task_named(bring(monkeypatch, made))
+    assert task.steps == 7
+    assert play(task, [0.0], lambda x: x[:, :1], np.random.default_rng(0)).lengths.tolist() == [7]
+
+
+def test_discrete_actions_are_equally_far_and_continuous_ones_on_a_line(monkeypatch):
+    brought = task_named(bring(monkeypatch, lambda i: Made(UNIT, Discrete(4))), steps=9)
+    assert brought.action.axes[0].ground.tolist() == (1.0 - np.eye(4)).tolist()
+    continuous_one = task_named(bring(monkeypatch, lambda i: Made(UNIT, UNIT)), steps=9)
+    assert [axis.ground.ndim for axis in continuous_one.action.axes] == [1, 1]
+    assert [ACROBOT.action.axes[0].ground.ndim, PENDULUM.action.axes[0].ground.ndim] == [2, 1]
 
 
 def test_limits_points_and_steps_can_be_given(monkeypatch):

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from worlds import random_world
+from worlds import random_world, save_episodes
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
@@ -12,7 +12,6 @@ from fedirl_ray.problem.demonstrations import (
     expert_policy,
     feature_expectation,
     load_demonstrations,
-    save_demonstrations,
 )
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.mdp import Stack
@@ -113,7 +112,7 @@ def load(path, clients=2):
 
 def test_what_is_saved_is_loaded(tmp_path):
     data = two_clients()
-    save_demonstrations(tmp_path / "demos.npz", data)
+    save_episodes(tmp_path / "demos.npz", data)
     for saved, loaded in zip(data, load(tmp_path / "demos.npz"), strict=True):
         np.testing.assert_array_equal(saved.states, loaded.states)
         np.testing.assert_array_equal(saved.actions, loaded.actions)
@@ -207,7 +206,7 @@ def test_a_file_that_is_no_npz_is_refused_in_one_line(tmp_path, content):
 
 
 def test_a_missing_file_is_refused_in_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"nosuch.npz must be a readable .npz .*No such file"):
+    with pytest.raises(DataError, match=r"nosuch\.npz must be a readable .npz .*no such file"):
         load(tmp_path / "nosuch.npz")
 
 

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import shortest_path
+from worlds import save_episodes
 
 from fedirl_ray.config import HeterogeneityConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
-from fedirl_ray.problem.demonstrations import Demonstrations, save_demonstrations
+from fedirl_ray.problem.demonstrations import Demonstrations
 from fedirl_ray.problem.dials import (
     can_win,
     chosen,
@@ -208,7 +209,7 @@ def test_on_average_hotter_experts_stay_farther_from_the_goal():
 
 def test_a_file_of_demonstrations_leaves_no_room_for_dials_on_them(tmp_path):
     path = tmp_path / "shown.npz"
-    save_demonstrations(path, [Demonstrations(np.zeros((1, 30), int), np.zeros((1, 30), int))])
+    save_episodes(path, [Demonstrations(np.zeros((1, 30), int), np.zeros((1, 30), int))])
     problem = ProblemConfig(demonstrations_file=path)
     with pytest.raises(ConfigError, match="demonstrations-file must be None while"):
         dataclasses.replace(run(coverage=0.5), problem=problem)

@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
+from worlds import random_world
 
 from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.fusion.rules import support_of
 from fedirl_ray.problem.lattice import Axis, Lattice, product
 
 FLAT = Lattice((Axis("x", -1.0, 2.0, 5), Axis("y", 0.0, 1.0, 4), Axis("z", -3.0, 3.0, 3)))
@@ -60,6 +62,13 @@ def test_ground_cost_of_a_ring_is_the_shorter_way_squared():
     assert ground[0].tolist() == [0.0, 1.0, 4.0, 9.0, 16.0, 9.0, 4.0, 1.0]
     assert (ground == ground.T).all()
     assert ROUND.axes[1].ground.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_points_without_order_are_equally_far_as_a_tabular_worlds_actions_are():
+    axis = Axis("action", -1.0, 1.0, 4, ordered=False)
+    world = random_world(0, a=4, feature_actions=4)
+    assert (axis.ground == support_of(world).axes[-1]).all()
+    assert axis.ground.tolist() == (1.0 - np.eye(4)).tolist()
 
 
 def test_differences_on_a_ring_are_the_shorter_way():

@@ -64,6 +64,21 @@ def test_half_of_the_rows_follow_a_policy_half_of_the_time():
     assert (steps.actions == 0.123).mean() == pytest.approx(0.25, abs=0.05)
 
 
+@pytest.mark.parametrize("count", [3, 6])
+def test_every_policy_flies_and_about_equally_often(count):
+    flown = np.zeros(count)
+
+    def pilot(number):
+        mark = 0.01 * (number + 1)
+        return lambda seen: np.full((len(seen), 1), mark)
+
+    steps = record(PENDULUM, "pilots", 8_000, [pilot(number) for number in range(count)])
+    for number in range(count):
+        flown[number] = (steps.actions == 0.01 * (number + 1)).mean()
+    assert flown.sum() == pytest.approx(0.25, abs=0.05)
+    assert flown.min() > 0.4 * flown.mean()
+
+
 def test_nothing_recorded_is_refused():
     with pytest.raises(DataError, match="steps to gather must be >= 1"):
         record(PENDULUM, "none", 0)

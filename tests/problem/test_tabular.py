@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedirl_ray.config import ProblemConfig
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem import tabular
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.mdp import Stack
@@ -234,44 +234,3 @@ def test_a_fixed_table_is_not_worn_by_use():
     after = draw("CliffWalking-v1", layout=0.0)
     assert before.successors.tobytes() == after.successors.tobytes()
     assert before.reward.tobytes() == after.reward.tobytes()
-
-
-class Made(gymnasium.Env):
-    """An environment with the given table, starting in state 0."""
-
-    def __init__(self, table):
-        self.P = table
-        self.initial_state_distrib = np.eye(len(table))[0]
-
-
-def test_a_state_that_ends_the_episode_only_sometimes_is_refused():
-    table = {
-        0: {0: [(0.5, 1, 0.0, False), (0.5, 2, 1.0, True)]},
-        1: {0: [(1.0, 2, 1.0, False)]},
-        2: {0: [(1.0, 0, 0.0, False)]},
-    }
-    with pytest.raises(DataError, match="must end the episode however it is entered, got state 2"):
-        tabular.read_table(Made(table))
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        {1: {0: [(1.0, 1, 0.0, True)]}},
-        {0: {0: [(1.0, 5, 0.0, True)]}},
-        {0: {0: [(1.0, 1, 0.0, True)]}, 1: {1: [(1.0, 1, 0.0, True)]}},
-        {0: {}},
-        {},
-    ],
-)
-def test_a_table_that_is_not_numbered_through_is_refused(table):
-    env = Made({0: {}})
-    env.P = table
-    with pytest.raises(DataError, match="must number states and actions from 0"):
-        tabular.read_table(env)
-
-
-def test_an_environment_without_a_table_is_refused():
-    env = gymnasium.make("CartPole-v1")
-    with pytest.raises(DataError, match=r"must have unwrapped\.P and .* got CartPoleEnv without"):
-        tabular.read_table(env)

@@ -263,6 +263,16 @@ def test_a_rule_is_better_only_above_the_mean_and_every_control():
     assert standing(3.0, 1.0, 2.0).worse
 
 
+def test_held_out_physics_follow_the_number_of_clients():
+    assert ControlConfig().worlds[6:] == (2.5, 6.0, 7.0)
+    for clients in range(1, 12):
+        own, new = range(clients), ControlConfig(clients=clients).worlds[clients:]
+        assert not set(new) & set(own)
+        assert 0.0 < new[0] < max(1, clients - 1)
+        assert new[1:] == (clients, clients + 1)
+    assert ControlConfig(clients=3, held_out=()).worlds == (0.0, 1.0, 2.0)
+
+
 def test_every_column_is_counted_before_it_is_judged():
     config = ControlConfig.of("Pendulum-v1", seeds=3)
     columns = judged_columns(config)

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.problem.control.commands import to_box, to_numbers
 from fedirl_ray.problem.control.physics import Physics
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Bools, Floats
@@ -76,8 +77,7 @@ class _Environments:
             for box in boxes:
                 if not isinstance(box, gymnasium.spaces.Box):
                     raise TypeError(f"{task.name}: continuous actions need a Box, got {box}")
-            self._low, high = (np.array([getattr(box, side) for box in boxes]) for side in SIDES)
-            self._span = high - self._low
+            self._limits = [np.array([getattr(box, side) for box in boxes]) for side in SIDES]
 
     def reset(self, rows: NDArray[np.intp]) -> None:
         for row in rows:
@@ -93,11 +93,9 @@ class _Environments:
     def _commands(self, actions: Floats) -> Iterable[Any]:
         """Actions as the environments take them."""
         if self._task.discrete:
-            away = np.abs(self._task.action.points[:, None] - actions).sum(axis=2)
-            numbers: list[int] = away.argmin(axis=0).tolist()
+            numbers: list[int] = to_numbers(self._task, actions).tolist()
             return numbers
-        share = 0.5 * (np.minimum(np.maximum(actions, -1.0), 1.0) + 1.0)
-        commands: Iterable[Any] = (self._low + share * self._span).astype(self._low.dtype)
+        commands: Iterable[Any] = to_box(actions, *self._limits)
         return commands
 
     def observe(self) -> Floats:

@@ -20,11 +20,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, UserCodeError
 from fedirl_ray.problem.control.paper import TASKS
-from fedirl_ray.problem.control.task import Task
-from fedirl_ray.problem.custom import load
+from fedirl_ray.problem.control.task import Task, choices
+from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.lattice import Axis, Lattice
 
 STATES = 10_000
@@ -81,20 +82,15 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
         ConfigError: No such function, it fails, or it returns something else.
     """
     env = _made(name, i)
-    return env.env if isinstance(env, gymnasium.wrappers.TimeLimit) else env
+    bare = env.env if isinstance(env, gymnasium.wrappers.TimeLimit) else env
+    return Guarded(bare, f"task.name {name}: client {i:g}'s environment")
 
 
 def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
     """What the user's function returns, once it is an environment."""
     function = load(name, "task.name", ("i",))
-    try:
+    with user_code(f"task.name {name} must return client {i:g}'s environment, but"):
         made = function(i)
-    # Whatever a user's function raises, the task cannot be played.
-    except Exception as err:
-        why = f"{type(err).__name__}: {err}".partition("\n")[0]
-        raise ConfigError(
-            f"task.name {name} must return client {i:g}'s environment, but failed: {why}"
-        ) from err
     if not isinstance(made, gymnasium.Env):
         raise ConfigError(
             f"task.name {name} must return a gymnasium.Env, got {type(made).__name__}"
@@ -102,17 +98,97 @@ def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
     return made
 
 
+class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A user's environment: what it raises is named as its own, what it returns is checked."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], what: str) -> None:
+        """Stand before an environment.
+
+        Args:
+            env: The user's.
+            what: What messages call it.
+        """
+        with user_code(what):
+            super().__init__(env)
+            self._shape = env.observation_space.shape
+        self._what = what
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode.
+
+        Raises:
+            UserCodeError: It failed, or did not return what it must.
+        """
+        with user_code(self._what):
+            found = self.env.reset(seed=seed, options=options)
+        self._require(
+            isinstance(found, tuple) and len(found) == 2,
+            "return (observation, info) from reset",
+            found,
+        )
+        return self._seen(found[0]), found[1]
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Advance by one step.
+
+        Raises:
+            UserCodeError: It failed, or did not return what it must.
+        """
+        with user_code(self._what):
+            found = self.env.step(action)
+        self._require(
+            isinstance(found, tuple) and len(found) == 5,
+            "return (observation, reward, terminated, truncated, info) from step",
+            found,
+        )
+        seen, reward, terminated, truncated, info = found
+        try:
+            earned = float(reward)
+        except (TypeError, ValueError):
+            earned = math.nan
+        self._require(math.isfinite(earned), "pay a finite reward", reward)
+        return self._seen(seen), earned, bool(terminated), bool(truncated), info
+
+    def close(self) -> None:
+        """Close it.
+
+        Raises:
+            UserCodeError: It failed.
+        """
+        with user_code(self._what):
+            self.env.close()
+
+    def _seen(self, observation: Any) -> NDArray[np.float64]:
+        """An observation as numbers."""
+        try:
+            seen = np.asarray(observation, dtype=np.float64)
+        except (TypeError, ValueError):
+            seen = np.array(math.nan)
+        law = f"show finite numbers of its space's shape {self._shape}"
+        self._require(seen.shape == self._shape and bool(np.isfinite(seen).all()), law, observation)
+        return seen
+
+    def _require(self, holds: bool, law: str, got: object) -> None:
+        if not holds:
+            shown = " ".join(repr(got).split())
+            shown = shown if len(shown) <= 80 else shown[:80] + "..."
+            raise UserCodeError(f"{self._what} must {law}, got {shown}")
+
+
 def _brought(
     name: str, limits: Limits | None, points: Sequence[int] | None, steps: int | None
 ) -> Task:
     """A task of client 0's spaces; all clients share its lattice."""
     env = _made(name, 0.0)
+    guarded = Guarded(env, f"task.name {name}: client 0's environment")
     try:
-        state = _states(name, env.observation_space, limits, points)
-        action = _actions(name, env.action_space)
+        state = _states(name, guarded.observation_space, limits, points)
+        action = _actions(name, guarded.action_space)
         most = _time_limit(name, env, steps)
     finally:
-        env.close()
+        guarded.close()
     threshold = None if env.spec is None else env.spec.reward_threshold
     return Task(
         name=name,
@@ -167,7 +243,7 @@ def _require_each(setting: str, given: Sequence[object] | None, count: int) -> N
 def _actions(name: str, space: gymnasium.Space[Any]) -> Lattice:
     """The lattice of a space of actions, in [-1, 1]."""
     if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
-        return Lattice((Axis("action", -1.0, 1.0, int(space.n)),))
+        return choices("action", int(space.n))
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
         if not space.is_bounded():
             raise ConfigError(f"task.name {name} must have bounded actions, got {space}")
@@ -180,10 +256,19 @@ def _actions(name: str, space: gymnasium.Space[Any]) -> Lattice:
 
 def _time_limit(name: str, env: gymnasium.Env[Any, Any], steps: int | None) -> int:
     """Most steps in an episode: the user's, or the environment's own."""
-    own = None if env.spec is None else env.spec.max_episode_steps
-    most = own if steps is None else steps
+    most = _own_limit(env) if steps is None else steps
     if most is None:
         raise ConfigError(f"task.steps must be given: {name} has no time limit of its own")
     if most < 1:
         raise ConfigError(f"task.steps must be >= 1, got {most}")
     return most
+
+
+def _own_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """The steps of the outermost time limit, or those that a registered environment states."""
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, gymnasium.wrappers.TimeLimit):
+            return int(layer._max_episode_steps)  # it has no public name for it
+        layer = layer.env
+    return None if env.spec is None else env.spec.max_episode_steps

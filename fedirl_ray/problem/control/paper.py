@@ -16,7 +16,7 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.control.physics import Acrobot, CartPole, Pendulum
-from fedirl_ray.problem.control.task import Task, axes
+from fedirl_ray.problem.control.task import Task, axes, choices
 from fedirl_ray.problem.mdp import Floats
 
 FRICTION = 0.1
@@ -158,7 +158,7 @@ CARTPOLE = Task(
         ("angle", -CartPole.ANGLE_LIMIT, CartPole.ANGLE_LIMIT, 7),
         ("turn", -3.5, 3.5, 5),
     ),
-    action=axes(("force", -1.0, 1.0, 2)),
+    action=choices("force", 2),
     discrete=True,
     noise=0.005,
     steps=500,
@@ -177,7 +177,7 @@ ACROBOT = Task(
         ("speed one", -Acrobot.MAX_SPEEDS[0], Acrobot.MAX_SPEEDS[0], 5),
         ("speed two", -Acrobot.MAX_SPEEDS[1], Acrobot.MAX_SPEEDS[1], 5),
     ),
-    action=axes(("torque", -1.0, 1.0, 3)),
+    action=choices("torque", 3),
     discrete=True,
     noise=0.005,
     steps=500,

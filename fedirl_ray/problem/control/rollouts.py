@@ -15,6 +15,7 @@ Letters: `t` transitions, `m` places asked for, `k` neighbours, `p` state axes, 
 `o` numbers in an observation.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,13 +79,13 @@ def gather(
 
     The first half of the rows (all, without policies) take random actions of the task's lattice,
     each held for ten steps on average; the others take turns between a policy and such held
-    actions. Lattice actions because only they are asked for later; a policy because chance alone
-    never learns to stay aloft.
+    actions, and whenever a row's policy takes over, it is the next one's turn. Lattice actions
+    because only they are asked for later; a policy because chance alone never learns to stay aloft.
 
     Args:
         task: The task.
         i: The client.
-        policies: Any number, taken in turn by the rows.
+        policies: Any number.
         rng: Everything random.
         steps: Transitions to record, rounded up to a multiple of `ROWS`.
 
@@ -98,14 +99,18 @@ def gather(
     choices = task.action.points
     held = choices[rng.integers(len(choices), size=ROWS)]
     flown = guided.copy()
+    turns = itertools.cycle(range(max(1, len(policies))))
+    pilot = np.array([next(turns) if own else 0 for own in guided])
     first, parts = [arena.observations.copy()], []
     for _ in range(-(-steps // ROWS)):
         switch = rng.random(ROWS) < SWITCH
-        flown = np.where(switch, guided & (rng.random(ROWS) < 0.5), flown)
+        taken = switch & guided & (rng.random(ROWS) < 0.5)
+        pilot[taken] = [next(turns) for _ in range(taken.sum())]
+        flown = np.where(switch, taken, flown)
         held = np.where(switch[:, None], choices[rng.integers(len(choices), size=ROWS)], held)
         seen, actions = arena.observations.copy(), held.copy()
         for number, policy in enumerate(policies):
-            rows = np.flatnonzero(flown & (np.arange(ROWS) % len(policies) == number))
+            rows = np.flatnonzero(flown & (pilot == number))
             if rows.size:
                 actions[rows] = np.clip(policy(seen)[rows], -1.0, 1.0)
         move = arena.step(actions)

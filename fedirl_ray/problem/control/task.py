@@ -52,3 +52,8 @@ class Task:
 def axes(*rows: tuple[str, float, float, int] | tuple[str, float, float, int, bool]) -> Lattice:
     """A lattice from the numbers of its axes."""
     return Lattice(tuple(Axis(*row) for row in rows))
+
+
+def choices(name: str, count: int) -> Lattice:
+    """Discrete actions in [-1, 1], in the order of their numbers but equally far apart."""
+    return Lattice((Axis(name, -1.0, 1.0, count, ordered=False),))

@@ -87,8 +87,9 @@ class ControlConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     clients: int = 6
     """Clients 0, 1, ..., with the physics of the paper's appendix A."""
-    held_out: tuple[float, ...] = (2.5, 6.0, 7.0)
-    """Physics that no client has: between and beyond theirs."""
+    held_out: tuple[float, ...] | None = None
+    """Physics that no client has; None: one between the middle clients' and the next two beyond
+    (2.5, 6 and 7 where there are 6 clients)."""
     seeds: int = 5
     """Repetitions with new demonstrations, judges and random controls; experts stay."""
     seed: int = 0
@@ -122,7 +123,7 @@ class ControlConfig:
         require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
         require(self.randoms >= 0, "randoms", ">= 0", self.randoms)
         require(self.episodes >= 1, "episodes", ">= 1", self.episodes)
-        for i in self.held_out:
+        for i in self.held_out or ():
             new = math.isfinite(i) and i >= 0.0 and i not in range(self.clients)
             require(new, "held-out", "finite, >= 0 and no client's", i)
         judging = [rule for rule in self.fusion.rules if rule in ("expert", "ceiling")]
@@ -141,7 +142,10 @@ class ControlConfig:
     @property
     def worlds(self) -> tuple[float, ...]:
         """All physics, clients' first."""
-        return (*map(float, range(self.clients)), *self.held_out)
+        count = self.clients
+        new = ((count - 1) // 2 + 0.5, float(count), count + 1.0)
+        held_out = new if self.held_out is None else self.held_out
+        return (*map(float, range(count)), *held_out)
 
     @property
     def trained_in(self) -> tuple[float, ...]:
