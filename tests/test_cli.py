@@ -17,6 +17,7 @@ from fedirl_ray.command.federate import Invocation
 from fedirl_ray.config import FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.run import COMMANDS, main
+from fedirl_ray.study.control.config import ControlConfig
 
 
 @pytest.fixture(autouse=True)
@@ -357,3 +358,19 @@ def test_a_real_process_ends_with_code_two_and_one_line(tmp_path, argv, code, li
 def test_a_configuration_that_exists_can_be_run():
     with pytest.raises(ConfigError, match=r"^fusion\.epsilon must be > 0 and finite, got nan$"):
         FusionConfig(epsilon=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("words", "held_out"),
+    [
+        ([], None),
+        (["--held-out", "None"], None),
+        (["--held-out", "0.5,9"], (0.5, 9.0)),
+        (["--held-out", "0.5", "9"], (0.5, 9.0)),
+        (["--held-out"], ()),
+    ],
+)
+def test_a_list_that_may_be_left_to_the_defaults_is_read_and_fed_back(words, held_out):
+    found = read(*words, schema=ControlConfig)
+    assert found.held_out == held_out
+    assert read(write(settings(found)), schema=ControlConfig) == found
