@@ -2,7 +2,7 @@
 
 FedirlError
 ├── ConfigError (ValueError)             a configuration cannot describe a run
-│   └── UserCodeError                    a user's own world or environment raised something
+│   └── UserCodeError (ConfigError)      a user's own world or environment raised something
 ├── DataError (ValueError)               a file or an array handed in cannot be used
 ├── NotConvergedError (ArithmeticError)  a solver stopped before its tolerance
 └── RunError (RuntimeError)              a run had to stop; what it had finished is kept
