@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import fedirl_ray.command.federate
-from fedirl_ray.engine.record import ON_DEMAND, OWN
+from fedirl_ray.engine.record import ON_DEMAND, RUN
 from fedirl_ray.run import main
 
 SMALL = (
@@ -21,6 +21,8 @@ SMALL = (
 LOCAL = (*SMALL, "--engine.backend", "local")
 SAME = ("arrays.npz", "results.parquet", "summary.json", "table.txt")
 """Files that two runs of the same settings must agree on to the byte."""
+FINISHED = ({RUN.settings} | RUN.blank | RUN.made) - ON_DEMAND - {"seeds"}
+"""Files of a run that has ended."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def reference(tmp_path_factory):
 
 
 def test_every_file_of_the_folder_is_there_and_well_formed(reference):
-    assert {path.name for path in reference.iterdir()} == OWN - ON_DEMAND - {"seeds"}
+    assert {path.name for path in reference.iterdir()} == FINISHED
     config = yaml.safe_load((reference / "config.yaml").read_text())
     assert (config["clients"], config["seeds"], config["problem"]["size"]) == (3, 3, 4)
     assert not {"run-dir", "resume", "overwrite"} & set(config)
@@ -218,7 +220,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes(
     assert main(["--resume", str(folder)]) == 0
     assert again == [2]
     assert contents(folder) == contents(reference)
-    assert {path.name for path in folder.iterdir()} == OWN - ON_DEMAND - {"seeds"}
+    assert {path.name for path in folder.iterdir()} == FINISHED
 
 
 @pytest.mark.ray

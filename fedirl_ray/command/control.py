@@ -12,11 +12,11 @@ from rich.markdown import Markdown
 
 from fedirl_ray.cli import PROG, leaves, load, read_file, settings, spell
 from fedirl_ray.command.progress import progress_bar
-from fedirl_ray.command.results import make_folder, write_rows
+from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import hold
+from fedirl_ray.engine.folder import Kind, failing_late, reopen
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
@@ -26,6 +26,7 @@ from fedirl_ray.study.control.config import ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
 
 PAGE, ROWS, PICTURE, SETTINGS = "results.md", "results.parquet", "curves.png", "control.yaml"
+STUDY = Kind(what="a control study", settings=SETTINGS, blank=frozenset())
 OCCASION = ("export", "progress", "run-dir", "resume")  # of one invocation, decide no result
 WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
@@ -80,10 +81,17 @@ def command(argv: Sequence[str]) -> int:
         asked = _begun(folder, words)
     _check(asked)
     if asked.resume is None:
-        make_folder(folder, SETTINGS, _kept(asked))
-    with hold(folder, "run-dir" if asked.resume is None else "resume"):
+        place = new_folder(folder, STUDY, _kept(asked))
+    else:
+        place = reopen(folder, STUDY, "resume")
+
+    def work() -> int:
+        with failing_late(folder, STUDY):
+            return _run(asked, folder)
+
+    with place:
         return stoppable(
-            lambda: _run(asked, folder),
+            work,
             lambda: f"finished pieces are kept, go on with: {PROG} control --resume {folder}",
         )
 

@@ -16,7 +16,8 @@ from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, sa
 from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
-from fedirl_ray.engine.record import CONFIG, RunFolder
+from fedirl_ray.engine.folder import failing_late
+from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
@@ -65,11 +66,7 @@ def command(argv: Sequence[str]) -> int:
     prepare(invocation, 0, range(1))  # what cannot be run is refused before anything is written
     new = RunFolder.create(invocation.run_dir, invocation, overwrite=invocation.overwrite)
     with new as folder:
-        try:
-            return _run(invocation, folder)
-        except ConfigError:
-            folder.discard()  # some settings can only be judged by the run, in its first seconds
-            raise
+        return _run(invocation, folder)
 
 
 def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
@@ -85,8 +82,12 @@ def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
 
 
 def _run(config: RunConfig, folder: RunFolder) -> int:
+    def work() -> int:
+        with failing_late(folder.path, RUN):
+            return _federate(config, folder)
+
     return stoppable(
-        lambda: _federate(config, folder),
+        work,
         lambda: f"what was finished is kept, go on with: {PROG} --resume {folder.path}",
     )
 

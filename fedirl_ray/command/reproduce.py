@@ -14,11 +14,11 @@ from rich.progress import Progress
 
 from fedirl_ray.cli import PROG, load, settings
 from fedirl_ray.command.progress import progress_bar
-from fedirl_ray.command.results import make_folder, read_rows, write_rows
+from fedirl_ray.command.results import new_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import hold
+from fedirl_ray.engine.folder import Kind, failing_late, reopen
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.reproduction.page import compose, draw
@@ -27,6 +27,7 @@ from fedirl_ray.study.reproduction.plan import Plan, Record, Scale
 
 PAGE = "results.md"
 SETTINGS = "reproduce.yaml"
+REPRODUCTION = Kind(what="a reproduction", settings=SETTINGS, blank=frozenset())
 WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
 The paper's tables and theorems, measured here and put beside the paper's numbers.
@@ -82,13 +83,19 @@ def command(argv: Sequence[str]) -> int:
     if folder is None:
         folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
         tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
-        make_folder(folder, SETTINGS, tree)
+        place = new_folder(folder, REPRODUCTION, tree)
     else:
         asked = _same(folder, asked, words)
+        place = reopen(folder, REPRODUCTION, "resume")
     plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine, folder=folder)
-    with hold(folder, "run-dir" if asked.resume is None else "resume"):
+
+    def work() -> int:
+        with failing_late(folder, REPRODUCTION):
+            return _run(asked, plan, folder)
+
+    with place:
         return stoppable(
-            lambda: _run(asked, plan, folder),
+            work,
             lambda: f"finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
         )
 

@@ -1,7 +1,8 @@
-"""Folders of results: made empty, with what they are for written down; tables in and out."""
+"""Folders of results: claimed, with what they are for written down; tables in and out."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,29 @@ import pyarrow.parquet as pq
 import yaml
 
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.engine.folder import Kind, claim, unwritable
 
 
-def make_folder(folder: Path, file: str, tree: Mapping[str, Any]) -> None:
-    """Make an empty folder and write down what it is for.
+@contextmanager
+def new_folder(folder: Path, kind: Kind, tree: Mapping[str, Any]) -> Iterator[None]:
+    """Claim a new folder and write down what it is for.
 
     Args:
         folder: Which.
-        file: Name of the settings file in it.
-        tree: The settings.
+        kind: What it will hold, a kind with settings.
+        tree: Its settings.
 
     Raises:
-        ConfigError: It is not empty, or cannot be written.
+        ConfigError: It is not empty, cannot be written, or another process works in it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigError(
-                f"run-dir must be a new or empty folder, got {folder}; go on in it with --resume"
-            )
-        write_atomically(folder / file, yaml.safe_dump(dict(tree), sort_keys=False).encode())
-    except OSError as err:
-        raise ConfigError(
-            f"run-dir must be a folder that can be written, got {folder}: {err.strerror}"
-        ) from err
+    with claim(folder, kind, "run-dir", hint="go on in it with --resume"):
+        assert kind.settings is not None
+        try:
+            data = yaml.safe_dump(dict(tree), sort_keys=False).encode()
+            write_atomically(folder / kind.settings, data)
+        except OSError as err:
+            raise unwritable(folder, "run-dir", err) from err
+        yield
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

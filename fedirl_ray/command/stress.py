@@ -18,7 +18,7 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import claim
+from fedirl_ray.engine.folder import Kind, claim, end, failing_late
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
@@ -30,7 +30,12 @@ parts of a round, memory, bytes and held-out success.
   python -m fedirl_ray.run stress --clients 200 --clients-per-actor 1
   python -m fedirl_ray.run stress --time-budget 120       stop before what would not fit
 """
-FILES = ("stress.parquet", "summary.json", "table.txt", "scaling.png")
+MEASUREMENTS = Kind(
+    what="a stress run",
+    settings=None,
+    blank=frozenset(),
+    made=frozenset(("stress.parquet", "summary.json", "table.txt", "scaling.png")),
+)
 NOTHING = "nothing was measured"
 
 
@@ -57,8 +62,12 @@ def command(argv: Sequence[str]) -> int:
         sizes = ", ".join(str(one.clients) for one in found)
         return f"what was measured ({sizes} clients) is in {path}" if found else NOTHING
 
-    with claim(path, "run-dir", own=FILES.__contains__, overwrite=config.overwrite, hint=hint):
-        return stoppable(lambda: _measure(config, path, found), advice)
+    def work() -> int:
+        with failing_late(path, MEASUREMENTS):
+            return _measure(config, path, found)
+
+    with claim(path, MEASUREMENTS, "run-dir", overwrite=config.overwrite, hint=hint):
+        return stoppable(work, advice)
 
 
 def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
@@ -74,6 +83,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
             found.append(one)
             _write(path, found, config)
             bar.advance(task)
+    end(path)
     print((path / "table.txt").read_text(), end="")
     print(f"\nResults: {path}  (picture: {path / 'scaling.png'})")
     return 0

@@ -17,14 +17,14 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import claim, hold
+from fedirl_ray.engine.folder import Kind, claim, hold
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.study.archive import COMPLETE, STUDY
 from fedirl_ray.study.space import Range, Study, read_study_file
-from fedirl_ray.study.storage import DATABASE, remember, without_password
+from fedirl_ray.study.storage import DATABASE, JOURNAL, remember, without_password
 from fedirl_ray.study.sweep import (
     TRIALS,
     count_trials,
@@ -44,6 +44,12 @@ and says what makes a trial good.
   python -m fedirl_ray.run report studies/DIR                one page about it
 """
 SHOWN = 10
+STUDIES = Kind(
+    what="a study",
+    settings=STUDY,
+    blank=frozenset(("environment.json", DATABASE, JOURNAL, "trials.parquet")),
+    made=frozenset((TRIALS, "results.parquet")),
+)
 PUBLISHING = 30.0  # seconds after which the tables of a study under way are written anew
 
 
@@ -93,7 +99,8 @@ def command(argv: Sequence[str]) -> int:
         without_password(invocation.storage)  # refused before anything is written
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{path.stem}"
     folder = invocation.study_dir or Path("studies", name)
-    with claim(folder, "study-dir", hint=f"go on with its study: {PROG} sweep --resume {folder}"):
+    hint = f"go on with its study: {PROG} sweep --resume {folder}"
+    with claim(folder, STUDIES, "study-dir", hint=hint):
         return _begin(study, folder, invocation)
 
 

@@ -3,7 +3,7 @@
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
-.lock             while a process is at it (see `engine.folder`)
+.lock, .replaced  while a process is at it (see `engine.folder`)
 results.parquet   seed, rule, split, policy, metric, value: one number a row
 rounds.parquet    seed, round, rule, split, policy, success, of a run of several rounds
 summary.json      means, paired differences, intervals
@@ -43,7 +43,7 @@ from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
-from fedirl_ray.engine.folder import LOCK, claim, hold
+from fedirl_ray.engine.folder import Kind, claim, end, reopen, unwritable
 from fedirl_ray.engine.result import (
     SPLITS,
     RoundRow,
@@ -56,7 +56,6 @@ from fedirl_ray.engine.result import (
 )
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
-from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import slug
@@ -65,18 +64,21 @@ CONFIG = "config.yaml"
 ROUNDS = "rounds.parquet"
 ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
 """What is in the folder only if it was asked for."""
-OWN = ON_DEMAND | {
-    CONFIG,
-    "environment.json",
-    "seeds",
-    "results.parquet",
-    "summary.json",
-    "arrays.npz",
-    "timings.json",
-    "events.jsonl",
-    "table.txt",
-    "figure.png",
-}
+RUN = Kind(
+    what="a run",
+    settings=CONFIG,
+    blank=frozenset(("environment.json", "events.jsonl")),
+    made=ON_DEMAND
+    | {
+        "seeds",
+        "results.parquet",
+        "summary.json",
+        "arrays.npz",
+        "timings.json",
+        "table.txt",
+        "figure.png",
+    },
+)
 
 
 class RunFolder:
@@ -105,20 +107,16 @@ class RunFolder:
             path = _free(
                 Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(config.problem.name)}"
             )
-        # A run that died before its settings were written was none.
-        unborn = path.is_dir() and not (path / CONFIG).exists() and all(map(_own, os.listdir(path)))
         hint = "--overwrite True replaces a run"
-        with claim(path, "run-dir", own=_own, overwrite=overwrite or unborn, hint=hint):
+        with claim(path, RUN, "run-dir", overwrite=overwrite, hint=hint):
             folder = cls(path)
             try:
                 folder.seeds.mkdir()
-                # First: from here on the run can be resumed.
-                folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
                 folder.write("environment.json", as_json(environment(config)))
+                # Last: from here on the run can be resumed.
+                folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
             except OSError as err:
-                raise ConfigError(
-                    f"run-dir must be a folder that can be written, got {path}: {err.strerror}"
-                ) from err
+                raise unwritable(path, "run-dir", err) from err
             yield folder
 
     @classmethod
@@ -129,21 +127,13 @@ class RunFolder:
         Raises:
             ConfigError: There is no run there, or another process is at it.
         """
-        if not (path / CONFIG).is_file():
-            raise ConfigError(f"resume must be the folder of a run (with {CONFIG}), got {path}")
-        with hold(path, "resume"):
+        with reopen(path, RUN, "resume"):
             folder = cls(path)
             if folder.finished:
-                shutil.rmtree(folder.seeds, ignore_errors=True)  # it died while tidying up
+                folder.tidy_up()  # it died while it did
             else:
                 folder.seeds.mkdir(exist_ok=True)
             yield folder
-
-    def discard(self) -> None:
-        """Remove the folder of a run that could not be run."""
-        shutil.rmtree(self.path)
-        with contextlib.suppress(OSError):  # others' runs are in there
-            Path("runs").rmdir()
 
     @property
     def finished(self) -> bool:
@@ -185,7 +175,12 @@ class RunFolder:
         if config.record.tensorboard:
             write_events(self.path / TENSORBOARD, config, results)
         self.write("table.txt", table.encode())  # last: its presence says that all is there
-        shutil.rmtree(self.seeds)
+        self.tidy_up()
+
+    def tidy_up(self) -> None:
+        """Remove what a run that has ended needs no more."""
+        shutil.rmtree(self.seeds, ignore_errors=True)
+        end(self.path)
 
 
 def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
@@ -264,11 +259,6 @@ def _free(parent: Path, name: str) -> Path:
         count += 1
         path = parent / f"{name}-{count}"
     return path
-
-
-def _own(name: str) -> bool:
-    """Whether a run writes files of this name (a killed one may leave a part behind)."""
-    return name == LOCK or name.removeprefix(".").removesuffix(".part") in OWN
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:

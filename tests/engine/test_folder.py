@@ -5,12 +5,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine import things
+from engine.things import KIND, content, fill, overwrite, taking
 
-from fedirl_ray.engine.folder import LOCK, claim, hold
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.engine.folder import (
+    LOCK,
+    REPLACED,
+    REPLACING,
+    claim,
+    end,
+    failing_late,
+    hold,
+    reopen,
+)
+from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.run import main
 
 ROOT = Path(__file__).parents[2]
@@ -60,21 +72,181 @@ def test_a_folder_is_held_once_and_again_when_it_has_been_let_go(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_may_be_overwritten_is_cleared_and_no_other(tmp_path):
-    (tmp_path / "table.txt").write_text("old")
-    (tmp_path / "seeds").mkdir()
-    own = {"table.txt", "seeds"}.__contains__
-    with (
-        pytest.raises(ConfigError, match=r"run-dir must be a new or empty folder, .*; so be it"),
-        claim(tmp_path, "run-dir", own=own, hint="so be it"),
-    ):
+def test_only_what_the_command_writes_is_overwritten_and_only_when_asked_to(tmp_path):
+    fill(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(ConfigError, match=r"must be a new or empty folder, .*; so be it"):
+        taking(tmp_path).__enter__()
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"nothing but what is to be overwritten, .*letter"):
+        taking(tmp_path, overwrite=True).__enter__()
+    assert content(tmp_path) == before | {"letter.txt": "mine"}
+
+
+def test_what_is_overwritten_is_kept_until_what_replaces_it_has_ended(tmp_path, capsys):
+    fill(tmp_path)
+    old = content(tmp_path)
+    with taking(tmp_path, overwrite=True):
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, REPLACED}
+        fill(tmp_path, "new")
+        assert content(tmp_path / REPLACED) == old
+        assert capsys.readouterr().err == ""
+    told = f"what {tmp_path} replaces is kept in {tmp_path / REPLACED} until this has ended\n"
+    assert capsys.readouterr().err == told
+    with reopen(tmp_path, KIND, "resume"):
+        (tmp_path / "table.txt").write_text("new")
+    assert capsys.readouterr().err == told
+    with reopen(tmp_path, KIND, "resume"):
+        end(tmp_path)
+    assert capsys.readouterr().err == ""
+    names = ("settings.yaml", "diary.txt", "pieces/one", "table.txt")
+    assert content(tmp_path) == dict.fromkeys(names, "new")
+
+
+@pytest.mark.parametrize("failure", [ConfigError("no"), KeyboardInterrupt(), RuntimeError("bug")])
+def test_what_cannot_begin_leaves_everything_as_it_was(tmp_path, failure):
+    fill(tmp_path / "there")
+    (tmp_path / "empty").mkdir()
+    old = content(tmp_path)
+    for name in ("there", "empty", "new", "far/below/new"):
+        folder = tmp_path / name
+        with pytest.raises(type(failure)):
+            overwrite(folder, failure, work=False)
+    assert content(tmp_path) == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there"]
+
+
+def test_a_folder_that_holds_work_is_never_removed(tmp_path, capsys):
+    fill(tmp_path / "there")
+    old = content(tmp_path / "there")
+    for name in ("there", "new"):
+        folder = tmp_path / name
+        with pytest.raises(ConfigError):
+            overwrite(folder, ConfigError("too late"))
+        assert (folder / "pieces" / "one").read_text() == "new"
+    assert content(tmp_path / "there" / REPLACED) == old
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_work_is_whatever_is_not_known_to_be_none(tmp_path):
+    assert KIND.work(tmp_path / "nowhere") == frozenset()
+    fill(tmp_path)
+    (tmp_path / ".table.txt.part").write_text("half")
+    (tmp_path / "pieces" / ".two.part").write_text("half")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / REPLACED).mkdir()
+    (tmp_path / REPLACED / "other").write_text("")
+    assert KIND.work(tmp_path) == {tmp_path / "pieces" / "one"}
+    (tmp_path / "pieces" / "diary.txt").write_text("")  # blank at the top only
+    (tmp_path / "letter").symlink_to(tmp_path / "nowhere")
+    assert {path.name for path in KIND.work(tmp_path)} == {"one", "diary.txt", "letter"}
+
+
+def test_what_was_refused_late_is_a_failure_of_the_run(tmp_path):
+    fill(tmp_path)
+
+    @failing_late(tmp_path, KIND)
+    def fail(*pieces):
+        for name in pieces:
+            (tmp_path / "pieces" / name).write_text("")
+        raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        fail()
+    with pytest.raises(RunError, match="no"):
+        fail("two")
+    with pytest.raises(ConfigError, match="no"):
+        fail("two")  # had been there before
+
+
+def test_a_folder_begun_twice_in_vain_keeps_both(tmp_path, capsys):
+    fill(tmp_path, "first")
+    with taking(tmp_path, overwrite=True):
+        fill(tmp_path, "second")
+    with taking(tmp_path, overwrite=True):
+        (tmp_path / "settings.yaml").write_text("third")
+    assert (tmp_path / REPLACED / "pieces" / "one").read_text() == "second"
+    assert (tmp_path / REPLACED / REPLACED / "pieces" / "one").read_text() == "first"
+    with reopen(tmp_path, KIND, "resume"):
+        end(tmp_path)
+    assert content(tmp_path) == {"settings.yaml": "third"}
+
+
+def test_one_that_cannot_be_gone_on_with_is_nothing_without_work(tmp_path):
+    kind = replace(KIND, settings=None, made=KIND.made | {"settings.yaml"})
+    fill(tmp_path)
+    old = content(tmp_path)
+    with claim(tmp_path, kind, "run-dir", overwrite=True, hint=""):
+        (tmp_path / "diary.txt").write_text("new")
+    assert content(tmp_path) == old
+    with claim(tmp_path, kind, "run-dir", overwrite=True, hint=""):
+        (tmp_path / "table.txt").write_text("new")
+    assert (tmp_path / "table.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_process_killed_between_any_two_steps_loses_nothing(tmp_path, ends):
+    outcomes = set()
+    for step in range(1, 100):
+        folder = tmp_path / str(step)
+        fill(folder)
+        old = content(folder)
+        words = [sys.executable, things.__file__, str(folder), str(step), str(ends)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        if done.returncode == 0:
+            break
+        with reopen(folder, KIND, "resume"):
+            pass
+        found = content(folder)
+        if found == old:  # back in its place
+            outcomes.add("old")
+        else:  # begun, with the old one aside; or ended
+            assert found["settings.yaml"] == "new"
+            aside = folder / REPLACED
+            assert content(aside) == old if aside.exists() else found["pieces/one"] == "new"
+            outcomes.add("aside" if aside.exists() else "new")
+        assert {path.name for path in folder.iterdir()} <= {
+            "settings.yaml", "diary.txt", "pieces", ".table.txt.part", REPLACED
+        }  # fmt: skip
+    assert step > 10
+    assert outcomes == ({"old", "aside", "new"} if ends else {"old", "aside"})
+
+
+def test_what_the_next_process_finds_it_says_in_one_line(tmp_path, capsys):
+    fill(tmp_path / REPLACING)
+    with reopen(tmp_path, KIND, "resume"):
         pass
-    with claim(tmp_path, "run-dir", own=own, overwrite=True, hint=""):
-        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
-        (tmp_path / "letter.txt").write_text("mine")
-    with (
-        pytest.raises(ConfigError, match=r"nothing but what is to be overwritten, got .*letter"),
-        claim(tmp_path, "run-dir", own=own, overwrite=True, hint=""),
-    ):
-        pass
+    assert capsys.readouterr().err == (
+        f"{tmp_path} was about to be overwritten when that stopped; all is back in its place\n"
+    )
+    for name in ("settings.yaml", "diary.txt", "pieces"):
+        (tmp_path / REPLACED).mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / REPLACED / name)
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
+        taking(tmp_path).__enter__()
+    assert capsys.readouterr().err == (
+        f"what overwrote {tmp_path} never began; what was there before is back in its place\n"
+    )
+    assert (tmp_path / "pieces" / "one").read_text() == "old"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_current_folder_and_links_are_overwritten_like_others(tmp_path, monkeypatch, link):
+    fill(tmp_path / "there")
+    (tmp_path / "link").symlink_to("there")
+    monkeypatch.chdir(tmp_path / "there")
+    folder = Path("../link" if link else ".")
+    with pytest.raises(ConfigError):
+        overwrite(folder, ConfigError("no"), work=False)
+    assert content(Path())["diary.txt"] == "old"
+    overwrite(folder)
+    assert set(content(Path()).values()) == {"new"}
+
+
+def test_what_is_no_folder_of_its_kind_is_not_touched(tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=r"resume must be the folder of a thing \(with set"):
+            reopen(folder, KIND, "resume").__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

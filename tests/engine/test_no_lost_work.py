@@ -1,0 +1,138 @@
+"""Commands that cannot be done, or only in part: what is on disk before and after."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fedirl_ray.cli import PROG
+from fedirl_ray.engine.folder import REPLACED
+from fedirl_ray.run import main
+
+ROOT = Path(__file__).parents[2]
+NOBODY = ("--engine.address", "127.0.0.1:1")
+SMALL = (
+    "--clients", "2", "--problem.size", "3", "--fusion.rules", "mean,barycenter",
+    "--evaluation.held-out", "2", "--record.progress", "False", "--record.figure", "False",
+)  # fmt: skip
+LOCAL = (*SMALL, "--engine.backend", "local")
+FICKLE = """
+import os, pathlib
+from fedirl_ray.config import ProblemConfig
+from fedirl_ray.problem.family import draw_world
+
+def world(role, index, rng):
+    if list(pathlib.Path(os.environ["FAILS_AFTER"]).glob("seeds/seed-00001-*")):
+        return None
+    return draw_world(ProblemConfig(size=3), 0, index, "client", index)
+"""
+"""A world that fails once two seeds are kept in some folder."""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def content(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_world_that_fails_late_costs_no_finished_seed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "fickle.py").write_text(FICKLE)
+    words = [*LOCAL, "--seeds", "4", "--problem.name", "fickle:world", "--problem.horizon", "9"]
+    monkeypatch.setenv("FAILS_AFTER", "run")
+    assert main([*words, "--run-dir", "run"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("problem.name fickle:world must return a TabularMDP")
+    assert line.endswith(f"what was finished is kept, go on with: {PROG} --resume run")
+    kept = content(tmp_path / "run" / "seeds")
+    assert len(kept) == 2
+    assert main(["--resume", "run"]) == 2  # refused at once, as it did nothing
+    assert "must return a TabularMDP" in capsys.readouterr().err
+    assert content(tmp_path / "run" / "seeds") == kept
+    monkeypatch.setenv("FAILS_AFTER", "nowhere")
+    assert main(["--resume", "run"]) == 0
+    assert main([*words, "--run-dir", "whole"]) == 0
+    for name in ("arrays.npz", "results.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_is_not_overwritten_by_one_that_cannot_begin(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*LOCAL, "--seeds", "1", "--run-dir", "run"]) == 0
+    old = content(run)
+    capsys.readouterr()
+    assert main([*SMALL, *NOBODY, "--seeds", "1", "--run-dir", "run", "--overwrite", "True"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("engine.address must be")
+    assert content(run) == old
+
+
+def test_what_an_overwriting_run_replaces_is_there_until_it_has_ended(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*LOCAL, "--seeds", "1", "--run-dir", "run"]) == 0
+    old = content(run)
+    words = [*LOCAL, "--seeds", "3", "--seed", "1", "--run-dir", "run", "--overwrite", "True"]
+    process = subprocess.Popen([sys.executable, "-m", "fedirl_ray.run", *words])
+    while not list(run.glob("seeds/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert content(run / REPLACED) == old
+    assert main(["--resume", "run"]) == 0
+    assert "replaces is kept" not in capsys.readouterr().err
+    assert not (run / REPLACED).exists()
+    assert main([*LOCAL, "--seeds", "3", "--seed", "1", "--run-dir", "again"]) == 0
+    for name in ("arrays.npz", "results.parquet"):
+        assert (run / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*SMALL, *NOBODY], "engine.address"),
+        (["control", "CartPole-v1", "--progress", "False", *NOBODY], "engine.address"),
+        (["control", "no:where"], "task.name"),
+        (["control", "broken:world"], "task.name"),
+        (["reproduce", "figure2", "--scale", "smoke", "--progress", "False", *NOBODY],
+         "engine.address"),
+        ([*LOCAL, "--problem.name", "broken:world"], "problem.name"),
+        ([*LOCAL, "--fusion.sigma", "1e-9", "--fusion.rules", "mean,arithmetic"], "fusion.sigma"),
+    ],
+)  # fmt: skip
+def test_what_turns_out_to_be_impossible_leaves_no_folder(tmp_path, words, said, capsys):
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    before = set(tmp_path.iterdir())
+    for place in (["--run-dir", "below/run"], []):
+        assert main([*words, *place]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(said)
+        assert set(tmp_path.iterdir()) - before <= {tmp_path / "__pycache__"}
+
+
+@pytest.mark.ray
+def test_a_stress_run_that_measured_nothing_is_as_if_it_had_not_been(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name in ("stress.parquet", "summary.json", "table.txt", "scaling.png"):
+        (folder / name).write_text("old")
+    old = content(folder)
+    words = ["stress", "--clients", "20000", "--run-dir", str(folder), "--overwrite", "True"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fedirl_ray.run", *words, "--progress", "False"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (folder / REPLACED).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "Interrupted; nothing was measured\n"
+    assert content(folder) == old
