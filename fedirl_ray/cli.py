@@ -239,7 +239,8 @@ def _changes(schema: type[Any], values: Mapping[str, Any], prefix: str) -> dict[
         elif dataclasses.is_dataclass(hint):
             inside = _changes(typing.cast(type[Any], hint), values, f"{flag}.")
             if inside:
-                usual = typing.cast(Any, field.default_factory)()
+                given = field.default is not dataclasses.MISSING
+                usual: Any = field.default if given else typing.cast(Any, field.default_factory)()
                 changed[field.name] = dataclasses.replace(usual, **inside)
     return changed
 
