@@ -66,7 +66,8 @@ class ProblemConfig:
     demonstrations: int = 50
     """Expert episodes each client holds."""
     demonstrations_file: Path | None = None
-    """Your own demonstrations instead (.npz with client, states, actions; see README)."""
+    """Your own demonstrations instead (.npz with client, states, actions; see README). Clients then
+    keep the worlds of the first seed, in which every step must be possible."""
     expert_temperature: float = 0.0
     """0: the expert acts optimally; above: softly, with this temperature."""
     expert_discount: float = 0.99
@@ -330,7 +331,8 @@ class RunConfig:
     clients: int = 3
     """Clients that learn from their own experts."""
     seeds: int = 20
-    """Independent repetitions, with worlds of their own; intervals are over these."""
+    """Independent repetitions, with worlds of their own; intervals are over these. With a file of
+    demonstrations the clients stay as they are, and only held-out worlds are new."""
     seed: int = 0
     """Root seed; every other stream derives from it."""
     problem: ProblemConfig = field(default_factory=ProblemConfig)

@@ -286,6 +286,14 @@ def test_demonstrations_that_do_not_fit_are_refused_in_one_line(capsys, steps):
     )
 
 
+def test_what_the_last_client_cannot_have_done_is_refused_before_anything_is_written(capsys):
+    states = np.zeros((3, 30), dtype=int)
+    states[2, 4:] = 24  # across the grid in one step
+    np.savez("demos.npz", client=np.arange(3), states=states, actions=0 * states)
+    said = refuse(capsys, "--problem.demonstrations-file", "demos.npz", "--run-dir", "mine")
+    assert said.startswith("problem.demonstrations-file demos.npz: client 2, episode 0, step 3: ")
+
+
 @pytest.mark.parametrize("where", [[], ["--run-dir", "mine"]])
 def test_what_only_the_run_itself_can_judge_leaves_no_folder_either(capsys, where):
     small = ["--engine.backend", "local", "--problem.size", "3", "--record.progress", "False"]

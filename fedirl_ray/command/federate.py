@@ -63,7 +63,9 @@ def command(argv: Sequence[str]) -> int:
         with RunFolder.reopen(invocation.resume) as folder:
             return _resume(folder, argv)
     require_writer(invocation)
-    prepare(invocation, 0, range(1))  # what cannot be run is refused before anything is written
+    # What cannot be run is refused before anything is written, recorded data of any client too.
+    recorded = invocation.problem.demonstrations_file is not None
+    prepare(invocation, 0, range(invocation.clients if recorded else 1))
     new = RunFolder.create(invocation.run_dir, invocation, overwrite=invocation.overwrite)
     with new as folder:
         return _run(invocation, folder)

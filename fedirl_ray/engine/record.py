@@ -58,7 +58,7 @@ from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.problem.family import slug
+from fedirl_ray.problem.family import slug, varies
 
 CONFIG = "config.yaml"
 ROUNDS = "rounds.parquet"
@@ -211,6 +211,7 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
         "clients": config.clients,
         "seeds": list(range(config.seeds)),
         "root_seed": config.seed,
+        "seeds_vary": varies(config.problem),
         "compared_to": "mean",
         "success": tables,
         "gain_of_barycenter": gains,

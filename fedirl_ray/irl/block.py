@@ -17,6 +17,7 @@ from fedirl_ray.problem.demonstrations import (
     expert_policy,
     feature_expectation,
     load_demonstrations,
+    require_possible,
 )
 from fedirl_ray.problem.dials import (
     count_episodes,
@@ -53,6 +54,9 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
 
     Returns:
         The block.
+
+    Raises:
+        DataError: Recorded demonstrations cannot be read, or have not happened in these worlds.
     """
     problem, dials, steps = config.problem, config.heterogeneity, horizon(config.problem)
     worlds = [
@@ -69,6 +73,9 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
         loaded = load_demonstrations(problem.demonstrations_file, config.clients, s, a, steps)
         data = [loaded[i] for i in members]
+        for i, world, episodes in zip(members, worlds, data, strict=True):
+            file = f"problem.demonstrations-file {problem.demonstrations_file}"
+            require_possible(world, episodes, f"{file}: client {i}")
     else:
         data = _demonstrate(config, seed, members, worlds)
     counts = [

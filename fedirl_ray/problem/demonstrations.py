@@ -167,7 +167,8 @@ def load_demonstrations(
     """Read every client's episodes from an .npz; nothing in it is unpickled.
 
     The file holds three integer arrays: `client` `[m]` (0 .. clients - 1), `states` and `actions`
-    `[m, h]`. An episode that ended early repeats its absorbing state to the end.
+    `[m, h]`. An episode that ended early repeats its absorbing state to the end. Whether they can
+    have happened in the clients' worlds is for `require_possible`.
 
     Args:
         path: The file.
@@ -213,3 +214,45 @@ def load_demonstrations(
         Demonstrations(visited[client == i].astype(np.int32), taken[client == i].astype(np.int32))
         for i in range(clients)
     ]
+
+
+def require_possible(world: TabularMDP, data: Demonstrations, what: str) -> None:
+    """Refuse episodes that cannot have happened in a world.
+
+    Args:
+        world: Whose dynamics and first states.
+        data: Episodes of the world's states and actions.
+        what: Whose episodes they are, for the message.
+
+    Raises:
+        DataError: A world never starts where an episode does, or a step has probability zero; the
+            first such episode and step are named, counted from 0.
+    """
+    begun = world.initial[data.states[:, 0]] > 0.0
+    now, then, taken = data.states[:, :-1], data.states[:, 1:], data.actions[:, :-1]
+    leads = (world.successors[now, taken] == then[..., None]) & (
+        world.probabilities[now, taken] > 0.0
+    )
+    possible = np.concatenate([begun[:, None], leads.any(axis=-1)], axis=1)
+    if possible.all():
+        return
+    episode, t = divmod(int(possible.argmin()), possible.shape[1])
+    reached = data.states[episode, t]
+    if t == 0:
+        raise DataError(
+            f"{what}, episode {episode}: its world never starts in state {reached}, only in "
+            f"{_few(np.flatnonzero(world.initial))}"
+        )
+    state, action = data.states[episode, t - 1], data.actions[episode, t - 1]
+    able = world.successors[state, action][world.probabilities[state, action] > 0.0]
+    ended = "; where an episode has ended, it stays" if world.terminal[state] else ""
+    raise DataError(
+        f"{what}, episode {episode}, step {t - 1}: in its world action {action} leads from state "
+        f"{state} to {_few(np.unique(able))}, never to {reached}{ended}"
+    )
+
+
+def _few(states: NDArray[Any]) -> str:
+    """Some states in words."""
+    shown = ", ".join(map(str, states[:5].tolist()))
+    return f"{shown} or {len(states) - 5} others" if len(states) > 5 else shown

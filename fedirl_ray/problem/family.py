@@ -24,7 +24,8 @@ def draw_world(config: ProblemConfig, root: int, seed: int, role: Role, index: i
     Args:
         config: Which family, and its dials.
         root: Root seed of the run.
-        seed: Repetition, from 0; worlds of one repetition vary a common layout.
+        seed: Repetition, from 0; worlds of one repetition vary a common layout. With a file of
+            demonstrations all but the held-out worlds are those of repetition 0.
         role: Whose world; a probe never slips.
         index: Which of that role, from 0.
 
@@ -40,8 +41,11 @@ def _draw_family(config: ProblemConfig, root: int, seed: int, role: Role, index:
         raise ConfigError(
             f"problem.goal and problem.goal-shift move GridWorld's goal alone, got {config.name}"
         )
-    base = stream(root, "seed", seed, "layout")
-    own = stream(root, "seed", seed, role, index, "world")
+    # Recorded demonstrations are of one world each, whatever the seed.
+    recorded = config.demonstrations_file is not None
+    base = stream(root, "seed", 0 if recorded else seed, "layout")
+    held = recorded and role != "held-out"
+    own = stream(root, "seed", 0 if held else seed, role, index, "world")
     deterministic = role == "probe"
     match config.name:
         case "GridWorld":
@@ -75,6 +79,13 @@ def horizon(config: ProblemConfig) -> int:
             return 200
         case name:
             raise _unknown(name)
+
+
+def varies(config: ProblemConfig) -> str:
+    """What differs between the seeds of a run, beside the draws of its heterogeneity dials."""
+    if config.demonstrations_file is not None:
+        return "held-out worlds alone; clients keep their worlds and recorded demonstrations"
+    return "worlds and demonstrations"
 
 
 def slug(name: str) -> str:

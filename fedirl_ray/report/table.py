@@ -15,6 +15,7 @@ from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.problem.family import varies
 
 LABELS: dict[Rule, str] = {
     "local": "local (own reward)",
@@ -155,6 +156,10 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
     lines = [
         "± of a difference: 95 % interval of the paired difference over seeds; * excludes zero."
     ]
+    if config.problem.demonstrations_file is not None and config.seeds > 1:
+        lines.append(
+            f"Seeds differ in {varies(config.problem)}:\n± says nothing of other demonstrations."
+        )
     if wide:
         lines.append(
             "± of a success: standard deviation over seeds. |theta|, turned: median norm, and "

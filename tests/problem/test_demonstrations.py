@@ -2,7 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from worlds import random_world, save_episodes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import dense, random_world, save_episodes
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
@@ -12,9 +14,10 @@ from fedirl_ray.problem.demonstrations import (
     expert_policy,
     feature_expectation,
     load_demonstrations,
+    require_possible,
 )
 from fedirl_ray.problem.family import draw_world
-from fedirl_ray.problem.mdp import Stack
+from fedirl_ray.problem.mdp import Stack, TabularMDP
 from fedirl_ray.problem.planning import greedy_policy, occupancy, soft_policy
 
 EPISODES = 20_000
@@ -219,3 +222,81 @@ def test_a_pickled_object_is_never_run(tmp_path):
     np.savez(path, **(GOOD | {"client": np.array([Trap()] * 3, dtype=object)}))
     with pytest.raises(DataError, match=r"must be a readable \.npz of plain arrays"):
         load(path)
+
+
+def chain():
+    """From 0 up to 4, which ends it, or slipping back by one; starts in 0 or 1."""
+    to = np.array([[[0, 1]], [[0, 2]], [[1, 3]], [[2, 4]], [[4, 4]]], dtype=np.int32)
+    to = np.concatenate([to, to], axis=1)
+    chance = np.tile([0.5, 0.5], (5, 2, 1))
+    chance[:4, 1] = [0.0, 1.0]  # the second action never slips
+    return TabularMDP(
+        successors=to,
+        probabilities=chance,
+        initial=np.array([0.5, 0.5, 0.0, 0.0, 0.0]),
+        terminal=np.arange(5) == 4,
+        goal=np.arange(5) == 4,
+        features=np.eye(5)[:, None],
+        reward=np.zeros((5, 1)),
+        axes=(np.arange(5.0),),
+    )
+
+
+def episodes(states, actions):
+    return Demonstrations(np.array(states, np.int32), np.array(actions, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("states", "actions", "said"),
+    [
+        (
+            [[1, 2, 3, 4, 4], [3, 4, 4, 4, 4]],
+            [[0] * 5] * 2,
+            "it, episode 1: its world never starts in state 3, only in 0, 1",
+        ),
+        (
+            [[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]],
+            [[1] * 5] * 2,
+            "it, episode 1, step 3: in its world action 1 leads from state 4 to 4, never to 0; "
+            "where an episode has ended, it stays",
+        ),
+        (
+            [[0, 1, 0, 1, 2]],
+            [[0, 1, 0, 0, 0]],
+            "it, episode 0, step 1: in its world action 1 leads from state 1 to 2, never to 0",
+        ),
+        (
+            [[0, 2, 3, 4, 4]],
+            [[0] * 5],
+            "it, episode 0, step 0: in its world action 0 leads from state 0 to 0, 1, never to 2",
+        ),
+    ],
+)
+def test_a_step_that_cannot_have_happened_is_named(states, actions, said):
+    with pytest.raises(DataError) as error:
+        require_possible(chain(), episodes(states, actions), "it")
+    assert str(error.value) == said
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, 8))
+def test_what_was_sampled_in_a_world_is_possible_there(seed, horizon):
+    rng = np.random.default_rng(seed)
+    world = random_world(seed)
+    policy = rng.dirichlet(np.ones(3), (horizon, 6)).transpose(0, 2, 1)
+    require_possible(world, demonstrate(world, policy, 20, rng), "it")
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_step_is_refused_exactly_where_the_dense_dynamics_have_a_zero(seed):
+    rng = np.random.default_rng(seed)
+    world = random_world(seed)
+    states, actions = rng.integers(6, size=(1, 4)), rng.integers(3, size=(1, 4))
+    steps = dense(world)[states[0, :-1], actions[0, :-1], states[0, 1:]]
+    data = episodes(states, actions)
+    if (steps > 0.0).all():
+        require_possible(world, data, "it")
+    else:
+        with pytest.raises(DataError, match=f"step {int((steps == 0.0).argmax())}: "):
+            require_possible(world, data, "it")

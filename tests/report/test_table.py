@@ -1,10 +1,12 @@
 import dataclasses
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
 from fedirl_ray.config import Rule
+from fedirl_ray.engine.record import summary
 from fedirl_ray.evaluate.comparison import compare
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.report.table import LABELS, full_text
@@ -107,3 +109,15 @@ def test_one_seed_makes_a_table_without_intervals(small_run):
     text = full_text(dataclasses.replace(config, seeds=1), results[:1])
     assert "±" not in line_of(text, LABELS["barycenter"])
     assert "nan" not in text.lower()
+
+
+def test_what_seeds_vary_is_said_where_demonstrations_were_recorded(small_run):
+    config, results = small_run
+    problem = dataclasses.replace(config.problem, demonstrations_file=Path("mine.npz"))
+    recorded = dataclasses.replace(config, problem=problem)
+    said = "Seeds differ in held-out worlds alone; clients keep their worlds and recorded"
+    assert said in full_text(recorded, results)
+    assert "± says nothing of other demonstrations." in full_text(recorded, results)
+    assert said not in full_text(config, results)
+    assert summary(recorded, results)["seeds_vary"].startswith("held-out worlds alone")
+    assert summary(config, results)["seeds_vary"] == "worlds and demonstrations"
