@@ -10,6 +10,14 @@ acceleration for fixed-point iterations", section 2). The residual of client `k`
 
 and no shard ever has to wait for another's `log b`: a step still is a single round.
 
+That residual is linear algebra's, in logarithms and without regard to mass; where the barycenter is
+barely determined (debiased, or epsilon far below the lattice's spacing) its least combination can
+lie anywhere. So a mixed step counts only if the marginals' L1 error falls, or at least stays near
+the least seen so far. Else it is taken back: its slot is written over, and plain steps go on from
+the last step that counted, twice as many each time mixing fails. Ten mixed steps without a new
+least error are a failure too. (Safeguards of this kind: Zhang, O'Donoghue and Boyd 2020, "Globally
+convergent type-I Anderson acceleration for nonsmooth fixed-point iterations", section 3.)
+
 Letters: `h` kept steps, `n` lattice points.
 """
 
@@ -17,9 +25,17 @@ import numpy as np
 
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, asnumpy, like, namespace_of
+from fedirl_ray.transport.step import alone
 
 RIDGE = 1e-10
 """Share of the trace added to the diagonal: old residuals become nearly dependent."""
+
+RISE = 1.5
+"""A mixed step may leave an error above the last one while it is within this factor of the least:
+held strictly to falling errors, noise at cost over epsilon 1,000 takes over twice the steps."""
+
+PATIENT = 10
+"""Mixed steps that may follow each other without a new least error."""
 
 RESTART = 100.0
 """The history is dropped when the squared residual exceeds the least one kept by this factor."""
@@ -39,6 +55,18 @@ class Mixer:
         self.filled = 0
         """Slots written since the last `clear`; those not in `order` get no weight."""
         self.gram: Floats = np.zeros((slots, slots))
+        self.errors: Floats = np.zeros(slots)
+        """L1 error seen by each kept step."""
+        self.blended = False
+        """Whether the weights returned last were of more than one step."""
+        self.least = np.inf
+        """Least error seen since the last `clear`."""
+        self.stale = 0
+        """Mixed steps since then."""
+        self.failures = 0
+        """How often mixing failed, less the new least errors it led to."""
+        self.pause = 0
+        """Plain steps still to take before the next mixed one."""
         self._states: Array = None
         self._residuals: Array = None
 
@@ -49,21 +77,25 @@ class Mixer:
     def clear(self) -> None:
         """Forget every step."""
         self.order.clear()
-        self.filled = 0
+        self.filled = self.stale = self.failures = self.pause = 0
+        self.least = np.inf
 
-    def keep(self, state: Array, residual: Array, products: Floats) -> None:
-        """Keep a step in the next slot.
+    def keep(self, state: Array, residual: Array, products: Floats, error: float) -> bool:
+        """Keep a step in the next slot; return whether it counts.
 
         Args:
             state: `[c, n]`, what the step leads to.
             residual: `[c, n]`: `c`, then, if the state has three rows, `e - c` and the residual of
                 `log_d`. Not read if only one step is kept.
             products: `sum_k alpha_k <x_k, x'_k>` with each slot's step `[h]`.
+            error: L1 error of the marginals. Not read if only one step is kept.
+
+        A mixed step that does not count leaves the one before it as the newest of all.
         """
         slot = self.next_slot()
         if self.slots == 1:
             self._states, self.order, self.filled = state[None], [0], 1
-            return
+            return True
         if self._states is None or self._states.shape[1:] != state.shape:
             xp = namespace_of(state)
             self._states = xp.zeros((self.slots, *state.shape), dtype=state.dtype, **like(state))
@@ -75,17 +107,45 @@ class Mixer:
         for part in range(1, len(residual)):
             row = row + asnumpy(self._residuals[:, part] @ residual[part])
         self.gram[slot], self.gram[:, slot] = row, row
-        if row[slot] > RESTART * self.gram[self.order, self.order].min():
+        self.errors[slot] = error
+        counts = self._judge(slot, error)
+        if counts and row[slot] > RESTART * self.gram[self.order, self.order].min():
             self.order = [slot]
+        return counts
 
-    def weights(self) -> tuple[float, ...]:
-        """Return the weight of each filled slot: those whose combined residual is smallest."""
+    def _judge(self, slot: int, error: float) -> bool:
+        """Return whether the step just put in `slot` counts, and decide what to do next."""
+        counts, better = True, error < self.least
+        if not self.blended:
+            self.pause = max(0, self.pause - 1)
+        else:
+            before = self.order[-2]
+            # An error that is not a number is not within anything.
+            counts = error <= max(self.errors[before], RISE * self.least)
+            self.stale += 1
+            if better:
+                self.failures = max(0, self.failures - 1)
+            elif not counts or self.stale > PATIENT:
+                self.order = [slot if counts else before]
+                self.pause = 2**self.failures
+                self.failures, self.stale = self.failures + 1, 0
+        if better:
+            self.least, self.stale = error, 0
+        return counts
+
+    def weights(self, *, plain: bool) -> tuple[float, ...]:
+        """Return the weight of each filled slot: those whose combined residual is smallest.
+
+        Args:
+            plain: Give all weight to the newest step.
+        """
+        self.blended = False
         if self.filled < 2:
             return (1.0,) * self.filled
         newest, past = self.order[-1], self.order[:-1]
         weights = np.zeros(self.filled)
         weights[newest] = 1.0
-        if past:
+        if past and not plain and not self.pause:
             cross = self.gram[past, newest] - self.gram[newest, newest]
             differences = self.gram[np.ix_(past, past)] - self.gram[newest, newest]
             differences -= cross[:, None] + cross[None, :]
@@ -94,12 +154,14 @@ class Mixer:
                 differences[np.diag_indices(len(past))] += ridge
                 weights[past] = np.linalg.solve(differences, -cross)
                 weights[newest] -= weights[past].sum()
+                self.blended = True
         return tuple(weights.tolist())
 
     def mixed(self, weights: tuple[float, ...]) -> Array:
         """Return the weighted sum of the kept states `[c, n]`."""
-        if len(weights) == 1:
-            return self._states[0]
+        only = alone(weights)
+        if only is not None:
+            return self._states[only]
         states = self._states[: len(weights)]
         xp = namespace_of(states)
         row = xp.asarray(np.array(weights), **like(states))

@@ -162,9 +162,10 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
         block.ratios[:, step.slot] = ratio
         products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
     block.logs[:, step.slot] = log_ktu
-    if step.measure:
-        xp.expm1(ratio, out=ratio)
+    if step.measure or step.slots > 1:
+        xp.exp(ratio, out=ratio)
         ratio *= b
+        ratio -= b
         errors = _row_sums(abs(ratio))
     return log_ktu, Measured(errors, duals, margins, products)
 
@@ -197,11 +198,12 @@ def _log_scaling(block: Block, step: Step, out: Array) -> Array:
     """Write `log v` to `out`."""
     xp: ModuleType = namespace_of(out)
     log_b = asarray(xp, step.log_b, "float32" if out.dtype == xp.float32 else "float64")
-    filled = len(step.mix)
+    filled, only = len(step.mix), step.only
     if filled == 0:
         out[...] = log_b
-    elif filled == 1:
-        kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, 0]
+    elif only is not None:
+        # Other slots may hold what a step that was taken back left there, infinities too.
+        kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, only]
         xp.subtract(log_b, kept, out=out)
     else:
         weights = xp.zeros((1, 1, filled), dtype=out.dtype, **like(out))

@@ -23,7 +23,8 @@ checked for sums that came near underflow, and the first doubt starts again in l
 EASY_REACH = 50.0
 PATIENCE = 30
 """Mixing starts at once from this cost over epsilon on, else after so many steps: the first tens of
-plain steps are quicker than mixed ones, and usually enough."""
+plain steps are quicker than mixed ones, and usually enough. Debiased, only the last level's steps
+are mixed: what mixing leaves undecided in `log_d`, the next level would multiply."""
 
 FIRST_REACH = 20.0
 LEVEL_FACTOR = 4.0
@@ -161,43 +162,52 @@ class _Loop:
         kernel = self.problem.kernel(epsilon) if goal.debiased else None
         stop = goal.max_iters if last else min(goal.max_iters - 1, self.iterations + LEVEL_STEPS)
         tol = goal.tol if last else LEVEL_TOL
-        taken = 0
+        taken, measure = 0, False
         while True:
             taken += 1
             self.iterations += 1
             ending = self.iterations >= stop
-            measure = ending or taken in (2, 5) or taken % 10 == 0
-            measured = self._step(epsilon, rescale if taken == 1 else 1.0, kernel, measure)
+            measure = measure or ending or taken in (2, 5) or taken % 10 == 0
+            # A plain step counts whatever it sees: levels begin and end with one.
+            plain = ending or taken == 1
+            scale = rescale if taken == 1 else 1.0
+            measured = self._step(epsilon, scale, kernel, plain=plain, measure=measure)
+            if measured is None:
+                continue
             if ending or (measure and self.error <= tol):
                 return measured
+            measure = False
 
     def _step(
-        self, epsilon: float, rescale: float, kernel: Kernel | None, measure: bool
-    ) -> Measured:
-        """Ask the shards for one step, keep it, and move `log_b`."""
+        self, epsilon: float, rescale: float, kernel: Kernel | None, *, plain: bool, measure: bool
+    ) -> Measured | None:
+        """Ask the shards for one step, keep it, and move `log_b`; `None` if it does not count."""
         mixer, goal, reach = self.mixer, self.goal, self.problem.reach / epsilon
-        mix = mixer.weights()
+        mix = mixer.weights(plain=plain)
         start = mixer.mixed(mix) if mix else self.zeros[None]
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
         log_d = log_d if rescale == 1.0 else rescale * log_d
-        if self.mixer.slots < self.slots and (reach > EASY_REACH or self.iterations > PATIENCE):
-            mixer = self.mixer = Mixer(self.slots)
+        wanted = self.slots if kernel is None or epsilon == goal.epsilon else 1
+        if mixer.slots < wanted and (reach > EASY_REACH or self.iterations > PATIENCE):
+            mixer = self.mixer = Mixer(wanted)
         elif rescale != 1.0:
             mixer.clear()
         slots, slot = mixer.slots, mixer.next_slot()
         term = self.advance(Step(before, epsilon, self.domain, mix, slots, slot, rescale, measure))
         total = self.problem.fixed_point.decode(term.total)
-        self._check_range(total, term.measured, epsilon, measure)
         log_b, moved_d, unbalanced = total, self.zeros, 0.0
         if goal.held is not None:
             log_b = goal.held
         if kernel is not None:
             log_b = total + log_d
             moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
+        error = np.inf
+        if measure or slots > 1:
+            error = float(term.measured.errors.max()) + _distance(log_b, before) + unbalanced
         if simple and slots == 1:
-            mixer.keep(total[None], total[None], NONE)
+            mixer.keep(total[None], total[None], NONE, error)
         else:
             products = self.weights @ term.measured.products if slots > 1 else NONE
             mean_log_v = rescale * (before - start[0])
@@ -207,10 +217,11 @@ class _Loop:
                 stack = namespace_of(total).stack
                 state = stack((total, log_b, log_d + moved_d))
                 residual = stack((centre, log_b - before - centre, moved_d))
-            mixer.keep(state, residual, products)
+            if not mixer.keep(state, residual, products, error):
+                return None
+        self._check_range(total, term.measured, epsilon, measure)
         if measure:
-            moved = _distance(log_b, before)
-            self.error = float(term.measured.errors.max()) + moved + unbalanced
+            self.error = error
         self.log_b, self.total = log_b, total
         return term.measured
 

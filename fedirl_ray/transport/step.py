@@ -34,10 +34,24 @@ class Step:
     measure: bool = False
     """Whether to measure, which costs a few passes over the clients."""
 
+    @property
+    def only(self) -> int | None:
+        """The slot that has all the weight, if one has."""
+        return alone(self.mix)
+
+
+def alone(weights: Sequence[float]) -> int | None:
+    """Return the place of the only weight that is not zero, if there is just one."""
+    held = [i for i, weight in enumerate(weights) if weight != 0.0]
+    return held[0] if len(held) == 1 else None
+
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step saw of each client `[k]`; empty arrays where not asked for."""
+    """What a step saw of each client `[k]`; empty arrays where not asked for.
+
+    Errors and products are there whenever steps are mixed.
+    """
 
     errors: Floats
     """L1 distance of the plan's second marginal from `b`; its first one is exact."""
