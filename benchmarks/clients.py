@@ -37,14 +37,11 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
 
     from fedirl_ray.config import FusionConfig, IRLConfig, RunConfig
     from fedirl_ray.engine.client import RayFleet
-    from fedirl_ray.engine.driver import Stopwatch, run_round
+    from fedirl_ray.engine.driver import Stopwatch, ground_of, run_round
     from fedirl_ray.engine.event import ignore
     from fedirl_ray.engine.federation import Federation
     from fedirl_ray.engine.local import Clients
     from fedirl_ray.engine.upload import Order, Upload
-    from fedirl_ray.fusion.rules import support_of
-    from fedirl_ray.fusion.upload import open_channel
-    from fedirl_ray.problem.family import draw_world
 
     class Looped(Clients):
         """Takes its clients one by one, as Flower does."""
@@ -58,16 +55,13 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
         irl=IRLConfig(optimizer="adam", iterations=50),
         fusion=FusionConfig(rules=("mean",)),
     )
-    support = support_of(draw_world(config.problem, config.seed, 0, "probe", 0))
-    channel = open_channel(
-        config.heterogeneity, support.features, support.axes, clients, config.seed, 0
-    )
-    begin = Federation.begin(config, 1, support)
+    ground = ground_of(config, 0)
+    begin = Federation.begin(config, 1, ground.support)
     seconds = []
     with RayFleet(config, holder=Looped if looped else Clients) as fleet:
         for _ in range(rounds + 1):
             began = time.perf_counter()
-            state = run_round(config, fleet, 0, begin, support, channel, Stopwatch(), ignore)
+            state = run_round(config, fleet, 0, begin, ground, Stopwatch(), ignore)
             seconds.append(time.perf_counter() - began)
     print(json.dumps({"seconds": seconds[1:], "theta": state.theta[0].tolist()}))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.cluster import connect, cpus, homes, ray
+from fedirl_ray.engine.door import hear
 from fedirl_ray.engine.event import Event, Report, Started, ignore, on_change, unwatched
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.placement import costs, place
@@ -157,7 +158,7 @@ class RayFleet:
         allowed = self._config.federation.round_timeout
         deadline = None if allowed is None else time.monotonic() + allowed
         found = self._gather({i: calling(i) for i in parts}, deadline)
-        return [answer._replace(order=asked[i]) for i in sorted(found) for answer in found[i]]
+        return [answer for i in sorted(found) for answer in hear(asked[i], found[i])]
 
     def pool(self, seed: int) -> Floats:
         """Fit one reward to everybody's data, on one actor."""

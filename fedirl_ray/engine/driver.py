@@ -7,24 +7,28 @@ rules, `d` features.
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.door import admit
+from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report, ignore
-from fedirl_ray.engine.federation import Federation
+from fedirl_ray.engine.federation import Federation, federated
 from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.upload import Answer, Order, Upload
-from fedirl_ray.errors import RunError
+from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
-from fedirl_ray.fusion.rules import REFERENCES, Barycenter, Support, fuse, support_of
-from fedirl_ray.fusion.upload import Channel, open_channel
-from fedirl_ray.problem.family import Role, draw_world
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.fusion.rules import Barycenter, Fused, Support, fuse, support_of
+from fedirl_ray.problem.dials import seen_support
+from fedirl_ray.problem.family import Role, draw_world, horizon
+from fedirl_ray.problem.mdp import Bools, Floats
 from fedirl_ray.problem.planning import Outcome
+
+LONGER = 10.0
+"""How much longer a world's features may be than the longest of the probe's."""
 
 
 class Fleet(Protocol):
@@ -118,11 +122,23 @@ def federate(
         Each seed with its result.
 
     Raises:
-        RunError: A round missed its quorum.
+        ConfigError: The first seed cannot be run under these settings.
+        RunError: A round missed its quorum, or a later seed cannot be run; the others stay.
     """
+    begun = begun or {}
+    started = bool(begun)
     for seed in range(config.seeds):
-        if seed not in done:
-            yield seed, run_seed(config, fleet, seed, (begun or {}).get(seed), keep, report)
+        if seed in done:
+            started = True
+            continue
+        try:
+            found = run_seed(config, fleet, seed, begun.get(seed), keep, report)
+        except ConfigError as err:
+            if started:
+                raise RunError(f"seed {seed} cannot be run: {err}") from err
+            raise
+        started = True
+        yield seed, found
 
 
 def run_seed(
@@ -151,16 +167,14 @@ def run_seed(
         What the seed has found.
     """
     rules = config.fusion.rules
-    fused = [c for c, rule in enumerate(rules) if rule not in REFERENCES]
-    support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
+    fused = [rules.index(rule) for rule in federated(config)]
+    ground = ground_of(config, seed)
+    support = ground.support
     clock = clock or Stopwatch()
     state = state or Federation.begin(config, len(fused), support)
-    channel = open_channel(
-        config.heterogeneity, support.features, support.axes, config.clients, config.seed, seed
-    )
     while state.done < config.federation.rounds:
         with clock.timing("round"):
-            state = run_round(config, fleet, seed, state, support, channel, clock, report)
+            state = run_round(config, fleet, seed, state, ground, clock, report)
         if state.done < config.federation.rounds:
             keep(seed, state)
 
@@ -168,6 +182,8 @@ def run_seed(
     theta = np.full((*shape, support.features.shape[1]), np.nan)
     measure = np.full((*shape, len(support.features)), np.nan)
     iterations, converged = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
+    admitted = np.zeros((config.federation.rounds, len(rules), config.clients), dtype=bool)
+    admitted[:, fused] = state.admitted
     theta[fused], measure[fused] = state.theta, state.measure
     iterations[fused], converged[fused] = state.iterations, state.converged
     if "pooled" in rules:
@@ -196,7 +212,7 @@ def run_seed(
         fit_iterations=state.fit_iterations,
         fit_converged=state.fit_converged,
         asked=state.asked,
-        admitted=state.admitted,
+        admitted=admitted,
         round_success=success,
         barycenter_iterations=iterations,
         barycenter_converged=converged,
@@ -217,13 +233,43 @@ def _success(splits: Sequence[Judgement]) -> Floats:
     return np.stack([mean_over_worlds(judged.success) for judged in splits])
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What all rounds of a seed stand on."""
+
+    support: Support
+    """Where rewards are compared."""
+    terms: Terms
+    """What an upload must keep."""
+    seen: Bools | None
+    """Support points each client sees, `[k, n]`; None: all."""
+
+
+def ground_of(config: RunConfig, seed: int) -> Ground:
+    """Draw the shared support of a seed, and what depends on it."""
+    support = support_of(draw_world(config.problem, config.seed, seed, "probe", 0))
+    d, steps, irl = support.features.shape[1], horizon(config.problem), config.irl
+    # A curvature adds up, over the steps, the spread of the discounted features that lie ahead.
+    ahead = min(steps, 1.0 / (1.0 - irl.discount)) if irl.discount < 1.0 else steps
+    longest = LONGER * ahead * float(np.linalg.norm(support.features, axis=1).max())
+    terms = Terms(
+        d=d,
+        norm_bound=config.federation.norm_bound,
+        curvature_bound=d * irl.l2 + ahead * longest**2 / irl.temperature,
+        iterations=irl.iterations,
+        rules=federated(config),
+    )
+    hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
+    seen = seen_support(support.axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
+    return Ground(support, terms, seen)
+
+
 def run_round(
     config: RunConfig,
     fleet: Fleet,
     seed: int,
     state: Federation,
-    support: Support,
-    channel: Channel,
+    ground: Ground,
     clock: Stopwatch,
     report: Report,
 ) -> Federation:
@@ -233,64 +279,72 @@ def run_round(
     answers = fleet.learn(order)
     clock.add_exchange(out, answers, time.monotonic())
     with clock.timing("door"):
-        uploads = receive(config, order, answers, support.features.shape[1], report)
-    weights = np.full(len(uploads), 1.0 / len(uploads))
-    who = [upload.key.client for upload in uploads]
-    learnt = np.zeros((config.clients, order.columns, support.features.shape[1]))
-    learnt[who] = [upload.theta for upload in uploads]
-    seen = None if channel.seen is None else channel.seen[who]
-    fused = []
-    for q, rule in enumerate(rule for rule in config.fusion.rules if rule not in REFERENCES):
-        mine = 1 + q if len(order.broadcast) else 0
+        admission = receive(config, order, answers, ground.terms, report)
+    fused: list[Fused | None] = []
+    for q, rule in enumerate(ground.terms.rules):
         with clock.timing(rule):
-            thetas = channel.send(learnt[:, mine])[who]
-            hessians = _hessians(uploads, mine)
+            here = np.flatnonzero(admission.let_in[:, 1 + q])
+            if not _has_quorum(config, order, rule, len(here), report):
+                fused.append(None)
+                continue
+            uploads = [admission.uploads[i] for i in here]
+            row = 1 + q if len(order.broadcast) else 1
+            weights = np.full(len(uploads), 1.0 / len(uploads))
+            who = [upload.key.client for upload in uploads]
             fused.append(
                 fuse(
                     rule,
-                    thetas,
-                    hessians,
+                    np.stack([upload.theta[row] for upload in uploads]),
+                    _hessians(uploads) if rule == "precision" else None,
                     weights,
-                    support,
+                    ground.support,
                     config.fusion,
-                    seen,
+                    None if ground.seen is None else ground.seen[who],
                     fleet.barycenter,
                 )
             )
-    return state.close(order.clients, uploads, fused)
+    return state.close(order.clients, admission, fused)
 
 
 def receive(
-    config: RunConfig, order: Order, answers: Sequence[Answer], d: int, report: Report
-) -> tuple[Upload, ...]:
-    """Check uploads at the door, tell of those refused and missing, and require a quorum.
-
-    Raises:
-        RunError: Too few are left.
-    """
-    admission = admit(answers, d=d, norm_bound=config.federation.norm_bound)
+    config: RunConfig, order: Order, answers: Sequence[Answer], terms: Terms, report: Report
+) -> Admission:
+    """Check uploads at the door, and tell of those refused and missing."""
+    admission = admit(answers, terms)
     for client, reason in admission.refused:
         who = () if client is None else (client,)
         report(Event("refused", reason, order.seed, order.round, who))
-    came = {upload.key.client for upload in admission.admitted}
+    heard = np.flatnonzero(np.any(admission.let_in[:, 1:], axis=1))
+    came = {admission.uploads[i].key.client for i in heard}
     missing = tuple(client for client in order.clients if client not in came)
     if missing:
         report(Event("missing", "no upload was let in", order.seed, order.round, missing))
+    return admission
+
+
+def _has_quorum(config: RunConfig, order: Order, rule: Rule, count: int, report: Report) -> bool:
+    """Whether enough uploads were let in to a rule's federation.
+
+    Raises:
+        RunError: Too few to that of the mean, which all others are compared to.
+    """
     needed = max(1, ceil(config.federation.quorum * len(order.clients) - 1e-9))
-    if len(came) < needed:
-        raise RunError(
-            f"federation.quorum {config.federation.quorum:g} needs {needed} of "
-            f"{len(order.clients)} uploads in round {order.round} of seed {order.seed}, "
-            f"got {len(came)}"
-        )
-    return admission.admitted
+    if count >= needed:
+        return True
+    said = (
+        f"federation.quorum {config.federation.quorum:g} needs {needed} of "
+        f"{len(order.clients)} uploads"
+    )
+    if rule == "mean":
+        raise RunError(f"{said} in round {order.round} of seed {order.seed}, got {count}")
+    reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
+    report(Event("skipped", reason, order.seed, order.round))
+    return False
 
 
-def _hessians(uploads: Sequence[Upload], column: int) -> Floats | None:
-    """Curvatures of one federation's fits, `[m, d, d]`, where they were asked for."""
-    if uploads[0].hessian is None:
-        return None
-    return np.stack([upload.hessian[column] for upload in uploads if upload.hessian is not None])
+def _hessians(uploads: Sequence[Upload]) -> Floats:
+    """Curvatures, `[m, d, d]`, where they were asked for."""
+    return np.stack([upload.hessian for upload in uploads if upload.hessian is not None])
 
 
 def judge_rules(
@@ -303,7 +357,7 @@ def judge_rules(
         fleet: Its clients.
         seed: Which repetition.
         role: Whose worlds.
-        theta: Each rule's reward, `[c, d]`.
+        theta: Each rule's reward, `[c, d]`; NaN of those that never had a quorum.
         alone: The clients' own rewards, `[k, d]`, NaN of those that never delivered one. A
             held-out world is nobody's own: there the others take turns.
 
@@ -319,6 +373,8 @@ def judge_rules(
         turns = alone if role == "client" else alone[takers[np.arange(count) % len(takers)]]
         thetas[:, rules.index("local")] = np.nan_to_num(turns, nan=0.0)
     planned = [c for c, rule in enumerate(rules) if rule not in UNLEARNT]
+    fuseless = [c for c in planned if rules[c] != "local" and np.isnan(theta[c]).any()]
+    thetas[:, fuseless] = 0.0
     thetas = thetas[:, planned]
     norms = np.linalg.norm(thetas, axis=2, keepdims=True)
     target = np.linalg.norm(theta[rules.index("mean")])
@@ -335,6 +391,7 @@ def judge_rules(
         for column, rule in zip(others.T, UNLEARNT, strict=True):
             if rule in rules:
                 table[:, rules.index(rule)] = column[:, None]
+        table[:, fuseless] = np.nan
         if "local" in rules and role == "client":
             table[~taught, rules.index("local")] = np.nan
     return Judgement(success, value)

@@ -7,11 +7,12 @@ from typing import Literal, NamedTuple
 class Event(NamedTuple):
     """One line of events.jsonl."""
 
-    what: Literal["placed", "fused", "refused", "missing", "restarted", "late"]
+    what: Literal["placed", "fused", "refused", "missing", "skipped", "restarted", "late"]
     """placed: clients were given to actors; fused: where barycenters are computed, and why
-    (told once, and when that changes); refused: an upload was not let in; missing: a
-    client was left out of a round; restarted: an actor died or hung and was replaced; late: an
-    answer came after it had been given up, and was thrown away."""
+    (told once, and when that changes); refused: an upload was not let in, by the rules named or by
+    all; missing: a client was left out of a round; skipped: a rule missed its quorum in a round and
+    kept its reward; restarted: an actor died or hung and was replaced; late: an answer came after
+    it had been given up, and was thrown away."""
     reason: str
     seed: int | None = None
     round: int | None = None

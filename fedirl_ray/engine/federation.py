@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.upload import Floats, Order, Upload, identify
-from fedirl_ray.fusion.rules import Fused, Support
+from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.engine.door import Admission
+from fedirl_ray.engine.upload import Floats, Order, identify
+from fedirl_ray.fusion.rules import REFERENCES, Fused, Support
 from fedirl_ray.seeds import stream
 
 
@@ -26,11 +27,11 @@ class Federation:
     own: Floats
     """What each client has learnt alone, `[k, d]`."""
     theta: Floats
-    """Each federation's reward, `[q, d]`."""
+    """Each federation's reward, `[q, d]`; NaN until a round had its quorum."""
     measure: Floats
     """Each federation's fused measure, `[q, n]`, of the rules that make one."""
     iterations: NDArray[np.int64]
-    """Barycenter iterations of the last round, `[q]`."""
+    """Barycenter iterations of the last round that had its quorum, `[q]`."""
     converged: NDArray[np.bool_]
     """Whether it reached its tolerance, `[q]`."""
     negative_log_likelihood: Floats
@@ -42,7 +43,7 @@ class Federation:
     asked: NDArray[np.bool_]
     """Which clients were asked in which round, `[r, k]`."""
     admitted: NDArray[np.bool_]
-    """Whose uploads were let in, `[r, k]`."""
+    """Whose uploads were let in to which federation, `[r, q, k]`."""
     past_theta: Floats
     """`theta` after each round but the last, `[r - 1, q, d]`; `[0, q, d]` if no round but the last
     is to be judged."""
@@ -57,7 +58,7 @@ class Federation:
         return cls(
             done=np.array(0),
             own=np.full((k, d), np.nan),
-            theta=np.zeros((federations, d)),
+            theta=np.full((federations, d), np.nan),
             measure=np.full((federations, n), np.nan),
             iterations=np.zeros(federations, dtype=np.int64),
             converged=np.ones(federations, dtype=bool),
@@ -65,7 +66,7 @@ class Federation:
             fit_iterations=np.zeros(k, dtype=np.int64),
             fit_converged=np.ones(k, dtype=bool),
             asked=np.zeros((rounds, k), dtype=bool),
-            admitted=np.zeros((rounds, k), dtype=bool),
+            admitted=np.zeros((rounds, federations, k), dtype=bool),
             past_theta=np.full((past, federations, d), np.nan),
             past_own=np.full((past, k, d), np.nan),
         )
@@ -81,45 +82,57 @@ class Federation:
             clients=clients,
             own=np.nan_to_num(self.own[list(clients)], nan=0.0),
             # All federations start from zero, so in the first round they share one fit.
-            broadcast=self.theta if self.done else np.empty((0, d)),
-            hessian="precision" in config.fusion.rules,
+            broadcast=np.nan_to_num(self.theta, nan=0.0) if self.done else np.empty((0, d)),
+            hessian=self._curved(config),
         )
 
+    def _curved(self, config: RunConfig) -> int | None:
+        """Which of the rewards of the next round's uploads `precision` needs the curvature of."""
+        rules = federated(config)
+        if "precision" not in rules:
+            return None
+        return 1 + rules.index("precision") if self.done else 1
+
     def close(
-        self, asked: Sequence[int], uploads: Sequence[Upload], fused: Sequence[Fused]
+        self, asked: Sequence[int], admission: Admission, fused: Sequence[Fused | None]
     ) -> Self:
         """End a round.
 
         Args:
             asked: Clients that were asked.
-            uploads: What was let in.
-            fused: What each federation made of it, in their order.
+            admission: What was let in.
+            fused: What each federation made of it, in their order; None of one that missed its
+                quorum, and keeps what it had.
         """
-        who = [upload.key.client for upload in uploads]
-        own, measure = self.own.copy(), self.measure.copy()
-        likelihood = self.negative_log_likelihood.copy()
-        steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
+        who = np.array([upload.key.client for upload in admission.uploads], dtype=np.int64)
         now, let_in = self.asked.copy(), self.admitted.copy()
-        past_theta, past_own = self.past_theta.copy(), self.past_own.copy()
-        own[who] = [upload.theta[0] for upload in uploads]
-        likelihood[who] = [upload.negative_log_likelihood for upload in uploads]
-        steps[who] = [upload.iterations for upload in uploads]
-        settled[who] = [upload.converged for upload in uploads]
         now[self.done, list(asked)] = True
-        let_in[self.done, who] = True
-        theta = np.stack([one.theta for one in fused])
+        let_in[int(self.done)][:, who] = admission.let_in[:, 1:].T
+        theta, measure = self.theta.copy(), self.measure.copy()
+        iterations, converged = self.iterations.copy(), self.converged.copy()
+        for q, one in enumerate(fused):
+            if one is not None:
+                theta[q], iterations[q], converged[q] = one.theta, one.iterations, one.converged
+                measure[q] = np.nan if one.measure is None else one.measure
+        own, likelihood = self.own.copy(), self.negative_log_likelihood.copy()
+        steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
+        for upload, kept in zip(admission.uploads, admission.let_in[:, 0], strict=True):
+            if kept:
+                client = upload.key.client
+                own[client], steps[client] = upload.theta[0], upload.iterations
+                likelihood[client] = upload.negative_log_likelihood
+                settled[client] = upload.converged
+        past_theta, past_own = self.past_theta.copy(), self.past_own.copy()
         if self.done < len(past_theta):
             past_theta[self.done], past_own[self.done] = theta, own
-        for q, one in enumerate(fused):
-            measure[q] = np.nan if one.measure is None else one.measure
         return replace(
             self,
             done=self.done + 1,
             own=own,
             theta=theta,
             measure=measure,
-            iterations=np.array([one.iterations for one in fused]),
-            converged=np.array([one.converged for one in fused]),
+            iterations=iterations,
+            converged=converged,
             negative_log_likelihood=likelihood,
             fit_iterations=steps,
             fit_converged=settled,
@@ -128,6 +141,11 @@ class Federation:
             past_theta=past_theta,
             past_own=past_own,
         )
+
+
+def federated(config: RunConfig) -> tuple[Rule, ...]:
+    """The rules that fuse, each of which keeps a federation of its own, in the table's order."""
+    return tuple(rule for rule in config.fusion.rules if rule not in REFERENCES)
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
+from fedirl_ray.fusion.rules import Support, support_of
+from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
@@ -40,6 +42,7 @@ class Clients:
         self.members = tuple(members)
         self._seed = -1
         self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
+        self._support: Support | None = None
         self._tell_fused = on_change(report)
 
     def barycenter(
@@ -56,7 +59,7 @@ class Clients:
         """Draw worlds and demonstrations that are not held yet; of all members by default."""
         clients = self.members if clients is None else clients
         if seed != self._seed:
-            self._seed, self._held = seed, {}
+            self._seed, self._held, self._support = seed, {}, None
         missing = [i for i in clients if i not in self._held]
         if missing:
             block = prepare(self.config, seed, missing)
@@ -77,10 +80,10 @@ class Clients:
         return [Answer(order, uploads, began, time.monotonic() - began)]
 
     def fit(self, order: Order) -> list[Upload]:
-        """Fit every client's reward, `[j]` of them from as many starting points."""
+        """Fit every client's reward, from each starting point, and send what it sends of them."""
         self.prepare(order.seed, order.clients)
         held = [self._held[i] for i in order.clients]
-        j, (m, d) = order.columns, order.own.shape
+        j, (m, d) = order.fits, order.own.shape
         start = np.empty((m, j, d))
         start[:, 0] = order.own
         start[:, 1:] = order.broadcast
@@ -95,18 +98,34 @@ class Clients:
             iterations=np.repeat([iterations for _, _, iterations in held], j),
             proximal=pull.ravel(),
         )
-        theta, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
+        learnt, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
+        first = 1 if j > 1 else 0  # in the first round all federations share the one fit
+        theta = np.concatenate([learnt[:, :1], self._send(order, learnt[:, first:])], axis=1)
         return [
             Upload(
                 order.key(client),
                 theta[i],
-                hessian[i] if order.hessian else None,
+                None if order.hessian is None else hessian[i, order.hessian - 1 + first],
                 float(found.negative_log_likelihood[i * j]),
                 int(found.iterations[i * j]),
                 bool(found.converged[i * j]),
             )
             for i, client in enumerate(order.clients)
         ]
+
+    def _send(self, order: Order, learnt: Floats) -> Floats:
+        """What clients send of what they learnt in each federation, both `[m, p, d]`."""
+        config, dials = self.config, self.config.heterogeneity
+        if not (dials.adversaries or dials.hidden_support):
+            return learnt
+        if self._support is None:
+            self._support = support_of(
+                draw_world(config.problem, config.seed, order.seed, "probe", 0)
+            )
+        channel = open_channel(
+            dials, self._support, order.clients, config.clients, config.seed, order.seed
+        )
+        return channel.send(learnt)
 
     def pool(self, seed: int) -> Floats:
         """Fit one theta `[d]` to the data of *all* clients: what privacy forbids."""

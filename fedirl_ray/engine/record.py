@@ -239,7 +239,7 @@ def communication(config: RunConfig, results: Sequence[SeedResult]) -> dict[str,
     return {
         "rules": rules,
         "clients_asked": [result.asked.sum(axis=1).tolist() for result in results],
-        "uploads_admitted": [result.admitted.sum(axis=1).tolist() for result in results],
+        "uploads_admitted": [result.heard.sum(axis=1).tolist() for result in results],
     }
 
 

@@ -50,7 +50,7 @@ class SeedResult:
     asked: NDArray[np.bool_]
     """Which clients each round asked, `[r, k]`."""
     admitted: NDArray[np.bool_]
-    """Whose uploads it let in, `[r, k]`."""
+    """Whose uploads it let in to which rule's federation, `[r, c, k]`; references have none."""
     round_success: Floats
     """Mean success by split after each round, `[r, s, c, p]`; NaN where no round but the last was
     judged."""
@@ -66,6 +66,12 @@ class SeedResult:
         each = self.client_success if split == SPLITS[0] else self.held_out_success
         return mean_over_worlds(each)
 
+    @property
+    def heard(self) -> NDArray[np.bool_]:
+        """Whose uploads were let in to any federation, `[r, k]`."""
+        heard: NDArray[np.bool_] = np.any(self.admitted, axis=1)
+        return heard
+
     def value(self, split: str) -> Floats:
         """Mean discounted true return over the worlds of a split, `[c, p]`."""
         each = self.client_value if split == SPLITS[0] else self.held_out_value
@@ -77,10 +83,13 @@ def mean_over_worlds(each: Floats) -> Floats:
 
     Args:
         each: `[worlds, c, p]`, NaN of those.
+
+    Returns:
+        `[c, p]`; NaN of a rule that had none in any world.
     """
     known = ~np.isnan(each)
-    mean: Floats = np.where(known, each, 0.0).sum(axis=0) / known.sum(axis=0)
-    return mean
+    total, count = np.where(known, each, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 TIMED = "seconds"
@@ -103,7 +112,8 @@ def sent(rule: Rule, result: SeedResult, config: RunConfig) -> Traffic:
         steps = config.clients * config.problem.demonstrations * horizon(config.problem)
         return Traffic(0, 2 * 4 * steps)  # a state and an action, 32 bits each
     each = traffic(rule, result.theta.shape[1])
-    return Traffic(each.down * int(result.asked.sum()), each.up * int(result.admitted.sum()))
+    heard = result.admitted[:, config.fusion.rules.index(rule)]
+    return Traffic(each.down * int(result.asked.sum()), each.up * int(heard.sum()))
 
 
 class Row(NamedTuple):

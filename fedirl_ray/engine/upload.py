@@ -1,7 +1,8 @@
 """What server and clients say to each other in a round, and how many bytes that takes.
 
-Letters: `k` clients, `m` clients asked, `q` federations (one for each fused rule), `j` = 1 + q
-rewards a client learns (one in the first round, where all start from the same point), `d` features.
+Letters: `k` clients, `m` clients asked, `q` federations (one for each fused rule), `j` rewards a
+client uploads: the one learnt alone, and what it sends to each federation (one for all of them in
+the first round, where all start from the same point), `d` features.
 """
 
 import hashlib
@@ -52,15 +53,20 @@ class Order:
     matters; the server remembers this point for them."""
     broadcast: Floats
     """Theta of each federation, `[q, d]`; empty in the first round."""
-    hessian: bool
-    """Whether curvature is to be uploaded beside theta."""
+    hessian: int | None
+    """Which of the uploaded rewards is to come with its curvature; None: none of them."""
     attempt: int = 0
     """How often this was asked before and never answered."""
 
     @property
-    def columns(self) -> int:
-        """Rewards each client learns, `j`."""
+    def fits(self) -> int:
+        """Rewards each client learns: alone, and from each broadcast."""
         return 1 + len(self.broadcast)
+
+    @property
+    def columns(self) -> int:
+        """Rewards each client uploads, `j`."""
+        return 1 + max(1, len(self.broadcast))
 
     def key(self, client: int) -> Key:
         """What the upload of a client must be marked with."""
@@ -77,9 +83,10 @@ class Upload(NamedTuple):
 
     key: Key
     theta: Floats
-    """`[j, d]`: learnt alone, then in each federation."""
+    """`[j, d]`. Row 0: learnt alone, for the books of the experiment and never fused. Then what it
+    sends to each federation, which of an adversary is something else than it learnt."""
     hessian: Floats | None
-    """Curvature at theta, `[j, d, d]`, where it was asked for."""
+    """Curvature at the reward that was asked for, `[d, d]`."""
     negative_log_likelihood: float
     """Of the reward learnt alone; negative: demonstrations the model cannot achieve."""
     iterations: int

@@ -1,8 +1,11 @@
-"""What reaches the server: honest rewards, those of adversaries, and those seen in part.
+"""What clients send of what they learnt: honest rewards, those of adversaries, those seen in part.
 
-Letters: `k` clients, `n` support points, `d` features.
+All of it happens on the client's side, before the server's door.
+
+Letters: `m` clients, `n` support points, `p` federations, `d` features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from fedirl_ray.config import HeterogeneityConfig
 from fedirl_ray.fusion.recover import recover_theta
+from fedirl_ray.fusion.rules import Support
 from fedirl_ray.problem.dials import chosen, seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
 from fedirl_ray.seeds import stream
@@ -20,51 +24,53 @@ SCALED = 100.0
 
 @dataclass(frozen=True)
 class Channel:
-    """How clients' rewards are changed on their way to the server in one seed."""
+    """How some clients' rewards are changed on their way to the server in one seed."""
 
     config: HeterogeneityConfig
-    adversaries: tuple[int, ...]
-    """Client numbers."""
+    lies: Bools
+    """Which of them are adversaries, `[m]`."""
     noise: Floats
-    """A unit direction a client, `[k, d]`."""
+    """A unit direction of each adversary, `[m, d]`; 0 of the others."""
     seen: Bools | None
-    """Support points each client sees, `[k, n]`; None: all."""
+    """Support points each sees, `[m, n]`; None: all."""
     features: Floats
     """Phi on the shared support, `[n, d]`."""
 
     def send(self, thetas: Floats) -> Floats:
-        """What the server reads off the uploads.
+        """What is uploaded of what was learnt.
 
         Args:
-            thetas: What the clients learnt, `[k, d]`.
+            thetas: What the clients learnt in each federation, `[m, p, d]`.
 
         Returns:
-            `[k, d]`; the same array if no dial is up. Of a client that sees part of the support:
+            `[m, p, d]`; the same array if no dial is up. Of a client that sees part of the support:
             least squares on that part, the shortest solution (features that vanish there get no
             weight).
         """
         sent = thetas
-        if self.adversaries:
+        if self.lies.any():
             sent = thetas.copy()
-            for i in self.adversaries:
-                sent[i] = self._attack(thetas[i], i)
+            for i in np.flatnonzero(self.lies).tolist():
+                for p, theta in enumerate(thetas[i]):
+                    sent[i, p] = self._attack(theta, i)
         if self.seen is not None:
-            sent = np.stack(
-                [
-                    recover_theta(self.features[view], self.features[view] @ own, intercept=False)
-                    for own, view in zip(sent, self.seen, strict=True)
-                ]
-            )
+            sent = sent.copy()
+            for own, view in zip(sent, self.seen, strict=True):
+                part = self.features[view]
+                for p in np.flatnonzero(np.isfinite(own).all(axis=1)).tolist():
+                    # What is not finite stays so, and the door refuses it.
+                    own[p] = recover_theta(part, part @ own[p], intercept=False)
         return sent
 
-    def _attack(self, theta: Floats, client: int) -> Floats:
+    def _attack(self, theta: Floats, i: int) -> Floats:
         match self.config.attack:
             case "flip":
                 return -theta
             case "scale":
-                return SCALED * theta
+                with np.errstate(over="ignore"):
+                    return SCALED * theta
             case "noise":
-                drawn: Floats = np.linalg.norm(theta) * self.noise[client]
+                drawn: Floats = np.linalg.norm(theta) * self.noise[i]
                 return drawn
             case other:
                 assert_never(other)
@@ -72,8 +78,8 @@ class Channel:
 
 def open_channel(
     config: HeterogeneityConfig,
-    features: Floats,
-    axes: tuple[Floats, ...],
+    support: Support,
+    members: Sequence[int],
     clients: int,
     root: int,
     seed: int,
@@ -82,17 +88,20 @@ def open_channel(
 
     Args:
         config: Shares of adversaries and of the hidden support.
-        features: Phi on the shared support, `[n, d]`.
-        axes: The support's lattice.
-        clients: Number of clients `k`.
+        support: Where rewards are compared, the same for all clients.
+        members: Whose channel, `m` client numbers.
+        clients: Number of all clients.
         root: Root seed.
         seed: Repetition.
     """
     liars = chosen(config.adversaries, clients, root, seed, "adversaries")
-    noise = np.zeros((clients, features.shape[1]))
-    for i in liars:
-        drawn = stream(root, "seed", seed, "client", int(i), "noise").normal(size=noise.shape[1])
+    lies = np.isin(members, liars)
+    noise = np.zeros((len(members), support.features.shape[1]))
+    for i in np.flatnonzero(lies).tolist():
+        rng = stream(root, "seed", seed, "client", members[i], "noise")
+        drawn = rng.normal(size=noise.shape[1])
         noise[i] = drawn / np.linalg.norm(drawn)
-    hidden = config.hidden_support
-    seen = seen_support(axes, hidden, clients, root, seed) if hidden > 0.0 else None
-    return Channel(config, tuple(liars.tolist()), noise, seen, features)
+    seen = None
+    if config.hidden_support > 0.0:
+        seen = seen_support(support.axes, config.hidden_support, members, root, seed)
+    return Channel(config, lies, noise, seen, support.features)

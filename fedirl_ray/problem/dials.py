@@ -87,26 +87,26 @@ def iteration_limits(
 
 
 def seen_support(
-    axes: tuple[Floats, ...], hidden: float, clients: int, root: int, seed: int
+    axes: tuple[Floats, ...], hidden: float, members: Sequence[int], root: int, seed: int
 ) -> Bools:
-    """Which points of the support each client sees: the nearest to a point of its own.
+    """Which points of the support some clients see: the nearest to a point of its own.
 
     Args:
         axes: Lattice of `n` points: coordinates, or costs between categories.
         hidden: Share of the points out of sight; at least one stays in.
-        clients: Number of clients.
+        members: Client numbers.
         root: Root seed.
         seed: Repetition.
 
     Returns:
-        `[k, n]`; equally near points are seen in C order.
+        `[k, n]`, in the members' order; equally near points are seen in C order.
     """
     n = int(np.prod([len(axis) for axis in axes]))
     kept = max(1, round((1.0 - hidden) * n))
-    seen = np.zeros((clients, n), dtype=bool)
-    for i in range(clients):
-        centre = int(_uniform(root, seed, i, "view") * n)
-        seen[i, np.argsort(_cost_from(axes, centre), kind="stable")[:kept]] = True
+    seen = np.zeros((len(members), n), dtype=bool)
+    for row, client in enumerate(members):
+        centre = int(_uniform(root, seed, client, "view") * n)
+        seen[row, np.argsort(_cost_from(axes, centre), kind="stable")[:kept]] = True
     return seen
 
 

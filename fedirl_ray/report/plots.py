@@ -81,8 +81,12 @@ def round_charts(run: Run, prefix: str) -> list[Chart]:
     title = "Clients by round, mean over seeds"
     with chart(f"{prefix}-rounds", _WIDTH, 2.6, charts, title) as figure:
         panel = figure.subplots()
-        for name, colour, width in (("asked", GREY, 4.0), ("admitted", GREEN, 1.2)):
-            counts = run.arrays[name].sum(axis=2).mean(axis=0)
+        asked, heard = run.arrays["asked"], run.arrays["admitted"].any(axis=2)
+        for name, each, colour, width in (
+            ("asked", asked, GREY, 4.0),
+            ("admitted", heard, GREEN, 1.2),
+        ):
+            counts = each.sum(axis=2).mean(axis=0)
             panel.plot(np.arange(1, len(counts) + 1), counts, "o-", color=colour, label=name,
                        markersize=3.5, linewidth=width)  # fmt: skip
         panel.set_ylim(0.0, run.config.clients * 1.08)

@@ -176,8 +176,7 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
         lines.append(f"Barycenter's held-out gain {signed_percent(gain.total).strip()}: {parts}.")
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
-        sum(int(getattr(result, name).sum()) for result in results)
-        for name in ("asked", "admitted")
+        sum(int(getattr(result, name).sum()) for result in results) for name in ("asked", "heard")
     )
     if admitted < asked:
         lines.append(

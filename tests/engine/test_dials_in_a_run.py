@@ -5,30 +5,38 @@ import pytest
 
 from fedirl_ray.config import (
     EvaluationConfig,
+    FederationConfig,
     FusionConfig,
     HeterogeneityConfig,
     IRLConfig,
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.driver import federate, ground_of
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.local import Clients
 
 RULES = ("local", "mean", "median", "arithmetic", "barycenter", "self-control", "pooled", "expert")
 
 
-def result(clients=4, irl=None, problem=None, **dials):
+def run(clients=4, irl=None, problem=None, federation=None, rules=RULES, **dials):
     config = RunConfig(
         clients=clients,
         seeds=1,
         problem=problem or ProblemConfig(size=4, demonstrations=10),
         heterogeneity=HeterogeneityConfig(**dials),
         irl=irl or IRLConfig(),
-        fusion=FusionConfig(rules=RULES),
+        fusion=FusionConfig(rules=rules),
+        federation=federation or FederationConfig(),
         evaluation=EvaluationConfig(held_out=2, discounts=()),
     )
-    ((_, found),) = federate(config, Clients(config, range(clients)))
-    return found
+    told = []
+    ((_, found),) = federate(config, Clients(config, range(clients)), report=told.append)
+    return found, told
+
+
+def result(**settings):
+    return run(**settings)[0]
 
 
 @pytest.mark.parametrize("features", ["distance", "rbf", "one-hot"])
@@ -69,6 +77,56 @@ def test_when_all_uploads_are_flipped_the_mean_is_too():
     honest, attacked = result(), result(adversaries=1.0)
     mean = RULES.index("mean")
     np.testing.assert_array_equal(attacked.theta[mean], -honest.theta[mean])
+
+
+def test_the_door_sees_what_adversaries_send():
+    honest = result()
+    largest = np.linalg.norm(honest.client_theta, axis=1).max()
+    bound = FederationConfig(rounds=2, norm_bound=1.05 * largest)
+    found, told = run(adversaries=0.25, attack="scale", federation=bound)
+    (liar,) = np.flatnonzero(~found.heard[0])
+    assert not found.heard[:, liar].any()
+    refusals = [event for event in told if event.what == "refused"]
+    assert [event.clients for event in refusals] == [(liar,)] * 2
+    assert "beyond federation.norm-bound" in refusals[0].reason
+    assert found.client_theta[liar].tobytes() == honest.client_theta[liar].tobytes()
+    mean = RULES.index("mean")
+    others = np.delete(honest.client_theta, liar, axis=0)
+    fused = np.full(3, 1 / 3) @ others
+    first = run(adversaries=0.25, attack="scale", federation=FederationConfig(norm_bound=2e6))[0]
+    assert first.heard.all()
+    assert np.linalg.norm(first.theta[mean]) > 10.0 * np.linalg.norm(fused)
+    alone = run(
+        adversaries=0.25, attack="scale", federation=FederationConfig(norm_bound=1.05 * largest)
+    )[0]
+    np.testing.assert_allclose(alone.theta[mean], fused, rtol=1e-12)
+
+
+def test_what_is_hidden_is_missing_in_what_a_client_sends_and_not_in_what_it_knows():
+    problem = ProblemConfig(size=4, demonstrations=10, features="one-hot")
+    whole, part = result(problem=problem), result(problem=problem, hidden_support=0.9)
+    assert np.array_equal(whole.client_theta, part.client_theta)
+    mean = RULES.index("mean")
+    assert (part.theta[mean] == 0.0).sum() > (whole.theta[mean] == 0.0).sum()
+
+
+@pytest.mark.parametrize("cut", [[[0, 1, 2, 3]], [[0, 3], [1, 2]], [[0], [1], [2], [3]]], ids=str)
+def test_however_clients_are_spread_they_send_the_same_bytes(cut):
+    config = RunConfig(
+        clients=4,
+        problem=ProblemConfig(size=4, demonstrations=5, features="one-hot"),
+        heterogeneity=HeterogeneityConfig(adversaries=0.5, attack="noise", hidden_support=0.7),
+        fusion=FusionConfig(rules=("mean", "precision")),
+    )
+    everyone = Clients(config, range(4))
+    order = Federation.begin(config, 2, ground_of(config, 0).support).order(config, 0)
+    whole = {one.key.client: one for one in everyone.fit(order)}
+    for members in cut:
+        for one in Clients(config, members).fit(order.part(members)):
+            same = whole[one.key.client]
+            assert one.theta.tobytes() == same.theta.tobytes()
+            assert one.hessian.tobytes() == same.hessian.tobytes()
+            assert one._replace(theta=None, hessian=None) == same._replace(theta=None, hessian=None)
 
 
 def test_weak_clients_stop_before_the_others():

@@ -11,15 +11,16 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.driver import federate, ground_of
 from fedirl_ray.engine.federation import Federation, sample
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import communication
-from fedirl_ray.engine.result import SPLITS, long_table, round_table, stack
-from fedirl_ray.errors import RunError
+from fedirl_ray.engine.result import SPLITS, long_table, round_table, sent, stack
+from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.rules import support_of
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.report.table import main_table
 
 RULES = ("local", "mean", "precision", "barycenter", "pooled")
 CONFIG = RunConfig(
@@ -70,7 +71,7 @@ def test_a_refused_client_leaves_the_others_exactly_as_a_run_without_it():
     refusals = [event for event in told if event.what == "refused"]
     assert [(event.round, event.clients) for event in refusals] == [(0, (2,)), (1, (2,))]
     assert refusals[0].reason == "theta holds NaN or infinity"
-    assert with_it.admitted.tolist() == [[True, True, False, True]] * 2
+    assert with_it.heard.tolist() == [[True, True, False, True]] * 2
 
 
 def test_the_fused_mean_is_that_of_the_clients_let_in():
@@ -98,6 +99,99 @@ def test_a_round_without_its_quorum_stops_the_run():
         run(config, lambda order, uploads: uploads[:2])
 
 
+def rule_by_rule(*rules, quorum=0.1, bound=4.0):
+    """A run of three rounds in which `arithmetic` sends rewards home that outgrow the bound."""
+    return replace(
+        CONFIG,
+        problem=ProblemConfig(demonstrations=5),
+        irl=IRLConfig(optimizer="adam", iterations=20, step=0.05),
+        fusion=FusionConfig(rules=rules, mass=300.0),
+        federation=FederationConfig(rounds=3, quorum=quorum, norm_bound=bound),
+    )
+
+
+@pytest.mark.parametrize("quorum", [0.1, 1.0])
+def test_a_rule_neither_changes_nor_ends_the_others(quorum):
+    alone, quiet = run(rule_by_rule("mean", "median", quorum=quorum))
+    assert not quiet
+    rules = ("arithmetic", "mean", "median")
+    beside, told = run(rule_by_rule(*rules, quorum=quorum))
+    for rule in ("mean", "median"):
+        ours, theirs = ("mean", "median").index(rule), rules.index(rule)
+        assert beside.theta[theirs].tobytes() == alone.theta[ours].tobytes()
+        assert beside.admitted[:, theirs].tolist() == alone.admitted[:, ours].tolist()
+    assert beside.client_theta.tobytes() == alone.client_theta.tobytes()
+    assert not beside.admitted[1:, 0].all()  # arithmetic's own federation did suffer
+    refused = [event for event in told if event.what == "refused"]
+    assert refused
+    assert all(event.reason.startswith("for arithmetic: theta has norm") for event in refused)
+    assert not any(event.what == "missing" for event in told)
+    assert any(event.what == "skipped" for event in told)
+
+
+def test_a_rule_without_its_quorum_keeps_the_reward_it_had():
+    config = rule_by_rule("mean", "arithmetic", quorum=1.0)
+    found, told = run(config)
+    first, _ = run(replace(config, federation=replace(config.federation, rounds=1)))
+    assert found.admitted[1:, 1].sum(axis=1).max() < 4
+    assert found.theta[1].tobytes() == first.theta[1].tobytes()
+    assert found.measure[1].tobytes() == first.measure[1].tobytes()
+    assert found.theta[0].tobytes() != first.theta[0].tobytes()
+    skipped = [event for event in told if event.what == "skipped"]
+    assert [event.round for event in skipped] == [1, 2]
+    assert skipped[0].reason.startswith("arithmetic: federation.quorum 1 needs 4 of 4 uploads, got")
+
+
+def test_a_rule_that_never_had_its_quorum_has_no_row_and_the_others_have_theirs():
+    def bend(order, uploads):
+        return [one._replace(hessian=-one.hessian) for one in uploads]
+
+    config = replace(CONFIG, federation=FederationConfig(rounds=2))
+    found, told = run(config, bend)
+    whole, _ = run(config)
+    precision = RULES.index("precision")
+    assert np.isnan(found.theta[precision]).all()
+    assert np.isnan(found.client_success[:, precision]).all()
+    assert np.isnan(found.held_out_value[:, precision]).all()
+    others = [c for c in range(len(RULES)) if c != precision]
+    assert found.theta[others].tobytes() == whole.theta[others].tobytes()
+    assert (
+        found.held_out_success[:, others].tobytes() == whole.held_out_success[:, others].tobytes()
+    )
+    assert sent("precision", found, config).up == 0
+    assert sent("mean", found, config).up == sent("mean", whole, config).up > 0
+    reasons = {event.reason for event in told if event.what == "refused"}
+    assert reasons == {"for precision: hessian is not positive semi-definite"}
+    assert main_table(config, [found], wide=True) is not None
+
+
+def test_a_setting_that_a_later_seed_cannot_bear_fails_that_seed_and_keeps_the_others():
+    plain = replace(CONFIG, seeds=4, fusion=FusionConfig(rules=("mean", "arithmetic")))
+    needs = []
+    for seed, found in federate(plain, Clients(plain, range(4))):
+        rewards = found.client_theta @ ground_of(plain, seed).support.features.T
+        needs.append(-rewards.min())
+    worst = int(np.argmax(needs))
+    enough = float(np.partition(needs, -2)[-2]) + 1e-6  # for all seeds but one
+    config = replace(plain, fusion=replace(plain.fusion, sigma=enough))
+
+    def finish(seeds, done=()):
+        left = {*range(4)} - {*seeds}
+        return dict(federate(config, Clients(config, range(4)), {*left, *done}))
+
+    others = {*range(4)} - {worst}
+    assert set(finish(others)) == others
+    with pytest.raises(RunError, match=rf"^seed {worst} cannot be run: fusion.sigma must exceed"):
+        finish({worst}, done=others)
+    # Where nothing has ended yet, it is the settings' fault, and no seed's.
+    with pytest.raises(ConfigError, match=r"^fusion.sigma must exceed"):
+        next(
+            federate(
+                replace(config, fusion=replace(plain.fusion, sigma=1e-9)), Clients(config, range(4))
+            )
+        )
+
+
 def test_even_the_smallest_quorum_needs_one_upload():
     with pytest.raises(RunError, match="needs 1 of 4"):
         run(federation(quorum=0.01), lambda order, uploads: [])
@@ -116,7 +210,7 @@ def test_a_share_of_the_clients_is_drawn_anew_each_round():
 def test_only_the_clients_drawn_are_asked_and_at_least_one():
     result, _ = run(federation(rounds=3, participation=0.01))
     assert result.asked.sum(axis=1).tolist() == [1, 1, 1]
-    assert (result.asked == result.admitted).all()
+    assert (result.asked == result.heard).all()
 
 
 def test_later_rounds_start_from_the_broadcast():
@@ -128,8 +222,8 @@ def test_later_rounds_start_from_the_broadcast():
 
     result, _ = run(federation(rounds=2), watch)
     (first, uploads), (second, later) = seen
-    assert first.columns == 1
-    assert second.columns == 1 + 3  # mean, precision, barycenter
+    assert (first.fits, first.columns) == (1, 2)  # own, and one for all federations
+    assert second.columns == second.fits == 1 + 3  # mean, precision, barycenter
     mean = np.mean([upload.theta[0] for upload in uploads], axis=0)
     np.testing.assert_allclose(second.broadcast[0], mean, rtol=1e-12)
     assert second.own.tobytes() == np.stack([upload.theta[0] for upload in uploads]).tobytes()
@@ -195,8 +289,10 @@ def test_bytes_are_counted_by_rule_client_and_round():
 def test_curvature_is_asked_for_only_where_a_rule_reads_it():
     support = support_of(draw_world(CONFIG.problem, 0, 0, "probe", 0))
     rules = replace(CONFIG, fusion=FusionConfig(rules=("mean", "barycenter")))
-    assert not Federation.begin(rules, 2, support).order(rules, 0).hessian
-    assert Federation.begin(CONFIG, 3, support).order(CONFIG, 0).hessian
+    assert Federation.begin(rules, 2, support).order(rules, 0).hessian is None
+    begun = Federation.begin(CONFIG, 3, support)
+    assert begun.order(CONFIG, 0).hessian == 1  # of the one fit there is
+    assert replace(begun, done=np.array(1)).order(CONFIG, 0).hessian == 2  # precision's own
 
 
 def test_a_learning_curve_is_what_shorter_runs_end_with():

@@ -11,17 +11,43 @@ GRID = np.indices((4, 4)).reshape(2, -1).T.astype(float)
 THETAS = np.random.default_rng(0).normal(size=(10, 2))
 
 
-def channel(features=GRID, **dials):
-    return open_channel(HeterogeneityConfig(**dials), features, AXES, 10, 0, 0)
+def channel(features=GRID, members=range(10), **dials):
+    return open_channel(HeterogeneityConfig(**dials), Support(features, AXES), members, 10, 0, 0)
+
+
+def send(some, thetas):
+    """What clients send of `[m, d]`, one federation."""
+    return some.send(thetas[:, None])[:, 0]
 
 
 def test_with_all_dials_at_0_the_uploads_arrive_as_they_are():
-    assert channel().send(THETAS) is THETAS
+    whole = THETAS[:, None]
+    assert channel().send(whole) is whole
+
+
+@pytest.mark.parametrize("attack", ["flip", "scale", "noise"])
+@pytest.mark.parametrize("hidden", [0.0, 0.8])
+def test_what_a_client_sends_depends_on_nobody_beside_it(attack, hidden):
+    dials = {"adversaries": 0.4, "attack": attack, "hidden_support": hidden}
+    whole = channel(features=np.eye(16), **dials)
+    thetas = np.random.default_rng(1).normal(size=(10, 3, 16))
+    together = whole.send(thetas)
+    for members in ([4], [7, 2], [9, 0, 5]):
+        part = channel(features=np.eye(16), members=members, **dials).send(thetas[members])
+        assert part.tobytes() == together[members].tobytes()
+
+
+def test_what_is_not_finite_is_sent_as_it_is():
+    thetas = THETAS.copy()
+    thetas[3] = np.nan, 1.0
+    sent = send(channel(hidden_support=0.6), thetas)
+    np.testing.assert_array_equal(sent[3], thetas[3])
+    np.testing.assert_allclose(np.delete(sent, 3, 0), np.delete(THETAS, 3, 0), atol=1e-12)
 
 
 @pytest.mark.parametrize("attack", ["flip", "scale", "noise"])
 def test_a_share_of_adversaries_uploads_something_else(attack):
-    sent = channel(adversaries=0.3, attack=attack).send(THETAS)
+    sent = send(channel(adversaries=0.3, attack=attack), THETAS)
     changed = (sent != THETAS).any(axis=1)
     assert changed.sum() == 3
     lies, truth = sent[changed], THETAS[changed]
@@ -37,18 +63,18 @@ def test_a_share_of_adversaries_uploads_something_else(attack):
 
 
 def test_at_1_everybody_is_an_adversary():
-    assert np.array_equal(channel(adversaries=1.0).send(THETAS), -THETAS)
+    assert np.array_equal(send(channel(adversaries=1.0), THETAS), -THETAS)
 
 
 def test_a_linear_reward_is_known_everywhere_from_enough_points():
-    np.testing.assert_allclose(channel(hidden_support=0.6).send(THETAS), THETAS, atol=1e-12)
+    np.testing.assert_allclose(send(channel(hidden_support=0.6), THETAS), THETAS, atol=1e-12)
 
 
 def test_with_one_hot_features_what_is_hidden_is_lost():
     hidden = channel(features=np.eye(16), hidden_support=0.75)
     thetas = np.random.default_rng(1).normal(size=(10, 16))
     assert hidden.seen.sum(axis=1).tolist() == [4] * 10
-    np.testing.assert_allclose(hidden.send(thetas), np.where(hidden.seen, thetas, 0.0), atol=1e-14)
+    np.testing.assert_allclose(send(hidden, thetas), np.where(hidden.seen, thetas, 0.0), atol=1e-14)
 
 
 def fused(rule, thetas, seen):

@@ -156,22 +156,22 @@ def test_a_weak_client_is_never_given_more_iterations_than_there_are(most):
 
 def test_hidden_support_0_shows_everything_and_1_one_point():
     axes = (np.arange(5.0), np.arange(5.0))
-    assert seen_support(axes, 0.0, 3, 0, 0).all()
-    assert seen_support(axes, 1.0, 3, 0, 0).sum(axis=1).tolist() == [1, 1, 1]
+    assert seen_support(axes, 0.0, range(3), 0, 0).all()
+    assert seen_support(axes, 1.0, range(3), 0, 0).sum(axis=1).tolist() == [1, 1, 1]
 
 
 @given(low=share, high=share, seed=st.integers(0, 20))
 def test_hiding_more_shows_nothing_new(low, high, seed):
     axes = (np.arange(4.0), np.arange(3.0), 1.0 - np.eye(2))
-    less, more = (seen_support(axes, level, 4, 0, seed) for level in sorted((low, high)))
+    less, more = (seen_support(axes, level, range(4), 0, seed) for level in sorted((low, high)))
     assert not (more & ~less).any()
 
 
 def test_what_a_client_sees_is_nearest_to_its_point():
     axes = (np.arange(6.0), np.arange(6.0))
     cells = np.indices((6, 6)).reshape(2, -1).T
-    centres = seen_support(axes, 1.0, 5, 0, 0).argmax(axis=1)
-    for view, centre in zip(seen_support(axes, 0.6, 5, 0, 0), centres, strict=True):
+    centres = seen_support(axes, 1.0, range(5), 0, 0).argmax(axis=1)
+    for view, centre in zip(seen_support(axes, 0.6, range(5), 0, 0), centres, strict=True):
         away = np.linalg.norm(cells - cells[centre], axis=1)
         assert away[view].max() <= away[~view].min()
 
