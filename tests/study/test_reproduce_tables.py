@@ -84,7 +84,9 @@ def traffic():
 def test_a_message_weighs_its_numbers_and_some_packing(traffic):
     for row in traffic:
         if row["rule"] != "pooled":
-            carried = row["counted_up"] * row["rewards_carried"]
+            # The reward learnt alone comes beside what a rule counts; curvature comes once.
+            theta = 8 * row["dimension"]
+            carried = row["counted_up"] + theta * (row["rewards_carried"] - 1)
             assert carried < row["pickled_up"] < carried + 400
 
 
