@@ -135,8 +135,9 @@ def communication_text(rows: Sequence[Record], plan: Plan) -> list[str]:
         "Bytes a client and round. Counted: the numbers of a rule that runs alone, as in "
         "summary.json; `pooled` sends all demonstrations once, at most the horizon's steps each, "
         "and no message of this package carries them. Pickled: what this run's messages weigh; "
-        "they name run, seed, round, client and attempt, and carry the client's own reward and, "
-        "from the second round on, one for each rule compared.",
+        "they name run, seed, round, client and attempt, and carry the reward learnt alone, for "
+        "the experiment's books, and what is sent: one reward for all rules in the first round, "
+        "then one for each.",
         "",
         *table(head, lines),
     ]
