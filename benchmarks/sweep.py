@@ -11,8 +11,10 @@ from pathlib import Path
 
 from fedirl_ray.engine.cluster import connect, ray
 from fedirl_ray.engine.tasks import RayTasks, run_seeds
+from fedirl_ray.study.asking import create_study, open_study
 from fedirl_ray.study.space import Study, parse_study
-from fedirl_ray.study.sweep import TRIALS, open_study, sweep
+from fedirl_ray.study.sweep import sweep
+from fedirl_ray.study.trials import TRIALS
 
 COUNT = 40
 PLAN = {
@@ -29,6 +31,7 @@ def take(study: Study, workers: int) -> tuple[float, list[dict[str, float]]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / TRIALS).mkdir()
+        create_study(folder, study)
         tasks = RayTasks(study.base().engine, workers)
         with open_study(folder, study) as found, tasks:
             began = time.perf_counter()

@@ -17,23 +17,18 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import Kind, claim, hold
+from fedirl_ray.engine.folder import Kind, claim, failing_late, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.study.archive import COMPLETE, STUDY
-from fedirl_ray.study.space import Range, Study, read_study_file
-from fedirl_ray.study.storage import DATABASE, JOURNAL, remember, without_password
-from fedirl_ray.study.sweep import (
-    TRIALS,
-    count_trials,
-    ended,
-    open_study,
-    publish,
-    sweep,
-    trial_table,
-)
+from fedirl_ray.study.asking import count_trials, create_study, ended, open_study, shown
+from fedirl_ray.study.space import Study, read_study_file
+from fedirl_ray.study.storage import DATABASE, JOURNAL, has_password
+from fedirl_ray.study.sweep import mend_tables, sweep
+from fedirl_ray.study.trials import LOST, TRIALS, publish, trial_table
 
 MANUAL = """\
 Many runs side by side, chosen by Optuna: a study file fixes some settings, names the others' ranges
@@ -88,15 +83,15 @@ def command(argv: Sequence[str]) -> int:
     folder = invocation.resume
     if folder is not None:
         require(not named, "a study file", "left out with --resume", " ".join(named))
-        if not (folder / STUDY).is_file():
-            raise ConfigError(f"resume must be the folder of a study (with {STUDY}), got {folder}")
-        with hold(folder, "resume"):
+        with reopen(folder, STUDIES, "resume"):
             return _resume(folder, invocation)
     require(len(named) == 1, "sweep", "given one study file", " ".join(named) or "none")
     path = Path(named[0])
     study = read_study_file(path)
     if invocation.storage is not None:
-        without_password(invocation.storage)  # refused before anything is written
+        has_password(invocation.storage)  # what is no URL is refused before anything is written
+    if not any(name.startswith("problem.") for name in study.search):
+        prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{path.stem}"
     folder = invocation.study_dir or Path("studies", name)
     hint = f"go on with its study: {PROG} sweep --resume {folder}"
@@ -110,49 +105,22 @@ def _begin(study: Study, folder: Path, invocation: Invocation) -> int:
     try:
         (folder / TRIALS).mkdir()
         write_atomically(folder / "environment.json", as_json(environment(study.base())))
-        _place(folder, invocation)
+        create_study(folder, study, invocation.storage)
         # Last: from here on the study can be resumed.
-        write_atomically(folder / STUDY, yaml.safe_dump(_plain(study), sort_keys=False).encode())
+        settings = yaml.safe_dump(study.plain(), sort_keys=False).encode()
+        write_atomically(folder / STUDY, settings)
     except OSError as err:
-        raise ConfigError(
-            f"study-dir must be a folder that can be written, got {folder}: {err.strerror}"
-        ) from None
+        raise unwritable(folder, "study-dir", err) from None
     return _run(study, folder, invocation)
 
 
 def _resume(folder: Path, invocation: Invocation) -> int:
     study = _as_long_as(invocation, read_study_file(folder / STUDY))
-    (folder / TRIALS).mkdir(exist_ok=True)
-    _place(folder, invocation)
     return _run(study, folder, invocation)
 
 
 def _as_long_as(invocation: Invocation, study: Study) -> Study:
     return study if invocation.trials is None else replace(study, trials=invocation.trials)
-
-
-def _place(folder: Path, invocation: Invocation) -> None:
-    """Have the folder know its database."""
-    if invocation.storage is not None and remember(folder, invocation.storage):
-        print(
-            f"The password is not kept: to go on, set PGPASSWORD, have it in ~/.pgpass, or repeat "
-            f"--storage. Kept in {folder / DATABASE}: the rest of the URL.",
-            file=sys.stderr,
-        )
-
-
-def _plain(study: Study) -> dict[str, Any]:
-    """A study as the mapping its file holds, everything said."""
-    search = {
-        name: {key: value for key, value in vars(entry).items() if value not in (None, False)}
-        if isinstance(entry, Range)
-        else list(entry)
-        for name, entry in study.search.items()
-    }
-    tree: dict[str, Any] = {"fixed": dict(study.fixed), "search": search}
-    tree |= {"objectives": dict(study.objectives), "centre": dict(study.centre)}
-    rest = ("sampler", "pruner", "trials", "seed", "max_failures")
-    return tree | {name.replace("_", "-"): getattr(study, name) for name in rest}
 
 
 def _run(study: Study, folder: Path, invocation: Invocation) -> int:
@@ -164,14 +132,29 @@ def _run(study: Study, folder: Path, invocation: Invocation) -> int:
 
 def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
     count = count_trials(study)
-    with open_study(folder, study, invocation.storage) as found:
+    late = failing_late(folder, STUDIES)
+    with late, open_study(folder, study, invocation.storage) as found:
+        if invocation.storage is not None and has_password(invocation.storage):
+            _say(
+                "The password is not kept: to go on, set PGPASSWORD, have it in ~/.pgpass, or "
+                f"repeat --storage. Kept in {folder / DATABASE}: the rest of the URL."
+            )
+        (folder / TRIALS).mkdir(exist_ok=True)
         try:
             _wait(study, found, folder, count, invocation)
         finally:
-            publish(study, found, folder)
-        _show(study, trial_table(study, ended(found)), [trial.number for trial in best(found)])
+            publish(study, folder, shown(found))
+        _show(study, trial_table(study, shown(found)), [trial.number for trial in best(found)])
+        lost = [trial for trial in shown(found) if trial.user_attrs.get(LOST)]
     print(f"Study folder: {folder}")
     print(f"Its page: {PROG} report {folder}")
+    if lost:
+        _say(
+            f"{len(lost)} of {count} trials have not ended, the machine did not let them (trial "
+            f"{lost[-1].number}: {lost[-1].user_attrs['error']}); run them again with: "
+            f"{PROG} sweep --resume {folder}"
+        )
+        return 1
     print(f"More trials: {PROG} sweep --resume {folder} --trials {2 * count}")
     return 0
 
@@ -183,12 +166,17 @@ def _wait(study: Study, found: Any, folder: Path, count: int, invocation: Invoca
         bar.advance(task, min(count, len(ended(found))))
         with open_tasks(study.base().engine, invocation.concurrency) as tasks:
             bar.update(task, description="trials")
+            mend_tables(study, found, folder, tasks)
             published = time.monotonic()
-            for _ in sweep(study, found, folder, tasks, count):
-                bar.advance(task)
+            for trial in sweep(study, found, folder, tasks, count):
+                bar.advance(task, 0 if trial.user_attrs.get(LOST) else 1)
                 if time.monotonic() - published >= PUBLISHING:
-                    publish(study, found, folder)
+                    publish(study, folder, shown(found))
                     published = time.monotonic()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def best(found: Any) -> list[Any]:

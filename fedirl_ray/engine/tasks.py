@@ -2,6 +2,10 @@
 
 A task asks for one CPU and starts nothing on Ray itself, so tasks never wait for each other. Seeds
 come back one by one, so that a run can be given up while it is under way.
+
+What a run itself is to blame for comes back as a value, `Failed`. Whatever Ray raises instead is
+the machine's doing, `Lost`: a worker killed, a node gone, memory short. The same run may well
+succeed when it is begun again.
 """
 
 import time
@@ -18,11 +22,28 @@ from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import SeedResult
 
 
-class Came(NamedTuple):
-    """What came of a run: a seed, its end (None), or what went wrong."""
+class Failed(NamedTuple):
+    """A run that cannot be run: its settings or its world are to blame."""
 
-    key: Any
-    what: SeedResult | Exception | None
+    reason: str
+
+    @classmethod
+    def of(cls, err: Exception) -> Self:
+        """Say in one line what was raised."""
+        return cls(" ".join(f"{type(err).__name__}: {err}".split()))
+
+
+class Lost(NamedTuple):
+    """A run that the machine, or its time limit, did not let end."""
+
+    reason: str
+
+
+class Came(NamedTuple):
+    """What came of a run: a seed, its end (None), or why there will be none."""
+
+    key: int
+    what: SeedResult | Failed | Lost | None
 
 
 class Tasks(Protocol):
@@ -38,7 +59,11 @@ class Tasks(Protocol):
         ...
 
     def next(self) -> Came:
-        """Wait until something comes of any run."""
+        """Wait until something comes of any run.
+
+        Raises:
+            RunError: Nothing will any more.
+        """
         ...
 
     def cancel(self, key: int) -> None:
@@ -67,10 +92,18 @@ def run_seeds(config: RunConfig) -> Iterator[SeedResult]:
         yield result
 
 
-def _announced(config: RunConfig) -> Iterator[SeedResult | None]:
+def _told(config: RunConfig) -> Iterator[SeedResult | Failed]:
+    """Run a federation; what it raises comes as a value, since users' errors need not unpickle."""
+    try:
+        yield from run_seeds(config)
+    except Exception as err:  # whatever a user's world may raise is its run's fault alone
+        yield Failed.of(err)
+
+
+def _announced(config: RunConfig) -> Iterator[SeedResult | Failed | None]:
     """Run a federation; the first thing that comes, None, says that it has been given a CPU."""
     yield None
-    yield from run_seeds(config)
+    yield from _told(config)
 
 
 class LocalTasks:
@@ -80,7 +113,7 @@ class LocalTasks:
 
     def __init__(self) -> None:
         self._key = -1
-        self._seeds: Iterator[SeedResult] = iter(())
+        self._seeds: Iterator[SeedResult | Failed] = iter(())
 
     def __enter__(self) -> Self:
         """Be ready to begin."""
@@ -97,14 +130,11 @@ class LocalTasks:
 
     def start(self, key: int, config: RunConfig) -> None:
         """Begin a run."""
-        self._key, self._seeds = key, run_seeds(config)
+        self._key, self._seeds = key, _told(config)
 
     def next(self) -> Came:
         """Take the run's next seed."""
-        try:
-            return Came(self._key, next(self._seeds, None))
-        except Exception as err:  # whatever a user's world may raise is its trial's fault alone
-            return Came(self._key, err)
+        return Came(self._key, next(self._seeds, None))
 
     def cancel(self, key: int) -> None:
         """Give the run up."""
@@ -122,11 +152,13 @@ class RayTasks:
             most: Runs at once; None: the cluster's CPUs.
         """
         from fedirl_ray.engine.cluster import connect, cpus, ray
+        from fedirl_ray.engine.pulse import BEAT, Pulse
 
-        self._ray = ray
+        self._ray, self._beat = ray, BEAT
         self._joined = not ray.is_initialized()
         if self._joined:
             connect(engine.address, workers=most or 8)
+        self._pulse = Pulse()
         self.most = min(most or cpus(), cpus())
         self._deadline = engine.timeout
         task = ray.remote(num_cpus=1, max_retries=0)(_announced)
@@ -160,33 +192,42 @@ class RayTasks:
         """Wait until something comes of any run.
 
         A run of which nothing comes for `engine.timeout` seconds after it has been given a CPU
-        counts as failed.
+        counts as lost, not as failed: how long it takes is the machine's doing too.
+
+        Raises:
+            RunError: Ray has died.
         """
         while True:
-            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=self._left())
+            self._pulse.look()
+            ready, _ = self._ray.wait(
+                list(self._running), num_returns=1, timeout=min(self._left(), self._beat)
+            )
             if not ready:
-                late = min(self._since, key=lambda one: self._since[one])
-                self._ray.cancel(late, force=True)
-                return Came(
-                    self._forget(late), TimeoutError(f"no seed within {self._deadline:g} s")
-                )
+                if self._left() == 0.0:
+                    late = min(self._since, key=lambda one: self._since[one])
+                    self._ray.cancel(late, force=True)
+                    said = f"no seed within {self._deadline:g} s (engine.timeout)"
+                    return Came(self._forget(late), Lost(said))
+                continue
             stream: Any = ready[0]
             try:
-                result: SeedResult | None = self._ray.get(next(stream))
+                came: SeedResult | Failed | None = self._ray.get(next(stream))
             except StopIteration:
                 return Came(self._forget(stream), None)
-            except self._ray.exceptions.RayTaskError as err:
-                return Came(self._forget(stream), err.cause)
             except self._ray.exceptions.RayError as err:
-                return Came(self._forget(stream), err)
+                self._pulse.look(now=True)
+                said = f"{type(err).__name__}: {str(err).splitlines()[0]}"
+                return Came(self._forget(stream), Lost(said))
             self._since[stream] = time.monotonic()
-            if result is not None:
-                return Came(self._running[stream], result)
+            if isinstance(came, Failed):
+                return Came(self._forget(stream), came)
+            if came is not None:
+                return Came(self._running[stream], came)
 
-    def _left(self) -> float | None:
-        """Seconds until the first run is late; None while all wait for a CPU."""
+    def _left(self) -> float:
+        """Seconds until the first run is late; infinite while all wait for a CPU."""
         if not self._since:
-            return None
+            return float("inf")
         return max(0.0, min(self._since.values()) + self._deadline - time.monotonic())
 
     def cancel(self, key: int) -> None:

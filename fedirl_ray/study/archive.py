@@ -136,12 +136,7 @@ def _known(value: Any) -> Any:
 def _open(folder: Path) -> optuna.Study:
     """The study of a folder; a last line of its journal that was torn is passed over."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return load(folder)
-    except (ValueError, KeyError) as err:
-        raise DataError(
-            f"{folder} must hold one study in its {JOURNAL} or database: {err}"
-        ) from None
+    return load(folder)
 
 
 def pictures(archive: Archive) -> list[tuple[str, str]]:

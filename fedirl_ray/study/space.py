@@ -10,28 +10,28 @@ trials: 40
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
-
-import yaml
+from typing import Any, Literal, get_args
 
 from fedirl_ray.cli import PROG, leaves, load, settings, spell
 from fedirl_ray.config import Rule, RunConfig
-from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
+from fedirl_ray.study.objective import Objective
+from fedirl_ray.yaml_file import read_yaml
 
 Sampler = Literal["tpe", "nsga2", "qmc", "random", "grid", "axes"]
 Pruner = Literal["none", "median", "hyperband"]
 Direction = Literal["minimize", "maximize"]
-Value = float | int | str | bool
+Value = float | int | str | bool | None
 
-METRICS = ("success", "return", "difference")
-"""Read in a split, under the run's first policy; `difference` is success beyond the mean's."""
-COSTS = ("seconds", "bytes_down", "bytes_up")
-"""Of a rule, a seed."""
+MOST_COMBINATIONS = 100_000
+"""Trials a grid may have."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Study:
     search: Mapping[str, Entry]
     """Settings that differ between trials."""
     objectives: Mapping[str, Direction]
-    """METRIC/SPLIT/RULE or COST/RULE, each averaged over seeds."""
+    """What makes a trial good, see `study.objective`."""
     centre: Mapping[str, Value] = field(default_factory=dict)
     """Where the axes meet, by dotted name; a setting that is not named here stays where a trial
     without a search would have it."""
@@ -68,11 +68,27 @@ class Study:
     pruner: Pruner = "none"
     """Gives up trials whose mean over the seeds so far is poor; needs a single objective."""
     trials: int = 40
-    """How many are to end; grid and axes have as many as they have."""
+    """How many are to end. A file that does not say gives a grid or a star all it has."""
     seed: int = 0
     """Of the sampler; the worlds' is the run's own `seed`."""
     max_failures: int = 5
     """Trials that may fail one after the other."""
+
+    @cached_property
+    def goals(self) -> list[Objective]:
+        """The objectives, in the order of the file."""
+        rules = self._rules()
+        return [Objective.parse(name, rules) for name in self.objectives]
+
+    def _rules(self) -> tuple[Rule, ...]:
+        """Fusion rules that every trial runs."""
+        name = "fusion.rules"
+        entry = self.search.get(name)
+        runs = [self.base()]
+        if isinstance(entry, tuple):
+            runs = [self.config({name: value}) for value in entry]
+        first, *others = (run.fusion.rules for run in runs)
+        return tuple(rule for rule in first if all(rule in other for other in others))
 
     def base(self) -> RunConfig:
         """The run all trials start from.
@@ -110,6 +126,19 @@ class Study:
         ]
         return [centre, *moved]
 
+    def plain(self) -> dict[str, Any]:
+        """The mapping that its file holds, everything said."""
+        search = {
+            name: {key: value for key, value in vars(entry).items() if value not in (None, False)}
+            if isinstance(entry, Range)
+            else list(entry)
+            for name, entry in self.search.items()
+        }
+        tree: dict[str, Any] = {"fixed": dict(self.fixed), "search": search}
+        tree |= {"objectives": dict(self.objectives), "centre": dict(self.centre)}
+        rest = ("sampler", "pruner", "trials", "seed", "max_failures")
+        return tree | {name.replace("_", "-"): getattr(self, name) for name in rest}
+
     def meeting(self) -> dict[str, Value]:
         """Where the axes meet."""
         usual = dict(leaves(settings(self.base())))
@@ -123,13 +152,7 @@ def read_study_file(path: Path) -> Study:
         ConfigError: The file cannot be read, or names a setting, value, sampler, pruner or
             objective that there is not; one line.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as err:
-        why = getattr(err, "strerror", None) or err
-        raise ConfigError(f"{path} must be a readable study file: {why}") from None
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path} must be a YAML file: {' '.join(str(err).split())}") from None
+    tree = read_yaml(path)
     try:
         return parse_study(tree)
     except ConfigError as err:
@@ -151,13 +174,25 @@ def parse_study(tree: Any) -> Study:
         said = tree.get(name, {} if may_be_empty else None)
         law = "a mapping" if may_be_empty else "a mapping with at least one entry"
         require(isinstance(said, Mapping) and (bool(said) or may_be_empty), name, law, said)
-    search = {name: _entry(name, said) for name, said in _entries(tree["search"])}
     plain = {known[key]: value for key, value in tree.items()}
-    plain |= {name: dict(leaves(tree.get(name, {}))) for name in ("fixed", "centre")}
-    plain["search"] = search
+    for part in ("fixed", "centre"):
+        plain[part] = _once(part, leaves(tree.get(part, {})))
+    said = _once("search", _entries(tree["search"]))
+    plain["search"] = {name: _entry(name, entry) for name, entry in said.items()}
     study = Study(**plain)
     _check(study)
-    return study
+    plan = None if "trials" in tree else study.plan()
+    return study if plan is None else replace(study, trials=len(plan))
+
+
+def _once(part: str, said: Iterator[tuple[str, Any]]) -> dict[str, Any]:
+    """Settings by the name the flag has, each said once."""
+    found: dict[str, Any] = {}
+    for spelt, value in said:
+        name = spelt.replace("_", "-")
+        require(name not in found, f"{part}.{name}", "said once", "twice")
+        found[name] = value
+    return found
 
 
 def _entries(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -173,23 +208,53 @@ def _entry(name: str, said: Any) -> Entry:
     where = f"search.{name}"
     if isinstance(said, list):
         require(bool(said), where, "a list with at least one value", said)
-        require(len(set(map(str, said))) == len(said), where, "a list of different values", said)
+        plain = all(isinstance(value, float | int | str | None) for value in said)
+        require(plain, where, "a list of words, numbers, true, false and null", said)
+        different = len(set(map(str, said))) == len(set(said)) == len(said)
+        require(different, where, "a list of different values", said)
         return tuple(said)
     law = "a list of values, or a mapping with low, high and perhaps log, step, integer"
     allowed = {"low", "high", "log", "step", "integer"}
     right = isinstance(said, Mapping) and {"low", "high"} <= set(said) <= allowed
     require(right, where, law, said)
+    for key in ("log", "integer"):
+        flag = said.get(key, False)
+        require(isinstance(flag, bool), f"{where}.{key}", "true or false", flag)
+    step = None if said.get("step") is None else _number(where, said["step"])
+    entry = Range(
+        _number(where, said["low"]),
+        _number(where, said["high"]),
+        said.get("log", False),
+        step,
+        said.get("integer", False),
+    )
+    _check_range(where, entry, said)
+    return entry
+
+
+def _number(where: str, said: Any) -> float:
+    """A number, which YAML reads as a word where it is spelt 1e-3."""
     try:
-        # YAML reads 1e-3 as a word.
-        numbers = {key: float(said[key]) for key in ("low", "high")}
-        step = None if said.get("step") is None else float(said["step"])
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where} must have numbers for its ends and step, got {said}") from None
-    require(numbers["low"] <= numbers["high"], where, "a range with low <= high", said)
-    log, integer = bool(said.get("log", False)), bool(said.get("integer", False))
-    require(not log or numbers["low"] > 0.0, where, "above 0 where log is true", said)
-    require(step is None or (step > 0.0 and not log), where, "without step where log is true", said)
-    return Range(**numbers, log=log, step=step, integer=integer)
+        number = math.nan if isinstance(said, bool) else float(said)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    require(math.isfinite(number), where, "of finite numbers, ends and step", said)
+    return number
+
+
+def _check_range(where: str, entry: Range, said: Any) -> None:
+    """Refuse what could not be drawn from as it is written."""
+    require(entry.low <= entry.high, where, "a range with low <= high", said)
+    require(not entry.log or entry.low > 0.0, where, "above 0 where log is true", said)
+    ends = (entry.low, entry.high, 1.0 if entry.step is None else entry.step)
+    whole = not entry.integer or all(number.is_integer() for number in ends)
+    require(whole, where, "of whole numbers where integer is true", said)
+    if entry.step is None:
+        return
+    require(not entry.log, where, "without step where log is true", said)
+    require(entry.step > 0.0, where, "of a step above 0", said)
+    low, high, step = (Decimal(str(number)) for number in ends)
+    require((high - low) % step == 0, where, "a range that its step divides", said)
 
 
 def _check(study: Study) -> None:
@@ -208,17 +273,22 @@ def _check(study: Study) -> None:
     )
     fixed_too = sorted(set(study.fixed) & set(study.search))
     require(not fixed_too, "search", "of settings that are not fixed too", ", ".join(fixed_too))
-    rules = study.base().fusion.rules
     for name, entry in study.search.items():
         ends = entry if isinstance(entry, tuple) else _ends(entry)
         for value in ends:
             study.config({name: value})
     for objective, direction in study.objectives.items():
-        _check_objective(objective, direction, rules)
+        ways = get_args(Direction)
+        require(direction in ways, f"objectives.{objective}", "minimize or maximize", direction)
+    study.goals  # noqa: B018  each is parsed, and refused where there is no such
     if study.sampler in ("grid", "axes"):
         for name, entry in study.search.items():
             law = f"a list of values with the sampler {study.sampler}"
             require(isinstance(entry, tuple), f"search.{name}", law, entry)
+        count = math.prod(len(entry) for entry in study.search.values() if isinstance(entry, tuple))
+        law = f"of at most {MOST_COMBINATIONS} combinations with the sampler grid"
+        few = study.sampler != "grid" or count <= MOST_COMBINATIONS
+        require(few, "search", law, count)
     strays = sorted(set(study.centre) - set(study.search))
     require(not strays, "centre", "of settings that are searched", ", ".join(strays))
     if study.sampler == "axes":
@@ -230,32 +300,3 @@ def _check(study: Study) -> None:
 
 def _ends(entry: Range) -> tuple[Value, Value]:
     return (int(entry.low), int(entry.high)) if entry.integer else (entry.low, entry.high)
-
-
-def _check_objective(name: str, direction: Any, rules: tuple[Rule, ...]) -> None:
-    require(direction in get_args(Direction), f"objectives.{name}",
-            "minimize or maximize", direction)  # fmt: skip
-    metric, *rest = name.split("/")
-    law = (
-        f"{'|'.join(METRICS)}/{'|'.join(SPLITS)}/RULE or {'|'.join(COSTS)}/RULE, "
-        f"RULE among {', '.join(rules)}"
-    )
-    placed = metric in METRICS and len(rest) == 2 and rest[0] in SPLITS
-    right = (placed or (metric in COSTS and len(rest) == 1)) and rest[-1] in rules
-    require(right, "objectives", law, name)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One objective, taken apart."""
-
-    metric: str
-    split: str | None
-    rule: Rule
-
-    @classmethod
-    def parse(cls, name: str) -> Self:
-        """Take a checked name apart."""
-        metric, *rest = name.split("/")
-        rule: Any = rest[-1]
-        return cls(metric, rest[0] if len(rest) == 2 else None, rule)

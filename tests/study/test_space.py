@@ -8,8 +8,8 @@ from optuna.trial import FixedTrial
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.study.asking import suggest
 from fedirl_ray.study.space import Range, parse_study, read_study_file
-from fedirl_ray.study.sweep import suggest
 
 ROOT = Path(__file__).parents[2]
 PLAN = {

@@ -21,7 +21,7 @@ from fedirl_ray.engine.tasks import LocalTasks, run_seeds
 from fedirl_ray.run import main
 from fedirl_ray.study.space import parse_study, read_study_file
 from fedirl_ray.study.storage import mend_journal
-from fedirl_ray.study.sweep import publish
+from fedirl_ray.study.trials import publish
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -237,7 +237,7 @@ def test_several_objectives_leave_a_front(tmp_path, capsys):
     ("words", "line"),
     [
         ([], "sweep must be given one study file, got none"),
-        (["none.yaml"], "none.yaml must be a readable study file: No such file or directory"),
+        (["none.yaml"], "none.yaml must be a readable YAML file: No such file or directory"),
         (["--resume", "nowhere"], "resume must be the folder of a study (with study.yaml), got"),
         (["--trials", "0"], "trials must be an integer >= 1, got 0"),
         (["--concurency", "2"], "no setting is called --concurency; did you mean --concurrency?"),
