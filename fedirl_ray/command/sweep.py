@@ -20,7 +20,6 @@ from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
-from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.study.archive import COMPLETE, STUDY
