@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from fedirl_ray.run import main
+from fedirl_ray.study.asking import open_study
+from fedirl_ray.study.space import read_study_file
+from fedirl_ray.study.storage import FOLDER
 
 ROOT = Path(__file__).parents[2]
 SECRET = "correct-horse"
@@ -156,3 +159,44 @@ def test_a_server_that_goes_away_is_one_line(server, tmp_path):
     _, line = errors.splitlines()  # the first tells of the password
     assert line.startswith("the database postgresql://tester@/postgres?host=")
     assert line.endswith(f"go on with: python -m fedirl_ray.run sweep --resume {folder}")
+
+
+def resume(folder, *words):
+    return main(["sweep", "--resume", str(folder), *map(str, words), "--progress", "False"])
+
+
+def test_one_driver_is_at_a_study_and_nothing_is_created_in_its_stead(
+    server, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    plan, folder, twin = tmp_path / "plan.yaml", tmp_path / "s", tmp_path / "twin"
+    plan.write_text(yaml.safe_dump(PLAN | {"trials": 1}))
+    words = ["sweep", plan, "--study-dir", folder, "--storage", server, "--progress", "False"]
+    assert main(list(map(str, words))) == 0
+    study = read_study_file(folder / "study.yaml")
+    shutil.copytree(folder, twin)
+    with open_study(folder, study) as found:
+        # As if the twin were on another machine, whose folders cannot be seen from here.
+        found.set_user_attr(FOLDER, ["elsewhere", str(folder)])
+        capsys.readouterr()
+        assert resume(twin, "--trials", "2") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"a study must have one driver, got {twin}; another process is at")
+        assert main(["report", str(twin)]) == 0  # to look at it disturbs nobody
+    assert resume(twin, "--trials", "2") == 0  # the lock has gone with its driver
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("create database empty")
+    capsys.readouterr()
+    assert resume(twin, "--storage", server.replace("/postgres?", "/empty?")) == 2
+    assert "storage must be a database that can be opened" in capsys.readouterr().err
+    with psycopg.connect(server.replace("/postgres?", "/empty?")) as connection:
+        tables = connection.execute("select tablename from pg_tables where schemaname = 'public'")
+        assert tables.fetchall() == []
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("update studies set study_name = study_name || '-gone'")
+    before = (twin / "database.yaml").read_bytes()
+    assert resume(twin) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"the study of {twin} must be in its database postgresql://tester@/")
+    assert (twin / "database.yaml").read_bytes() == before

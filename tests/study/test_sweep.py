@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pyarrow.parquet as pq
 import pytest
@@ -16,12 +18,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fedirl_ray.command import sweep as command
-from fedirl_ray.engine.result import long_table
-from fedirl_ray.engine.tasks import LocalTasks, run_seeds
+from fedirl_ray.engine.result import SeedResult, long_table
+from fedirl_ray.engine.tasks import Came, LocalTasks, Lost, run_seeds
+from fedirl_ray.errors import RunError
 from fedirl_ray.run import main
+from fedirl_ray.study.asking import create_study, ended, make_sampler, open_study, shown
 from fedirl_ray.study.space import parse_study, read_study_file
 from fedirl_ray.study.storage import mend_journal
-from fedirl_ray.study.trials import publish
+from fedirl_ray.study.sweep import mend_tables, sweep
+from fedirl_ray.study.trials import publish, trial_table
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -280,7 +285,7 @@ def test_a_study_in_a_database_is_gone_on_with_and_reported_by_its_folder(tmp_pa
     (tmp_path / "studies.db").unlink()
     capsys.readouterr()
     assert main(["report", str(folder)]) == 2
-    assert "must hold one study in its journal.log or database" in capsys.readouterr().err
+    assert "a study's database must be there, got sqlite:" in capsys.readouterr().err
 
 
 def test_a_study_in_a_journal_is_not_moved_to_a_database(tmp_path, capsys):
@@ -328,3 +333,103 @@ def test_what_comes_of_a_run_here_comes_seed_by_seed():
         came = [tasks.next() for _ in range(3)]
     assert [one.key for one in came] == [7, 7, 7]
     assert came[-1].what is None
+
+
+class Poisoned(LocalTasks):
+    """Runs whose success is no number."""
+
+    def next(self):
+        key, what = super().next()
+        if isinstance(what, SeedResult):
+            what = replace(what, held_out_success=np.full_like(what.held_out_success, np.inf))
+        return Came(key, what)
+
+
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_trial_whose_objective_is_no_number_fails_and_says_so(pruner, tmp_path):
+    study = parse_study({**PLAN, "pruner": pruner, "trials": 2})
+    create_study(tmp_path, study)
+    with open_study(tmp_path, study) as found:
+        ends = list(sweep(study, found, tmp_path, Poisoned(), 2))
+    line = "DataError: success/held-out/barycenter is no finite number, got inf"
+    assert [(end.state.name, end.user_attrs["error"]) for end in ends] == [("FAIL", line)] * 2
+
+
+class Losing(LocalTasks):
+    """Runs of which some are lost, by their numbers, when their first seed should come."""
+
+    def __init__(self, *lost):
+        super().__init__()
+        self.lost = lost
+
+    def next(self):
+        came = super().next()
+        return Came(came.key, Lost("it went away")) if came.key in self.lost else came
+
+
+def test_what_the_machine_lost_is_begun_again_with_the_same_settings(tmp_path):
+    study = parse_study({**PLAN, "sampler": "random", "trials": 4, "max-failures": 2})
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for folder in (whole, torn):
+        (folder / "trials").mkdir(parents=True)
+        create_study(folder, study)
+    with open_study(whole, study) as found:
+        expected = [end.params for end in sweep(study, found, whole, LocalTasks(), 4)]
+    with open_study(torn, study) as found:
+        # One attempt at the first trial is lost, three at the second: then it is given up.
+        ends = list(sweep(study, found, torn, Losing(0, 2, 3, 4), 3))
+        assert [end.params for end in ends] == expected[:3]
+        assert [(end.number, end.state.name) for end in ends] == [
+            (1, "COMPLETE"),
+            (4, "FAIL"),
+            (5, "COMPLETE"),
+        ]
+        assert trial_table(study, shown(found))["state"] == ["COMPLETE", "LOST", "COMPLETE"]
+        assert [trial.number for trial in ended(found)] == [1, 5]
+    for _ in range(2):  # asked for again once, however often the study is opened
+        with open_study(torn, study) as found:
+            assert [trial.state.name for trial in found.trials].count("WAITING") == 1
+    with open_study(torn, study) as found:
+        ends = list(sweep(study, found, torn, Losing(6), 4))
+        assert [(end.number, end.params) for end in ends] == [(7, expected[1]), (8, expected[3])]
+        assert [trial.number for trial in ended(found)] == [1, 5, 7, 8]
+
+
+def test_trials_lost_for_good_one_after_the_other_end_a_study(tmp_path):
+    study = parse_study({**PLAN, "max-failures": 2})
+    create_study(tmp_path, study)
+    with (
+        open_study(tmp_path, study) as found,
+        pytest.raises(RunError, match=r"^max-failures 2: .* the last, trial 5, with it went away$"),
+    ):
+        list(sweep(study, found, tmp_path, Losing(*range(9)), 8))
+
+
+def test_a_trial_that_died_while_it_was_drawn_is_drawn_again_and_the_same(tmp_path):
+    study = parse_study({**PLAN, "sampler": "random", "trials": 2})
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    for folder in (whole, torn):
+        (folder / "trials").mkdir(parents=True)
+        create_study(folder, study)
+    with open_study(whole, study) as found:
+        expected = [end.params for end in sweep(study, found, whole, LocalTasks(), 2)]
+    with open_study(torn, study) as found:
+        found.sampler = make_sampler(study, 0)
+        first = found.ask()
+        name, entry = next(iter(study.search.items()))
+        first.suggest_float(name, entry.low, entry.high, log=entry.log)
+    with open_study(torn, study) as found:
+        assert [end.params for end in sweep(study, found, torn, LocalTasks(), 2)] == expected
+        assert [trial.number for trial in ended(found)] == [1, 2]
+
+
+def test_a_table_that_cannot_be_made_again_is_told(tmp_path):
+    study = parse_study({**PLAN, "trials": 1})
+    (tmp_path / "trials").mkdir()
+    create_study(tmp_path, study)
+    with open_study(tmp_path, study) as found:
+        list(sweep(study, found, tmp_path, LocalTasks(), 1))
+        (tmp_path / "trials" / "00000.parquet").unlink()
+        line = "^the table of trial 0 cannot be made again: it went away$"
+        with pytest.raises(RunError, match=line):
+            mend_tables(study, found, tmp_path, Losing(0))

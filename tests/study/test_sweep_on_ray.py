@@ -106,7 +106,7 @@ def test_what_the_machine_did_is_tried_again_and_what_a_trial_did_is_kept(tmp_pa
     assert len(rows(folder)) == 4
     states = [found[name]["state"] for name in names]
     assert states == ["COMPLETE", "COMPLETE", "LOST", "FAIL"]
-    assert found["mortal:raises"]["error"].endswith("no world and no way")
+    assert "no world and no way" in found["mortal:raises"]["error"]
     # Numbers are those of attempts: two of `once`, three of `always`.
     assert max(row["number"] for row in rows(folder)) == 6
 
