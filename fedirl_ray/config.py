@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from fedirl_ray.laws import require, require_discount, require_positive, require_share
+from fedirl_ray.laws import require, require_discount_or_one, require_positive, require_share
 
 Rule = Literal[
     "local",
@@ -71,7 +71,7 @@ class ProblemConfig:
     expert_temperature: float = 0.0
     """0: the expert acts optimally; above: softly, with this temperature."""
     expert_discount: float = 0.99
-    """Discount the expert plans with."""
+    """Discount the expert plans with, in (0, 1]; 1: none, where good policies reach an end."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -89,7 +89,7 @@ class ProblemConfig:
             ">= 0 and finite",
             temperature,
         )
-        require_discount("problem.expert-discount", self.expert_discount)
+        require_discount_or_one("problem.expert-discount", self.expert_discount)
         require_share("problem.goal-shift", self.goal_shift)
         centres = self.rbf_centres
         require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
@@ -166,7 +166,7 @@ class IRLConfig:
         require_positive("irl.step", self.step)
         require_positive("irl.tolerance", self.tolerance)
         require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
-        require(0.0 < self.discount <= 1.0, "irl.discount", "in (0, 1]", self.discount)
+        require_discount_or_one("irl.discount", self.discount)
         require_positive("irl.temperature", self.temperature)
 
 
@@ -269,7 +269,8 @@ class EvaluationConfig:
     held_out: int = 20
     """Worlds of the same family, never seen by a client, per seed."""
     discount: float = 0.95
-    """Discount of the greedy planner behind the table."""
+    """Discount of the greedy planner behind the table, in (0, 1]; 1: none, where good policies
+    reach an end."""
     discounts: tuple[float, ...] = (0.9, 0.99)
     """Further discounts reported beside it."""
     by_round: bool = True
@@ -278,9 +279,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Check every limit."""
         require(self.held_out >= 1, "evaluation.held-out", ">= 1", self.held_out)
-        require_discount("evaluation.discount", self.discount)
+        require_discount_or_one("evaluation.discount", self.discount)
         for discount in self.discounts:
-            require_discount("evaluation.discounts", discount)
+            require_discount_or_one("evaluation.discounts", discount)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,3 +40,8 @@ def require_positive(name: str, value: float) -> None:
 def require_discount(name: str, value: float) -> None:
     """Require a number in (0, 1)."""
     require(0.0 < value < 1.0, name, "in (0, 1)", value)
+
+
+def require_discount_or_one(name: str, value: float) -> None:
+    """Require a number in (0, 1], where episodes end by themselves."""
+    require(0.0 < value <= 1.0, name, "in (0, 1]", value)

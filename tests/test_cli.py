@@ -205,7 +205,7 @@ def refuse(capsys, *argv):
         (["--fusion.rules"], "fusion.rules must be a list with mean, which the others are "
          "compared to, got none"),
         (["--fusion.rules", "mean,mean"], "fusion.rules must be named once each, got mean"),
-        (["--evaluation.discounts", ".9,2"], "evaluation.discounts must be in (0, 1), got 2.0"),
+        (["--evaluation.discounts", ".9,2"], "evaluation.discounts must be in (0, 1], got 2.0"),
         (["--record.figure", "yes"], "record.figure must be True or False, got 'yes'"),
         (["--engine.clients-per-actor", "0"],
          "engine.clients-per-actor must be auto or an integer >= 1, got 0"),

@@ -17,8 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
-from fedirl_ray.problem.planning import greedy_policy
 
 ROUNDING = 1e-9  # what solvers and sums may add to a measured side, relative and absolute
 

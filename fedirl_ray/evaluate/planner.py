@@ -11,8 +11,9 @@ import numpy as np
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
-from fedirl_ray.problem.planning import Outcome, greedy_policy, roll_out, soft_policy, surest_policy
+from fedirl_ray.problem.planning import Outcome, roll_out, soft_policy, surest_policy
 
 POLICY_BYTES = 64_000_000  # of time-dependent policies held at once
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import DataError
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
 from fedirl_ray.problem.npz import read_arrays
-from fedirl_ray.problem.planning import greedy_policy, soft_policy
+from fedirl_ray.problem.planning import soft_policy
 
 ARRAYS = ("client", "states", "actions")
 """What a demonstrations file holds."""

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.linalg import splu
 
 from fedirl_ray.errors import DataError
 
@@ -185,6 +186,24 @@ class Stack:
     def push(self) -> sp.csr_array:
         """Mass pushed forward, the transpose of `expect`: `[a k s]` to `[k s]`."""
         return self.expect.T.tocsr()
+
+    @cached_property
+    def elimination(self) -> Places:
+        """Each world's states in an order whose elimination fills little in, `[k, s]`."""
+        orders = []
+        edge = self.k * self.s
+        for first in range(0, edge, self.s):
+            live = first + np.flatnonzero(~self.terminal[first : first + self.s])
+            ends = np.setdiff1d(np.arange(self.s), live - first)
+            # Any system of this pattern would do; this one can be factorised.
+            system = 2.0 * self.a * sp.eye_array(live.size, format="csr")
+            for action in range(self.a):
+                system = system - self.expect[live + action * edge][:, live]
+            factor = splu(
+                system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}
+            )
+            orders.append(np.concatenate([ends, live[np.argsort(factor.perm_c)] - first]))
+        return np.stack(orders)
 
     def rewards(self, theta: Floats) -> Floats:
         """R = theta . phi for each world.

@@ -1,4 +1,4 @@
-"""Planning in stacked worlds: soft and greedy policies, and where they lead.
+"""Planning in stacked worlds: soft and surest policies, and where policies lead.
 
 Shapes as in `problem.mdp`: `k` worlds of `s` states give vectors `[k s]`; `a` actions, `h` steps,
 `c` columns (rewards planned side by side). Rewards come as `[a, k s]` or `[1, k s]`.
@@ -10,9 +10,7 @@ import numpy as np
 
 from fedirl_ray.problem.mdp import Bools, Floats, Stack
 
-TIE = 1e-8  # share of the value's scale within which two actions count as equally good
-SETTLED = 1e-10  # share of the reward's scale at which value iteration stops
-SWEEPS = 16  # of value iteration between two tests for its end
+TIE = 1e-12  # share of its chance within which another action is as sure
 
 
 class SoftPolicy(NamedTuple):
@@ -127,50 +125,6 @@ def feature_covariance(
     return hessian / temperature
 
 
-def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
-    """Optimal stationary policies of the infinite-horizon discounted problem.
-
-    Value iteration. Each (world, column) stops by its own test, so its numbers do not depend on
-    what is planned beside it. Ties are split evenly.
-
-    Args:
-        stack: Worlds.
-        rewards: `[a, k s, c]` or `[1, k s, c]`.
-        discount: In (0, 1).
-
-    Returns:
-        `[a, k s, c]`, rows over `a` sum to one.
-    """
-    k, s, c = stack.k, stack.s, rewards.shape[2]
-    best = rewards.max(axis=0)
-    size = np.abs(best).reshape(k, s, c).max(axis=1)  # [k, c]
-    np.maximum(size, np.abs(rewards.min(axis=0)).reshape(k, s, c).max(axis=1), out=size)
-    # Staying put for ever: exact where absorbed, and near the end of every plan that waits
-    # somewhere, which is what would otherwise take 1 / (1 - discount) sweeps to build up.
-    value = best / (1.0 - discount)
-    settled = value.copy()
-    moving = np.ones((k, c), dtype=bool)
-    columns = np.arange(c)
-    while columns.size:
-        own = np.ascontiguousarray(rewards[:, :, columns])
-        for _ in range(SWEEPS):
-            before = value
-            value = _best_action(_look_ahead(stack, value, own, discount))
-        change = np.abs(value - before).reshape(k, s, -1).max(axis=1)
-        done = moving[:, columns] & (change <= SETTLED * size[:, columns])
-        world, place = np.nonzero(done)
-        blocks, ended = settled.reshape(k, s, c), columns[place]
-        blocks[world, :, ended] = value.reshape(k, s, -1)[world, :, place]
-        moving[world, ended] = False
-        going = moving[:, columns].any(axis=0)
-        columns, value = columns[going], np.ascontiguousarray(value[:, going])
-    q = _look_ahead(stack, settled, rewards, discount)
-    slack = np.repeat(TIE * size / (1.0 - discount), s, axis=0)
-    ties = (q >= _best_action(q) - slack).astype(np.float64)
-    policy: Floats = ties / ties.sum(axis=0)
-    return policy
-
-
 def _look_ahead(stack: Stack, value: Floats, rewards: Floats | None, discount: float) -> Floats:
     """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`; None: no reward."""
     # The discount goes to the values, of which there are fewer than Qs.
@@ -201,7 +155,8 @@ def surest_policy(stack: Stack, horizon: int) -> Floats:
     for t in reversed(range(horizon)):
         q = (stack.expect @ chance).reshape(policy.shape[1:])
         chance = _best_action(q)
-        ties = q >= chance - TIE
+        # A chance is a sum of what is never negative: it is rounded by a share of itself.
+        ties = q >= chance * (1.0 - TIE)
         np.divide(ties, ties.sum(axis=0), out=policy[t])
     return policy
 

@@ -9,8 +9,8 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.fusion.rules import REFERENCES
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
-from fedirl_ray.problem.planning import greedy_policy
 from fedirl_ray.report.table import LABELS
 
 MOST_CLIENTS = 6

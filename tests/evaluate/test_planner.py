@@ -9,8 +9,9 @@ from fedirl_ray.evaluate import planner
 from fedirl_ray.evaluate.planner import judge, judge_references, policies
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Stack
-from fedirl_ray.problem.planning import greedy_policy, roll_out, soft_policy
+from fedirl_ray.problem.planning import roll_out, soft_policy
 
 RUN = RunConfig(
     problem=ProblemConfig(size=4, slip=0.4), evaluation=EvaluationConfig(discounts=(0.5,))

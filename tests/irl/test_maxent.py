@@ -10,8 +10,9 @@ from fedirl_ray.config import IRLConfig, ProblemConfig, RunConfig
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.irl.maxent import Fit, dual, fit, fit_pooled
 from fedirl_ray.problem.family import horizon as horizon_of
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Stack
-from fedirl_ray.problem.planning import greedy_policy, occupancy, soft_policy
+from fedirl_ray.problem.planning import occupancy, soft_policy
 
 SHORT = [(1, 0.5), (2, 0.7), (3, 0.95), (4, 1.0), (6, 0.9), (6, 1.0)]
 """Horizons at which a shift by one step, or a lost discount, cannot hide."""

@@ -17,8 +17,9 @@ from fedirl_ray.problem.demonstrations import (
     require_possible,
 )
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Stack, TabularMDP
-from fedirl_ray.problem.planning import greedy_policy, occupancy, soft_policy
+from fedirl_ray.problem.planning import occupancy, soft_policy
 
 EPISODES = 20_000
 

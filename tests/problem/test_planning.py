@@ -10,10 +10,10 @@ from worlds import dense, dense_soft, random_world
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.problem import gridworld
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Stack
 from fedirl_ray.problem.planning import (
     feature_covariance,
-    greedy_policy,
     occupancy,
     roll_out,
     soft_policy,
