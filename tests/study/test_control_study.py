@@ -11,9 +11,11 @@ from actors import make
 from fedirl_ray.config import EngineConfig, FusionConfig
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.evaluate.presets import SMOKE
 from fedirl_ray.fusion.rules import Support
+from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.basis import RadialBasis
-from fedirl_ray.problem.control.demonstrations import demonstrate, to_minari
+from fedirl_ray.problem.control.demonstrations import demonstrate, save_episodes, to_minari
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
 from fedirl_ray.problem.lattice import product
 from fedirl_ray.report.reproduction.control import control_text
@@ -21,6 +23,7 @@ from fedirl_ray.run import main
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.columns import MATCHED, controls, fused_columns, ground_of
 from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
+from fedirl_ray.study.control.learning import model_of, network_of
 from fedirl_ray.study.control.pipeline import ControlStudy, judged_columns, size
 from fedirl_ray.study.control.verdict import by_seed, columns_of, curve, standings
 
@@ -131,6 +134,113 @@ def test_a_page_claims_nothing_where_nothing_can_be_claimed(one_seed):
     assert "nan" not in page
 
 
+@pytest.fixture
+def hilly(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    yield "hilly:hilly"
+    sys.modules.pop("hilly", None)
+
+
+def own_study(name, **more):
+    """A study of a task whose lattices are estimated, judged by the planner alone."""
+    learner = LearnerConfig(features=8, gather=400, demonstrations=2, **more)
+    return ControlConfig(
+        task=TaskConfig(name=name, points=(7, 7)),
+        clients=2,
+        held_out=(5.0,),
+        seeds=2,
+        learner=learner,
+        expert=SMOKE,
+        fusion=FusionConfig(rules=("local", "mean", "pooled", "barycenter")),
+        agents=False,
+        episodes=2,
+    )
+
+
+def test_a_world_has_one_model_which_its_own_expert_has_flown_in(hilly, tmp_path):
+    config = own_study(hilly)
+    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
+        seen = Watched(jobs)
+        pieces = list(ControlStudy(config, seen).run())
+    assert len(pieces) == size(config)
+    steps = [job for job in seen.done if job.kind == "steps"]
+    assert [job.arguments["world"] for job in steps] == [0.0, 1.0, 5.0]
+    experts = [network_of(found) for job, found in seen.results if job.kind == "expert"]
+    flown = [job.arguments["pilots"] for job in steps]
+    assert [len(pilots) for pilots in flown] == [1, 1, 2]
+    for pilots, wanted in zip(flown, (experts[:1], experts[1:], experts), strict=True):
+        for pilot, network in zip(pilots, wanted, strict=True):
+            assert all((pilot[name] == network[name]).all() for name in network)
+    recorded = [found for job, found in seen.results if job.kind == "steps"]
+    used = {kind: [j.arguments for j in seen.done if j.kind == kind] for kind in
+            ("client", "pooled", "planner")}  # fmt: skip
+    asked = [
+        *((one["client"], one["recorded"]) for one in used["client"]),
+        *enumerate(used["pooled"][0]["recorded"]),
+        *((one["world"], one["recorded"]) for one in used["planner"]),
+    ]
+    assert len(asked) == 2 + 2 + 3
+    task = config.task.task()
+    for world, steps_of_it in asked:
+        wanted = recorded[config.worlds.index(float(world))]
+        assert steps_of_it.keys() == wanted.keys()
+        assert all((steps_of_it[name] == wanted[name]).all() for name in wanted)
+        assert model_of(task, world, steps_of_it, 0).reward.shape == (3, 49)
+
+
+class Watched:
+    """Does jobs as another does, and remembers them."""
+
+    def __init__(self, jobs):
+        self._jobs, self.done, self.results = jobs, [], []
+
+    def run(self, jobs):
+        self.done += jobs
+        found = dict(self._jobs.run(jobs))
+        self.results += [(job, found[place]) for place, job in enumerate(jobs)]
+        yield from found.items()
+
+
+@pytest.mark.parametrize("kind", ["hilly", "pole"])
+def test_recorded_demonstrations_are_learnt_from_once_and_judged_for_every_seed(
+    kind, request, tmp_path
+):
+    name = request.getfixturevalue("hilly") if kind == "hilly" else "CartPole-v1"
+    config = own_study(name, data=str(tmp_path / "{client}.npz"))
+    if kind == "pole":
+        config = replace(config, task=TaskConfig(name=name, points=(3, 3, 3, 3)))
+    task = config.task.task()
+    for client in range(2):
+        rng = stream(client, "shown")
+        choices = task.action.points
+
+        def drunk(seen, rng=rng, choices=choices):
+            return choices[rng.integers(len(choices), size=len(seen))]
+
+        episodes = play(task, [float(client)] * 2, drunk, rng)
+        save_episodes(tmp_path / f"{client}.npz", episodes)
+    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
+        seen = Watched(jobs)
+        pieces = list(ControlStudy(config, seen).run())
+    assert len(pieces) == size(config)
+    kinds = [job.kind for job in seen.done]
+    assert (kinds.count("client"), kinds.count("fused"), kinds.count("expert")) == (2, 1, 0)
+    assert all(found["theta"].shape[0] == 1 for job, found in seen.results if job.kind == "client")
+    rows = [row for piece in pieces for row in piece]
+    assert {row["seed"] for row in rows if row["kind"] == "client"} == {0}
+    assert {row["seed"] for row in rows if row["kind"] == "planner"} == {0, 1}
+    for column in ("mean", "pooled", "local", "barycenter"):
+        distance = by_seed(rows, "planner", column, True, "distance")
+        assert distance[0] == distance[1]
+        assert len(by_seed(rows, "planner", column, True)) == 2
+    page = "\n".join(control_text(rows, tasks={name: task}))
+    assert "recorded demonstrations, the same for every seed" in page
+    unlikely = [row["value"] for row in rows if row["name"] == "least likely"]
+    assert len(unlikely) == (2 if kind == "hilly" else 0)
+    assert all(0.0 <= value <= 1.0 for value in unlikely)
+    assert ("Least likely recorded step" in page) == (kind == "hilly")
+
+
 def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     (tmp_path / "minari").mkdir()
@@ -189,7 +299,10 @@ def test_what_one_run_exports_another_learns_the_same_from(target, whole, tmp_pa
         (["CartPole-v1", "--task.points", "3,3,3,1"], "axis turn needs at least 2 points, got 1"),
         (["CartPole-v1", "--fusion.rules", "mean,ceiling"], "the true reward is judged always"),
         (["--task.name", "nobody:knows"], "task.name"),
-        (["CartPole-v1", "--learner.data", "no/{client}.npz"], "files that exist, got no/0.npz"),
+        (
+            ["CartPole-v1", "--learner.data", "no/{client}.npz"],
+            "no/0.npz must be a readable .npz of plain arrays, got: no such file",
+        ),
         (["CartPole-v1", "--learner.data", "no/pole-v0"], "a local Minari data set, got no/pole"),
         (["CartPole-v1", "--export", "no/{client}.npz"], "export must be in a folder that exists"),
     ],

@@ -55,6 +55,7 @@ class _Arrays:
         self._states = physics.reset(count, rng)
 
     def reset(self, rows: NDArray[np.intp]) -> None:
+        self._states = self._states.copy()  # what was seen last may be these very numbers
         self._states[rows] = self._physics.reset(len(rows), self._rng)
 
     def step(self, actions: Floats) -> tuple[Floats, Bools]:

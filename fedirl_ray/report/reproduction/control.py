@@ -98,7 +98,37 @@ def _data(rows: Sequence[Record], task: Task) -> list[str]:
         "than a spacing from any recorded step.",
         "",
         *table(head, lines),
+        *_recorded(rows),
     ]
+
+
+def _recorded(rows: Sequence[Record]) -> list[str]:
+    """What is to be known of demonstrations that somebody recorded; nothing of experts' own."""
+    if having(rows, kind="expert") or not having(rows, kind="client"):
+        return []
+    lines = [
+        "",
+        "Clients learnt from recorded demonstrations, the same for every seed: seeds vary the "
+        "judges' episodes, the agents and the random controls alone, and ± says nothing of other "
+        "demonstrations.",
+    ]
+    steps = []
+    for client in dict.fromkeys(row["client"] for row in having(rows, name="least likely")):
+        here = having(rows, client=client)
+        chance, episode, step = (
+            _values(having(here, name=f"least likely{part}"))[0]
+            for part in ("", " episode", " step")
+        )
+        steps.append(
+            f"client {client:g}: {100.0 * chance:.2g} % (episode {episode:.0f}, step {step:.0f})"
+        )
+    if steps:
+        lines += [
+            "",
+            "Least likely recorded step, by the share of the estimated lattice's next states in "
+            f"the cell where it led: {'; '.join(steps)}.",
+        ]
+    return lines
 
 
 def _is_expert(reached: float, bar: float) -> str:

@@ -50,7 +50,8 @@ class LearnerConfig:
     """Episodes of its expert that a client holds, drawn anew for each seed."""
     data: str | None = None
     """Your own demonstrations instead, one .npz file or Minari data set a client, {client} standing
-    for its number: shown/{client}.npz or team/pole{client}-v0."""
+    for its number: shown/{client}.npz or team/pole{client}-v0. Every step must be possible in the
+    client's physics; where these are unknown, the least likely step is told."""
     outside: Literal["clip", "refuse"] = "clip"
     """Demonstrated steps beyond the lattice: moved to its limit (their share is reported), or
     refused."""
@@ -91,7 +92,9 @@ class ControlConfig:
     """Physics that no client has; None: one between the middle clients' and the next two beyond
     (2.5, 6 and 7 where there are 6 clients)."""
     seeds: int = 5
-    """Repetitions with new demonstrations, judges and random controls; experts stay."""
+    """Repetitions with new demonstrations, judges and random controls; experts stay. Demonstrations
+    of your own (learner.data) stay too: seeds then vary how rewards are judged, not what is learnt.
+    """
     seed: int = 0
     """Root seed; every other stream derives from it."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -138,6 +141,11 @@ class ControlConfig:
         budgets = budgets_for(name)
         more = {"expert": budgets.expert, "agent": budgets.agent, **more}
         return cls(task=TaskConfig(name=name), **more)
+
+    @property
+    def samples(self) -> int:
+        """How many samples of demonstrations are learnt from: one a seed, or the one recorded."""
+        return self.seeds if self.learner.data is None else 1
 
     @property
     def worlds(self) -> tuple[float, ...]:

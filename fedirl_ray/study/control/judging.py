@@ -3,8 +3,6 @@
 Every function here is a job. Letters: `e` seeds, `c` columns, `d` features, `k` evaluations.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fedirl_ray.engine.checkpoint import Arrays
@@ -19,14 +17,14 @@ from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
-from fedirl_ray.study.control.learning import Weights, model_of
+from fedirl_ray.study.control.learning import model_of
 
 
 def judge_by_planner(
     task: TaskConfig,
     world: float,
     learner: LearnerConfig,
-    networks: Sequence[Weights],
+    recorded: Arrays | None,
     thetas: Floats,
     offsets: Floats,
     episodes: int,
@@ -38,7 +36,7 @@ def judge_by_planner(
         task: The task.
         world: Whose physics.
         learner: Features, discount.
-        networks: Who flies where the lattice must be estimated.
+        recorded: The world's steps, see `model_of`.
         thetas: `[e, c, d]`.
         offsets: `[e, c]`.
         episodes: Episodes of each plan.
@@ -49,7 +47,7 @@ def judge_by_planner(
         last column is the true reward itself.
     """
     own = task.task()
-    model = model_of(own, world, learner, networks, root)
+    model = model_of(own, world, recorded, root)
     basis = learner.basis(own)
     features = basis.at(own.support.points)
     discount = learner.irl.discount

@@ -5,6 +5,7 @@ Every function here is a job: its arguments decide its result. Letters: `k` clie
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,13 @@ from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import demonstrate
 from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
-from fedirl_ray.problem.control.rollouts import EmpiricalModel, gather, model_from_transitions
+from fedirl_ray.problem.control.possible import unlikeliest_step
+from fedirl_ray.problem.control.rollouts import (
+    EmpiricalModel,
+    Transitions,
+    gather,
+    model_from_transitions,
+)
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
@@ -53,23 +60,56 @@ def network_of(expert: Arrays) -> Weights:
     return {name.removeprefix(start): x for name, x in expert.items() if name.startswith(start)}
 
 
+def record_world(
+    task: TaskConfig, world: float, steps: int, pilots: Sequence[Weights], root: int
+) -> Arrays:
+    """Record the steps that one world's lattice is estimated from, wherever that is asked for.
+
+    Args:
+        task: A task without equations of motion.
+        world: Whose environment.
+        steps: How many to record.
+        pilots: Networks of experts, who fly beside chance.
+        root: Root seed.
+
+    Returns:
+        The fields of `Transitions`.
+    """
+    own = task.task()
+    actors = [Actor.from_arrays(own, weights) for weights in pilots]
+    recorded = gather(own, world, actors, _stream(own, world, root), steps)
+    return {field.name: getattr(recorded, field.name) for field in fields(Transitions)}
+
+
 def learn(
     task: TaskConfig,
     client: float,
     learner: LearnerConfig,
     teacher: Teacher,
+    recorded: Arrays | None,
     root: int,
     seeds: int,
 ) -> Arrays:
     """Fit one client's reward, once for every seed's demonstrations.
 
+    Args:
+        task: The task.
+        client: Who learns.
+        learner: How.
+        teacher: Whom it learns from; what somebody recorded is the same for every seed.
+        recorded: Its world's steps, see `model_of`.
+        root: Root seed.
+        seeds: e.
+
     Returns:
         `theta` [e, d], `curvature` [e, d, d], `objective` [e], `converged` [e], `outside` [e]
         (share of steps beyond the lattice), `demonstrated` [e] (mean true return of the
-        demonstrations) and `extrapolated` (share of an estimated model that is a guess).
+        demonstrations) and `extrapolated` (share of an estimated model that is a guess); of
+        recorded demonstrations under an estimated model also `unlikeliest` [3]: the least chance
+        of a step, its episode, and its number there.
     """
     own = task.task()
-    model = model_of(own, client, learner, _pilots([teacher]), root)
+    model = model_of(own, client, recorded, root)
     features = learner.basis(own).at(own.support.points)
     rows = []
     for seed in range(seeds):
@@ -82,25 +122,38 @@ def learn(
         rows.append((fit.theta, spread, fit.objective, fit.converged, outside, mean))
     names = ("theta", "curvature", "objective", "converged", "outside", "demonstrated")
     stacked = {name: np.array(x) for name, x in zip(names, zip(*rows, strict=True), strict=True)}
-    guessed = model.extrapolated if isinstance(model, EmpiricalModel) else 0.0
-    return stacked | {"extrapolated": np.array(guessed)}
+    if not isinstance(model, EmpiricalModel):
+        return stacked | {"extrapolated": np.array(0.0)}
+    stacked["extrapolated"] = np.array(model.extrapolated)
+    if isinstance(teacher, Episodes):
+        stacked["unlikeliest"] = np.array(unlikeliest_step(own, model, teacher))
+    return stacked
 
 
 def pool(
     task: TaskConfig,
     learner: LearnerConfig,
     teachers: Sequence[Teacher],
+    recorded: Sequence[Arrays | None],
     root: int,
     seeds: int,
 ) -> Arrays:
     """Fit one reward to all clients' demonstrations, each under its own dynamics.
+
+    Args:
+        task: The task.
+        learner: How.
+        teachers: Every client's.
+        recorded: Every client's world's steps, see `model_of`.
+        root: Root seed.
+        seeds: e.
 
     Returns:
         `theta`, `[e, d]`.
     """
     own = task.task()
     features = learner.basis(own).at(own.support.points)
-    models = [model_of(own, i, learner, _pilots([one]), root) for i, one in enumerate(teachers)]
+    models = [model_of(own, i, steps, root) for i, steps in enumerate(recorded)]
     thetas = []
     for seed in range(seeds):
         each = []
@@ -111,24 +164,25 @@ def pool(
     return {"theta": np.array(thetas)}
 
 
-def model_of(
-    task: Task, i: float, learner: LearnerConfig, networks: Sequence[Weights], root: int
-) -> LatticeModel:
-    """The lattice of physics i: from its equations of motion, or from recorded steps.
+def model_of(task: Task, i: float, recorded: Arrays | None, root: int) -> LatticeModel:
+    """The one lattice of physics i: from its equations of motion, or from its recorded steps.
 
     Args:
         task: The task.
         i: Whose physics.
-        learner: How many steps to record.
-        networks: Who flies while steps are recorded, beside chance.
+        recorded: What `record_world` returned for it; None where there are equations of motion.
         root: Root seed.
     """
-    rng = stream(root, "control", task.name, "lattice", f"{i:g}")
     if task.physics is not None:
+        rng = _stream(task, i, root)
         return model_from_physics(task, task.physics(i), task.state, task.action, rng)
-    pilots = [Actor.from_arrays(task, weights) for weights in networks]
-    recorded = gather(task, i, pilots, rng, learner.gather)
-    return model_from_transitions(task, recorded, task.state, task.action)
+    assert recorded is not None, "a world without equations of motion is recorded first"
+    return model_from_transitions(task, Transitions(**recorded), task.state, task.action)
+
+
+def _stream(task: Task, i: float, root: int) -> np.random.Generator:
+    """What is random about a world's lattice: first states, or recorded steps."""
+    return stream(root, "control", task.name, "lattice", f"{i:g}")
 
 
 def demonstrations(
@@ -139,10 +193,6 @@ def demonstrations(
         return teacher
     rng = stream(root, "control", task.name, "seed", seed, "client", f"{client:g}", "shown")
     return demonstrate(task, client, Actor.from_arrays(task, teacher), learner.demonstrations, rng)
-
-
-def _pilots(teachers: Sequence[Teacher]) -> list[Weights]:
-    return [teacher for teacher in teachers if not isinstance(teacher, Episodes)]
 
 
 def _irl(

@@ -28,6 +28,7 @@ from fedirl_ray.study.control.learning import (
     learn,
     network_of,
     pool,
+    record_world,
 )
 
 Record = Mapping[str, Any]
@@ -68,9 +69,10 @@ def judged_columns(config: ControlConfig) -> tuple[str, ...]:
 def size(config: ControlConfig) -> int:
     """How many jobs a study has."""
     experts = 0 if config.learner.data else config.clients
-    fits = config.clients + ("pooled" in config.fusion.rules) + config.seeds
+    estimated = 0 if config.task.task().physics else len(config.worlds)
+    fits = config.clients + ("pooled" in config.fusion.rules) + config.samples
     trainings = len(config.trained_in) * config.seeds * (len(judged_columns(config)) + 1)
-    return experts + fits + len(config.worlds) + trainings
+    return experts + estimated + fits + len(config.worlds) + trainings
 
 
 class ControlStudy:
@@ -102,15 +104,20 @@ class ControlStudy:
         teachers = networks or self._recorded(config.learner.data or "")
         if self._export is not None:
             self._write(teachers, self._export)
-        learnt = yield from self._stage(self._learners(teachers), self._client_rows)
+        steps: Sequence[Arrays | None] = [None] * len(config.worlds)
+        if self._task.physics is None:
+            steps = yield from self._stage(self._recordings(networks), _nothing)
+        learnt = yield from self._stage(self._learners(teachers, steps), self._client_rows)
         pooled = None
         if self._pooled:
-            (found,) = yield from self._stage([self._pool(teachers)], _nothing)
+            (found,) = yield from self._stage([self._pool(teachers, steps)], _nothing)
             pooled = found["theta"]
         fused = yield from self._stage(self._fusions(learnt), _nothing)
-        shared = [self._shared(found, pooled, seed) for seed, found in enumerate(fused)]
+        shared = [
+            self._shared(fused[self._sample(seed)], pooled, seed) for seed in range(config.seeds)
+        ]
         columns = {i: self._columns(i, learnt, shared) for i in config.worlds}
-        yield from self._stage(self._plans(columns, networks), self._plan_rows)
+        yield from self._stage(self._plans(columns, steps), self._plan_rows)
         trainings = self._trainings(columns)
         rows_of = partial(self._agent_rows, [key for key, _ in trainings])
         yield from self._stage([job for _, job in trainings], rows_of)
@@ -145,6 +152,28 @@ class ControlStudy:
             for i in range(self._config.clients)
         ]
 
+    def _recordings(self, networks: Sequence[Weights]) -> list[Job]:
+        """One job a world: a client's own expert flies there, everybody's where nobody lives."""
+        task, count = replace(self._config.task, points=()), self._config.clients
+        return [
+            Job(
+                "steps",
+                record_world,
+                {
+                    "task": task,  # recorded once for all resolutions
+                    "root": self._config.seed,
+                    "world": world,
+                    "steps": self._config.learner.gather,
+                    "pilots": networks[place : place + 1] if place < count else networks,
+                },
+            )
+            for place, world in enumerate(self._config.worlds)
+        ]
+
+    def _sample(self, seed: int) -> int:
+        """Which sample of demonstrations a seed has: recorded ones are one sample."""
+        return min(seed, self._config.samples - 1)
+
     def _recorded(self, source: str) -> Sequence[Episodes]:
         """Episodes are read here and sent as arrays: other machines may not see the files."""
         clients = range(self._config.clients)
@@ -156,26 +185,35 @@ class ControlStudy:
             shown = demonstrations(self._task, float(i), learner, teacher, root, 0)
             write_episodes(self._task, float(i), shown, target)
 
-    def _learners(self, teachers: Sequence[Teacher]) -> list[Job]:
+    def _learners(self, teachers: Sequence[Teacher], steps: Sequence[Arrays | None]) -> list[Job]:
         config = self._config
         return [
             Job(
                 "client",
                 learn,
                 self._arguments(
-                    client=float(i), learner=config.learner, teacher=teacher, seeds=config.seeds
+                    client=float(i),
+                    learner=config.learner,
+                    teacher=teacher,
+                    recorded=steps[i],
+                    seeds=config.samples,
                 ),
             )
             for i, teacher in enumerate(teachers)
         ]
 
-    def _pool(self, teachers: Sequence[Teacher]) -> Job:
+    def _pool(self, teachers: Sequence[Teacher], steps: Sequence[Arrays | None]) -> Job:
         config = self._config
-        more = self._arguments(learner=config.learner, teachers=teachers, seeds=config.seeds)
+        more = self._arguments(
+            learner=config.learner,
+            teachers=teachers,
+            recorded=steps[: config.clients],
+            seeds=config.samples,
+        )
         return Job("pooled", pool, more)
 
     def _fusions(self, learnt: list[Arrays]) -> list[Job]:
-        """One job a seed."""
+        """One job a sample of demonstrations."""
         config = self._config
         thetas = np.array([one["theta"] for one in learnt])
         curvatures = np.array([one["curvature"] for one in learnt])
@@ -188,11 +226,11 @@ class ControlStudy:
                     "learner": config.learner,
                     "fusion": config.fusion,
                     "ground": config.ground,
-                    "thetas": thetas[:, seed],
-                    "curvatures": curvatures[:, seed],
+                    "thetas": thetas[:, sample],
+                    "curvatures": curvatures[:, sample],
                 },
             )
-            for seed in range(config.seeds)
+            for sample in range(config.samples)
         ]
 
     def _shared(self, fused: Arrays, pooled: Floats | None, seed: int) -> Mapping[str, Column]:
@@ -202,7 +240,7 @@ class ControlStudy:
         pairs = zip(fused["theta"], fused["offset"], strict=True)
         found = dict(zip(names, (Column(theta, float(x)) for theta, x in pairs), strict=True))
         if pooled is not None:
-            found["pooled"] = Column(pooled[seed], 0.0)
+            found["pooled"] = Column(pooled[self._sample(seed)], 0.0)
         rng = stream(config.seed, "control", self._task.name, "seed", seed, "random")
         return found | controls(found["mean"].theta, rng, config.randoms)
 
@@ -213,12 +251,15 @@ class ControlStudy:
         nearest = int(np.argmin([abs(world - i) for i in range(self._config.clients)]))
         rows = []
         for seed in range(self._config.seeds):
-            own = {"local": Column(learnt[nearest]["theta"][seed], 0.0), **shared[seed]}
+            own = {
+                "local": Column(learnt[nearest]["theta"][self._sample(seed)], 0.0),
+                **shared[seed],
+            }
             rows.append([own[name] for name in self._names])
         thetas = np.array([[column.theta for column in row] for row in rows])
         return Columns(self._names, thetas, np.array([[one.offset for one in row] for row in rows]))
 
-    def _plans(self, columns: Mapping[float, Columns], networks: list[Weights]) -> list[Job]:
+    def _plans(self, columns: Mapping[float, Columns], steps: Sequence[Arrays | None]) -> list[Job]:
         """One job a world."""
         config = self._config
         return [
@@ -228,13 +269,13 @@ class ControlStudy:
                 self._arguments(
                     world=world,
                     learner=config.learner,
-                    networks=networks if self._task.physics is None else [],
+                    recorded=steps[place],
                     thetas=columns[world].thetas,
                     offsets=columns[world].offsets,
                     episodes=config.episodes,
                 ),
             )
-            for world in config.worlds
+            for place, world in enumerate(config.worlds)
         ]
 
     def _plan_rows(self, place: int, found: Arrays) -> list[Record]:
@@ -283,12 +324,16 @@ class ControlStudy:
     def _client_rows(self, client: int, found: Arrays) -> list[Record]:
         names = ("objective", "converged", "outside", "demonstrated")
         rows = [
-            self._row("client", "local", seed, client, 0, name, found[name][seed])
-            for seed in range(self._config.seeds)
+            self._row("client", "local", sample, client, 0, name, found[name][sample])
+            for sample in range(self._config.samples)
             for name in names
         ]
-        guessed = self._row("client", "local", 0, client, 0, "extrapolated", found["extrapolated"])
-        return [*rows, guessed]
+        once = {"extrapolated": found["extrapolated"]}
+        if "unlikeliest" in found:
+            parts = ("least likely", "least likely episode", "least likely step")
+            once |= dict(zip(parts, found["unlikeliest"], strict=True))
+        own = [self._row("client", "local", 0, client, 0, name, x) for name, x in once.items()]
+        return [*rows, *own]
 
     def _row(
         self, kind: str, column: str, seed: int, world: float, step: int, name: str, value: Any
