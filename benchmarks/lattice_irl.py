@@ -51,6 +51,7 @@ def measure(name: str, shape: tuple[int, ...]) -> None:
         lambda places, actions: physics.step(places, actions).reward,
         physics,
         discount,
+        stream(0, "ties"),
     )
     episodes = play(coarse, [0.0] * 50, expert, stream(0, "shown"))
     task = TaskConfig(name=name, points=shape).task()

@@ -9,16 +9,21 @@ import numpy as np
 
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.physics import Physics
-from fedirl_ray.problem.control.planning import LatticePlan
+from fedirl_ray.problem.control.planning import SETTLED, LatticePlan
 from fedirl_ray.problem.control.task import Task
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.mdp import Floats, Places
 
 PlacedReward = Callable[[Floats, Floats], Floats]
 """A reward anywhere: places `[n, p]` and actions `[n, q]` to `[n]`."""
 
 
 class LatticeAgent:
-    """Takes the lattice action that promises most, seen from wherever it stands."""
+    """Takes the lattice action that promises most, seen from wherever it stands.
+
+    Actions that promise the same, but for what plans are settled to, are drawn from evenly, as in
+    the plan itself. Every step takes one number a row from the stream, whatever ties: agents with
+    equal streams that tie everywhere act alike.
+    """
 
     def __init__(
         self,
@@ -28,6 +33,7 @@ class LatticeAgent:
         reward: PlacedReward | None,
         physics: Physics | None,
         discount: float,
+        rng: np.random.Generator,
     ) -> None:
         """Prepare to act.
 
@@ -39,7 +45,9 @@ class LatticeAgent:
             physics: To look one true step ahead from the very place; None of either: the plan's Q
                 values are interpolated instead.
             discount: Of the plan.
+            rng: Decides between actions that promise the same; consumed.
         """
+        self._rng = rng
         self._task, self._model, self._reward = task, model, reward
         self._value, self._physics, self._discount = plan.value, physics, discount
         self._q = (plan.advantage + plan.value).T
@@ -48,15 +56,27 @@ class LatticeAgent:
         """Actions `[n, q]` for observations `[n, o]`."""
         places = self._task.locate(observations)
         choices = self._model.action.points
-        promise = np.empty((len(places), len(choices)))
         if self._physics is None or self._reward is None:
             promise = self._model.state.read(self._q, places)
+            size = np.abs(promise)
         else:
+            promise, size = np.empty((2, len(places), len(choices)))
             for number, choice in enumerate(choices):
                 acts = np.broadcast_to(choice, (len(places), len(choice)))
                 step = self._physics.step(places, acts)
                 reached = self._task.locate(self._physics.observe(step.states))
-                ahead = np.where(step.terminated, 0.0, self._model.state.read(self._value, reached))
-                promise[:, number] = self._reward(places, acts) + self._discount * ahead
-        best: Floats = choices[promise.argmax(axis=1)]
-        return best
+                worth = self._model.state.read(self._value, reached)
+                ahead = self._discount * np.where(step.terminated, 0.0, worth)
+                now = self._reward(places, acts)
+                promise[:, number], size[:, number] = now + ahead, np.abs(now) + np.abs(ahead)
+        return choices[self._pick(promise, SETTLED * size)]
+
+    def _pick(self, promise: Floats, room: Floats) -> Places:
+        """One of each row's best, `[n]`, of promises `[n, a]` that are sure up to `room`."""
+        rows = np.arange(len(promise))
+        best = promise.argmax(axis=1)
+        least = promise[rows, best] - room[rows, best]
+        equal = promise >= least[:, None] - room
+        rank = np.floor(self._rng.random(len(promise)) * equal.sum(axis=1))
+        picked: Places = (equal.cumsum(axis=1) > rank[:, None]).argmax(axis=1)
+        return picked

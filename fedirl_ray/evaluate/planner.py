@@ -34,8 +34,19 @@ def policies(config: RunConfig) -> tuple[str, ...]:
     learner's own soft policy, which sharpens as the reward grows. `soft-matched`: the same, with
     theta rescaled to the norm of the parameter mean's.
     """
-    planned = (config.evaluation.discount, *config.evaluation.discounts)
-    return (*(f"greedy-{discount:g}" for discount in planned), "soft", "soft-matched")
+    names = (f"greedy-{_shown(discount)}" for discount in _discounts(config))
+    return (*names, "soft", "soft-matched")
+
+
+def _discounts(config: RunConfig) -> tuple[float, ...]:
+    """The greedy planners' discounts, each once, the one behind the table first."""
+    return tuple(dict.fromkeys((config.evaluation.discount, *config.evaluation.discounts)))
+
+
+def _shown(discount: float) -> str:
+    """A discount in as many digits as tell it from all others."""
+    short = f"{discount:g}"
+    return short if float(short) == discount else repr(discount)
 
 
 def judge(
@@ -92,7 +103,7 @@ def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig
     steps, discount = horizon(config.problem), config.problem.expert_discount
     outcomes = []
     rewards = _rewards(stack, thetas)
-    for planned in (config.evaluation.discount, *config.evaluation.discounts):
+    for planned in _discounts(config):
         greedy = greedy_policy(stack, rewards, discount=planned)
         outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount))
     # A time-dependent policy is `steps` times as large: a few columns at a time.

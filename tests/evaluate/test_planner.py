@@ -39,6 +39,21 @@ def test_the_policies_have_names_with_the_tables_first():
     assert policies(RUN) == ("greedy-0.95", "greedy-0.5", "soft", "soft-matched")
 
 
+@pytest.mark.parametrize(
+    ("first", "others", "names"),
+    [
+        (0.9, (0.9, 0.99), ("greedy-0.9", "greedy-0.99")),
+        (0.5, (0.9, 0.5, 0.9), ("greedy-0.5", "greedy-0.9")),
+        (0.9999999, (1.0, 0.9999998), ("greedy-0.9999999", "greedy-1", "greedy-0.9999998")),
+    ],
+)
+def test_every_policy_is_judged_once_under_a_name_of_its_own(first, others, names):
+    run = dataclasses.replace(RUN, evaluation=EvaluationConfig(discount=first, discounts=others))
+    assert policies(run) == (*names, "soft", "soft-matched")
+    ends = np.array([[-1.0, 0.0]])  # the goal is where nothing is lost
+    assert judged(ends, run=run).keys() == set(policies(run))
+
+
 @pytest.mark.parametrize("kind", ["greedy-0.95", "soft"])
 def test_rollouts_in_the_gymnasium_environment_agree_with_the_exact_judgement(kind):
     world, theta = worlds()[1], THETA[:1]

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from fedirl_ray.problem.control import planning
@@ -141,3 +144,41 @@ def test_a_large_flat_lattice_is_planned():
     q = model.reward + 0.99 * expected
     backed = 0.1 * (logsumexp(q / 0.1, axis=0) - np.log(len(q)))
     assert found.value == pytest.approx(backed, abs=1e-6)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("huge", [1e7, 1e11])
+def test_a_huge_penalty_elsewhere_ties_nothing(axes, huge):
+    model = random_model(12, axes=axes, ends=0.3)
+    reward = model.reward.copy()
+    found = plan(model, reward, discount=GAMMA, temperature=0.0)
+    avoided = found.policy == 0.0
+    forbidden = avoided & (np.arange(reward.shape[1]) % 2 == 0)
+    reward[forbidden] = -huge
+    again = plan(model, reward, discount=GAMMA, temperature=0.0)
+    np.testing.assert_array_equal(again.policy, found.policy)
+    assert again.value == pytest.approx(found.value, rel=1e-7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    axes=st.sampled_from([1, 2]),
+    discount=st.sampled_from([0.5, 0.9, 0.999]),
+    spread=st.sampled_from([0.0, 8.0]),
+)
+def test_greedy_values_are_those_of_the_linear_program(seed, axes, discount, spread):
+    model = random_model(seed, axes=axes)
+    a, s = model.reward.shape
+    rng = np.random.default_rng(seed)
+    # Penalties of any size: they are what a plan goes out of its way to avoid.
+    reward = model.reward - 10.0 ** rng.uniform(0.0, spread, (a, s)) * (rng.random((a, s)) < 0.2)
+    reward[0] = np.maximum(reward[0], -3.0)
+    matrix = model.expect.toarray().reshape(a, s, s)
+    above = (discount * matrix - np.eye(s)).reshape(a * s, s)
+    found = scipy.optimize.linprog(np.ones(s), above, -reward.ravel(), bounds=(None, None))
+    ours = plan(model, reward, discount=discount, temperature=0.0)
+    moves = np.einsum("as,ast->st", ours.policy, matrix)
+    value = np.linalg.solve(np.eye(s) - discount * moves, (ours.policy * reward).sum(axis=0))
+    assert ours.value == pytest.approx(value, rel=1e-8)
+    assert value == pytest.approx(found.x, rel=1e-6, abs=1e-6)

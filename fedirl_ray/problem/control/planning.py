@@ -23,11 +23,14 @@ from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.mdp import Floats
 
 SETTLED = 1e-9
-"""Share of the reward's scale, times the effective horizon, at which a plan is final."""
+"""Share at which a plan is final: of a state's own values; at a temperature, or where rounding allows
+no more, of the reward's scale times the effective horizon."""
 STEPS = 200
 """Most Newton steps; a plan takes 5 to 30."""
+PATIENCE = 30
+"""Newton steps after which a greedy plan need not settle by each state's own values."""
 TIED = 1e-10
-"""Share of the largest value within which actions are equally good: rounding, at any scale."""
+"""Share of a state's own values within which actions are equally good: rounding, at any scale."""
 PRECISION = 1e-10
 """Residual, as a share of the right side, at which GMRES stops."""
 RESTART = 40
@@ -180,9 +183,11 @@ def plan(
     size = max(float(np.abs(reward).max()), temperature, 1e-300)
     scale = size / (1.0 - discount)
     value = np.zeros(reward.shape[1]) if start is None else start
-    for _ in range(STEPS):
-        q, policy, better = _improve(model, reward, value, discount, temperature)
-        if np.abs(better - value).max() <= SETTLED * scale:
+    for step in range(STEPS):
+        q, policy, better, own = _improve(model, reward, value, discount, temperature)
+        # A reward that is huge somewhere says nothing of other states.
+        allowed = own if temperature == 0.0 and step < PATIENCE else scale
+        if (np.abs(better - value) <= SETTLED * allowed).all():
             return LatticePlan(better, q - better, policy)
         earned = (policy * (q - discount * _ahead(model, value))).sum(axis=0)
         if temperature > 0.0:
@@ -198,17 +203,19 @@ def _ahead(model: LatticeModel, value: Floats) -> Floats:
 
 def _improve(
     model: LatticeModel, reward: Floats, value: Floats, discount: float, temperature: float
-) -> tuple[Floats, Floats, Floats]:
-    """Q `[a, s]`, the policy it suggests `[a, s]` and the value that promises `[s]`."""
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Q `[a, s]`, its policy `[a, s]`, the value that promises `[s]`, and that value's size `[s]`."""
     q = reward + discount * _ahead(model, value)
     best = q.max(axis=0)
     if temperature == 0.0:
-        slack = TIED * float(np.abs(best).max())
-        ties = (q >= best - slack).astype(np.float64)
-        return q, ties / ties.sum(axis=0), best
+        size = np.abs(reward) + discount * _ahead(model, np.abs(value))
+        own = np.take_along_axis(size, q.argmax(axis=0)[None], axis=0)[0]
+        ties = (q >= best - TIED * (own + size)).astype(np.float64)
+        return q, ties / ties.sum(axis=0), best, own
     weight = np.exp((q - best) / temperature)
     total = weight.sum(axis=0)
-    return q, weight / total, best + temperature * np.log(total / len(q))
+    value = best + temperature * np.log(total / len(q))
+    return q, weight / total, value, np.abs(value)
 
 
 def _departure(policy: Floats) -> Floats:

@@ -90,9 +90,9 @@ def _planned(
     """Mean true return of the plan for a reward, the same episodes for every reward."""
     found = plan(model, table, discount=discount, temperature=0.0)
     physics = None if task.physics is None else task.physics(world)
-    agent = LatticeAgent(task, model, found, reward, physics, discount)
-    rng = stream(root, "control", task.name, "seed", seed, "world", f"{world:g}", "planner")
-    return float(play(task, [world] * episodes, agent, rng).returns.mean())
+    name = ("control", task.name, "seed", seed, "world", f"{world:g}", "planner")
+    agent = LatticeAgent(task, model, found, reward, physics, discount, stream(root, *name, "ties"))
+    return float(play(task, [world] * episodes, agent, stream(root, *name)).returns.mean())
 
 
 def judge_by_agent(
