@@ -23,8 +23,8 @@ from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.mdp import Floats
 
 SETTLED = 1e-9
-"""Share at which a plan is final: of a state's own values; at a temperature, or where rounding allows
-no more, of the reward's scale times the effective horizon."""
+"""Share at which a plan is final: of a state's own values; at a temperature, or where rounding lets
+it come no closer, of the reward's scale times the effective horizon."""
 STEPS = 200
 """Most Newton steps; a plan takes 5 to 30."""
 PATIENCE = 30
@@ -204,7 +204,7 @@ def _ahead(model: LatticeModel, value: Floats) -> Floats:
 def _improve(
     model: LatticeModel, reward: Floats, value: Floats, discount: float, temperature: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Q `[a, s]`, its policy `[a, s]`, the value that promises `[s]`, and that value's size `[s]`."""
+    """Q `[a, s]`, its policy `[a, s]`, the value that promises `[s]`, and its size `[s]`."""
     q = reward + discount * _ahead(model, value)
     best = q.max(axis=0)
     if temperature == 0.0:
