@@ -17,8 +17,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
+from fedirl_ray.errors import NotConvergedError
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
+from fedirl_ray.transport.simplex import exact_transport
 
 ROUNDING = 1e-9  # what solvers and sums may add to a measured side, relative and absolute
 
@@ -60,14 +62,16 @@ class Ground:
         return float(np.sqrt(self.cost[~np.eye(len(self.cost), dtype=bool)].min()))
 
     def squared_distance(self, p: Floats, q: Floats) -> float:
-        """W2^2(p, q), exactly, by POT's network simplex."""
-        import ot
+        """W2^2(p, q), exactly, by POT's network simplex.
 
+        Raises:
+            NotConvergedError: The simplex did not end with an optimal plan.
+        """
         here, there = np.flatnonzero(p > 0.0), np.flatnonzero(q > 0.0)
-        mass, other = p[here] / p[here].sum(), q[there] / q[there].sum()
-        cost = float(ot.emd2(mass, other, self.cost[np.ix_(here, there)]))
-        # The simplex may return a rounding error below zero for equal measures.
-        return max(0.0, cost)
+        found = exact_transport(p[here], q[there], self.cost[np.ix_(here, there)])
+        if found.flaw is not None:
+            raise NotConvergedError(f"an exact distance was not reached: {found.flaw}")
+        return found.cost
 
 
 def lattice_ground(axes: Sequence[Floats]) -> Ground:
@@ -94,10 +98,20 @@ def exact_barycenter(measures: Floats, weights: Floats, ground: Ground) -> Float
 
     Returns:
         `[n]`; one of them, where there are several.
+
+    Raises:
+        NotConvergedError: The linear program was not solved.
     """
     import ot
 
-    found = ot.lp.barycenter(measures.T, ground.cost, weights)
+    try:
+        found, program = ot.lp.barycenter(measures.T, ground.cost, weights, log=True)
+    except TypeError as err:
+        # POT slices the solution before it looks whether there is one.
+        raise NotConvergedError("the exact barycenter's linear program has no solution") from err
+    if not program.success:
+        said = " ".join(str(program.message).split())
+        raise NotConvergedError(f"the exact barycenter's linear program was not solved: {said}")
     density: Floats = np.maximum(np.asarray(found, dtype=np.float64), 0.0)
     density /= density.sum()
     return density

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.barycenter import checked_goal, make_problem
-from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel
+from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel, positive_definite
 from fedirl_ray.transport.measure import checked_measures, reordered
 from fedirl_ray.transport.shard import in_process, make_shard
+from fedirl_ray.transport.simplex import Transport, exact_transport
 from fedirl_ray.transport.solver import solve
 
 FLOOR = 1e-300
@@ -24,17 +25,23 @@ class Wasserstein2Result:
     """A squared distance and how it was reached; costs in units of the scaled ground cost."""
 
     divergence: float
-    """Debiased Sinkhorn divergence, >= 0 and 0 for equal measures; the exact cost if `exact`."""
+    """Debiased Sinkhorn divergence, 0 for equal measures, >= 0 if `positive_definite`; the exact
+    cost if `exact`."""
     transport_cost: float
     """Ground cost of the (entropic or exact) plan: an upper bound on the exact cost."""
     converged: bool
-    """Whether `error <= tol`."""
+    """Whether `error <= tol`; if `exact`, whether the solver calls its plan optimal. If not, the
+    numbers above bound nothing."""
     iterations: int
     """Sinkhorn iterations between the two measures."""
     error: float
     """Largest L1 violation of a marginal."""
     seconds: float
     """Wall time of the call."""
+    positive_definite: bool
+    """Whether the Gibbs kernel is, which is the condition for a divergence >= 0 (Feydy et al. 2019,
+    theorem 1). Squared distances on lines always meet it; periodic axes and costs of one's own
+    need an epsilon that is small against their costs. True if `exact`, which needs no kernel."""
 
 
 def wasserstein2(
@@ -66,7 +73,8 @@ def wasserstein2(
 
     Returns:
         The Sinkhorn divergence (Feydy et al. 2019, "Interpolating between optimal transport and
-        MMD using Sinkhorn divergences", equation 3) and the plan's cost; look at `converged`.
+        MMD using Sinkhorn divergences", equation 3) and the plan's cost; look at `converged`, and
+        on periodic axes at `positive_definite`.
 
     Raises:
         ValueError: If an argument breaks its law; the message names it.
@@ -81,8 +89,16 @@ def wasserstein2(
     costs = tuple(costs[i] for i in order)
     one, two = reordered(np.stack((one, two)), shape, order)
     if exact:
-        cost = _exact_cost(one, two, costs)
-        return Wasserstein2Result(cost, cost, True, 0, 0.0, perf_counter() - begin)
+        found = _exact(one, two, costs)
+        return Wasserstein2Result(
+            divergence=found.cost,
+            transport_cost=found.cost,
+            converged=found.flaw is None,
+            iterations=0,
+            error=found.error,
+            seconds=perf_counter() - begin,
+            positive_definite=True,
+        )
     if epsilon is None:
         raise ValueError("epsilon must be given unless exact")
     log_q = np.log(np.maximum(two, FLOOR))
@@ -105,6 +121,7 @@ def wasserstein2(
         iterations=between.iterations,
         error=error,
         seconds=perf_counter() - begin,
+        positive_definite=positive_definite(costs, epsilon),
     )
 
 
@@ -130,17 +147,15 @@ def _plan_cost(costs: Sequence[Floats], epsilon: float, log_u: Floats, log_v: Fl
     return total
 
 
-def _exact_cost(p: Floats, q: Floats, costs: Sequence[Floats]) -> float:
-    import ot
-
+def _exact(p: Floats, q: Floats, costs: Sequence[Floats]) -> Transport:
+    """Solve on the measures' supports."""
     shape = tuple(len(cost) for cost in costs)
     here, there = np.flatnonzero(p), np.flatnonzero(q)
     rows, columns = np.unravel_index(here, shape), np.unravel_index(there, shape)
     total = np.zeros((len(here), len(there)))
     for cost, row, column in zip(costs, rows, columns, strict=True):
         total += cost[np.ix_(row, column)]
-    mass_p, mass_q = p[here], q[there]
-    return float(ot.emd2(mass_p, mass_q * (mass_p.sum() / mass_q.sum()), total))
+    return exact_transport(p[here], q[there], total)
 
 
 def _mean(p: Floats, values: Floats) -> float:

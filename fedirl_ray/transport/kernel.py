@@ -26,6 +26,9 @@ quicker than two."""
 LOST = {"float64": 1e-280, "float32": 1e-30}
 """A sum below this, of terms scaled to at most 1, may have lost some of them to underflow."""
 
+DEFINITE = 1e-12
+"""Share of the largest eigenvalue by which the least may fall below zero through rounding."""
+
 CHUNK = 2**21
 """Numbers handled at once where a temporary would otherwise be several lattices large."""
 
@@ -192,6 +195,24 @@ def gibbs_kernel(
             )
         )
     return Kernel(tuple(groups), epsilon, reach, precision)
+
+
+def positive_definite(costs: Sequence[Floats], epsilon: float) -> bool:
+    """Whether the Gibbs kernel has no negative eigenvalue, up to rounding.
+
+    It has none for squared distances on lines, whose kernel is Gaussian (only their costs are
+    looked at); squared distances on circles, or a cost of one's own, can have some where epsilon is
+    large against the cost. A tensor product of such matrices, all of positive diagonal, has none if
+    and only if no axis has.
+    """
+    for cost in costs:
+        x = np.sqrt(cost[0])
+        if np.allclose((x[:, None] - x[None, :]) ** 2, cost, rtol=1e-12, atol=0.0):
+            continue
+        values = np.linalg.eigvalsh(np.exp(-cost / epsilon))
+        if values[0] < -DEFINITE * values[-1]:
+            return False
+    return True
 
 
 def axis_order(lengths: Sequence[int]) -> tuple[int, ...]:
