@@ -113,7 +113,7 @@ def _federate(config: RunConfig, folder: RunFolder) -> int:
     figure = reward_maps(config, results[0]) if config.record.figure else None
     folder.finish(config, results, full_text(config, results), figure)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(main_table(config, results, wide=console.width >= WIDTH))
+    console.print(main_table(config, results, width=console.width), crop=False)
     print(f"\nEngine: {folder.placement()}")
     print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
     print(f"See it again: cat {folder.path / 'table.txt'}")

@@ -58,6 +58,7 @@ from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.family import slug, varies
 
 CONFIG = "config.yaml"
@@ -197,15 +198,16 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
                     "mean": found.mean,
                     "std": found.spread,
                     "difference": found.difference.mean,
-                    "half_width_95": found.difference.half_width,
+                    **_said_of(found.difference),
                 }
                 for rule, found in by_rule.items()
             }
             gain = split_gain(samples[:, :, p], rules)
             if gain is not None:
                 gains.setdefault(split, {})[policy] = {
-                    part: {"mean": value[0], "half_width_95": value[1]}
-                    for part, value in dataclasses.asdict(gain).items()
+                    field.name: {"mean": value.mean, **_said_of(value)}
+                    for field in dataclasses.fields(gain)
+                    for value in [getattr(gain, field.name)]
                 }
     return {
         "clients": config.clients,
@@ -213,6 +215,7 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
         "root_seed": config.seed,
         "seeds_vary": varies(config.problem),
         "compared_to": "mean",
+        "unit": "shares: 1 is all episodes; tables and pages show %, and points of it",
         "success": tables,
         "gain_of_barycenter": gains,
         "clients_with_unachievable_demonstrations": int(
@@ -220,6 +223,16 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
         ),
         "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
         "communication": communication(config, results),
+    }
+
+
+def _said_of(found: Interval) -> dict[str, Any]:
+    """How sure a mean is, and what that rests on (see `evaluate.statistics`)."""
+    return {
+        "half_width_95": found.half_width,
+        "method": found.method,
+        "p_value": found.p_value,
+        "doubt": found.doubt,
     }
 
 

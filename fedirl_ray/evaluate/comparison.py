@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedirl_ray.config import Rule
-from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.mdp import Floats
 
 
@@ -36,7 +38,7 @@ def compare(samples: Floats, rules: Sequence[Rule]) -> dict[Rule, Comparison]:
         rule: Comparison(
             mean=float(column.mean()),
             spread=float(column.std(ddof=1)) if several else float("nan"),
-            difference=interval(column - base),
+            difference=paired(column, base),
         )
         for rule, column in zip(rules, samples.T, strict=True)
     }
@@ -72,9 +74,10 @@ def split_gain(samples: Floats, rules: Sequence[Rule]) -> Gain | None:
         samples[:, rules.index(rule)]
         for rule in ("mean", "arithmetic", "self-control", "barycenter")
     )
+    rest = (fused - mean) - (arithmetic - mean) - (control - mean)
     return Gain(
-        total=interval(fused - mean),
-        normalisation=interval(arithmetic - mean),
-        blur=interval(control - mean),
-        transport=interval((fused - mean) - (arithmetic - mean) - (control - mean)),
+        total=paired(fused, mean),
+        normalisation=paired(arithmetic, mean),
+        blur=paired(control, mean),
+        transport=interval(rest, float(np.abs(samples).max())),
     )

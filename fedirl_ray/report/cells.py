@@ -13,7 +13,7 @@ class Cell:
     value: float | None = None
     """The number itself, before rounding."""
     strong: bool = False
-    """Whether it stands out: an interval that excludes zero."""
+    """Whether it stands out: it has a star."""
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,5 @@ class Table:
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    """What its marks mean, a sentence each."""

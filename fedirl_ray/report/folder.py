@@ -42,6 +42,16 @@ class Run:
     figure: bytes | None
     """Its reward maps, a PNG; None where its worlds are no grid."""
 
+    @property
+    def policies(self) -> list[str]:
+        """Policies that success is known under, the one that tables lead with first."""
+        return list(dict.fromkeys(policy for _, policy, _ in self.success))
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.success.values())))
+
 
 def read_run(path: Path) -> Run:
     """Read the folder of a run that has ended.

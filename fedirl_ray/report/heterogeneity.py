@@ -10,8 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.difference import STAR, bar, legend, mark
 from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
-from fedirl_ray.report.table import LABELS, signed_percent
+from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.wording import in_markdown, printable
 from fedirl_ray.study.heterogeneity import Point
 
 HEAD = (
@@ -138,55 +140,72 @@ def map_charts(points: Sequence[Point], prefix: str) -> list[Chart]:
 
 
 def map_markdown(points: Sequence[Point]) -> str:
-    """The map as a Markdown table, differences in points of success."""
-    rows = [HEAD, tuple("---" for _ in HEAD)]
-    rows += [row_of(point) for point in points]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    """The map as a Markdown table, differences in points of success, and what its marks mean."""
+    rows = [[in_markdown(cell) for cell in row] for row in map_rows(points)]
+    lines = [HEAD, tuple("---" for _ in HEAD), *rows]
+    text = "".join(f"| {' | '.join(row)} |\n" for row in lines)
+    return f"{text}\n{in_markdown(' '.join(map_legend(points)))}\n"
+
+
+def map_rows(points: Sequence[Point]) -> list[list[str]]:
+    """Every point's cells, in the order of the table's columns."""
+    said = mark(_differences(points))
+    return [
+        [
+            point.dial if point.balanced else f"{point.dial} (all trials)",
+            point.level,
+            str(point.trials),
+            str(point.seeds),
+            *(said.get((i, name), "").strip() for name in ("mean", "best")),
+            LABELS[point.best],
+            *(said.get((i, name), "").strip() for name, _, _ in PARTS),
+        ]
+        for i, point in enumerate(points)
+    ]
+
+
+def map_legend(points: Sequence[Point]) -> list[str]:
+    """What the marks of the map mean."""
+    seeds = {point.seeds for point in points}
+    return legend(_differences(points).values(), seeds.pop() if len(seeds) == 1 else None)
 
 
 def map_text(points: Sequence[Point]) -> list[str]:
     """Where the barycenter is better, worse, or neither, one sentence a comparison."""
-    said = [
-        _sentence("Barycenter minus parameter mean", points, DIFFERENCES[0][2]),
-        _sentence("Barycenter minus best simple rule", points, DIFFERENCES[1][2]),
-    ]
-    split = [point for point in points if point.gain is not None]
-    if split:
-        said += [_sentence(f"Of which {name}", split, read) for name, _, read in PARTS]
-    return [*said, "With 95 % intervals about one point in twenty stands out by chance alone."]
+    said = mark(_differences(points))
+    starred = {key for key, text in said.items() if STAR in text}
+    about = {"mean": "Barycenter minus parameter mean", "best": "Barycenter minus best simple rule"}
+    about |= {name: f"Of which {name}" for name, _, _ in PARTS}
+    lines = []
+    for name, words in about.items():
+        gaps = {i: gap for (i, own), gap in _differences(points).items() if own == name}
+        if gaps:
+            found = {i: gap.mean for i, gap in gaps.items() if (i, name) in starred}
+            above = [points[i] for i, mean in found.items() if mean > 0.0]
+            below = [points[i] for i, mean in found.items() if mean < 0.0]
+            level = len(gaps) - len(above) - len(below)
+            lines.append(
+                f"{words}: above zero at {_places(above)}, below at {_places(below)}, no "
+                f"difference shown at {level} of {len(gaps)}."
+            )
+    return [*lines, "Counted is what has a star; by chance alone 5 % of maps have any (Holm)."]
 
 
-def _sentence(about: str, points: Sequence[Point], read: Callable[[Point], Interval]) -> str:
-    found = [(point, read(point)) for point in points]
-    above = [point for point, gap in found if gap.excludes_zero and gap.mean > 0.0]
-    below = [point for point, gap in found if gap.excludes_zero and gap.mean < 0.0]
-    level = len(points) - len(above) - len(below)
-    return (
-        f"{about}: above zero at {_places(above)}, below at {_places(below)}, no difference "
-        f"shown at {level} of {len(points)}."
-    )
+def _differences(points: Sequence[Point]) -> dict[tuple[int, str], Interval]:
+    """All differences of a map, by point and what they are to."""
+    found = {}
+    for i, point in enumerate(points):
+        found[i, "mean"] = point.against_mean
+        found[i, "best"] = point.against_best
+        if point.gain is not None:
+            for name, _, read in PARTS:
+                found[i, name] = read(point)
+    return found
 
 
 def _places(points: Sequence[Point]) -> str:
     named = ", ".join(f"{point.dial} {point.level}" for point in points)
     return f"{len(points)} ({named})" if points else "none"
-
-
-def row_of(point: Point) -> tuple[str, ...]:
-    """A point's cells, in the order of the table's columns."""
-    parts: tuple[Interval, ...] = ()
-    if point.gain is not None:
-        parts = (point.gain.normalisation, point.gain.blur, point.gain.transport)
-    return (
-        point.dial if point.balanced else f"{point.dial} (all trials)",
-        point.level,
-        str(point.trials),
-        str(point.seeds),
-        signed_percent(point.against_mean).strip(),
-        signed_percent(point.against_best).strip(),
-        LABELS[point.best],
-        *([signed_percent(part).strip() for part in parts] or ["", "", ""]),
-    )
 
 
 def _draw(panel: Any, lines: Sequence[Line]) -> None:
@@ -199,11 +218,11 @@ def _draw(panel: Any, lines: Sequence[Line]) -> None:
         panel.errorbar(
             place + 0.09 * (k - (len(lines) - 1) / 2),
             [100.0 * each.mean for each in found],
-            [100.0 * np.nan_to_num(each.half_width) for each in found],
+            [bar(each, 100.0) for each in found],
             color=colour, label=label, fmt="o-", markersize=3.5, linewidth=1.0, capsize=2.0,
         )  # fmt: skip
     crowded = sum(map(len, levels)) > 40
-    panel.set_xticks(range(len(levels)), levels, rotation=20 if crowded else 0)
+    panel.set_xticks(range(len(levels)), map(printable, levels), rotation=20 if crowded else 0)
     panel.set_xlim(-0.4, len(levels) - 0.6)
     panel.set_ylabel("points of success")
     panel.legend(loc="best")

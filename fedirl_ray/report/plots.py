@@ -10,6 +10,7 @@ from fedirl_ray.config import Rule
 from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.difference import bar
 from fedirl_ray.report.folder import Run
 from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, Chart, chart
 
@@ -51,12 +52,12 @@ def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
 
 def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[Rule]) -> None:
     place = np.arange(len(rules))
-    found = [interval(row) for row in gaps]
+    found = [interval(row, 100.0) for row in gaps]
     panel.axvline(0.0, color=GREY, linewidth=0.8)
     panel.plot(gaps[:, :MOST_SEEDS], place, "o", color=BLUE, markersize=2.6, alpha=0.55)
     panel.errorbar(
         [each.mean for each in found], place,
-        xerr=np.nan_to_num([each.half_width for each in found]),
+        xerr=[bar(each) for each in found],
         fmt="D", color=ORANGE, markersize=4.5, linewidth=1.4, capsize=2.5,
     )  # fmt: skip
     _name_rows(panel, rules)
@@ -105,7 +106,7 @@ def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[Rule]) -> None:
         panel.errorbar(
             rounds + 0.05 * (i - (len(shown) - 1) / 2),
             [each.mean for each in found],
-            np.nan_to_num([each.half_width for each in found]),
+            [bar(each) for each in found],
             color=CURVES[rule], label=rule, fmt="o-", markersize=3.5, linewidth=1.1, capsize=2.0,
         )  # fmt: skip
     panel.set_xlabel("round")

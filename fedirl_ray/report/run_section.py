@@ -12,12 +12,15 @@ from fedirl_ray.cli import PROG, leaves, settings, spell
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.record import CONFIG
 from fedirl_ray.engine.result import SPLITS
-from fedirl_ray.evaluate.comparison import Comparison
+from fedirl_ray.evaluate.comparison import Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.cells import Cell, Table
+from fedirl_ray.report.difference import STAR, in_points, legend, mark
 from fedirl_ray.report.folder import Run
 from fedirl_ray.report.plots import convergence_charts, round_charts, success_charts
-from fedirl_ray.report.table import LABELS, signed_percent, with_spread
+from fedirl_ray.report.table import LABELS, PARTS, with_spread
+from fedirl_ray.report.wording import counted
 
 MOST_EVENTS = 200
 SHORT = {SPLITS[0]: "in-dist."}
@@ -32,7 +35,7 @@ def run_section(run: Run, prefix: str) -> dict[str, Any]:
         prefix: Starts every id of the section, which are unique in a page.
     """
     config, name = run.config, f"{run.config.problem.name}, {run.path.name}"
-    policies = list(next(iter(run.summary["success"].values())))
+    policies = run.policies
     changed, kept = _settings(config)
     figure = run.figure and base64.b64encode(run.figure).decode()
     return {
@@ -64,20 +67,25 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return [
         ("problem", config.problem.name),
         ("clients", str(config.clients)),
-        ("seeds", f"{config.seeds}, root {config.seed}"),
+        ("seeds", f"{run.seeds}, root {config.seed}"),
         ("rounds", str(config.federation.rounds)),
         ("features", config.problem.features),
         ("epsilon", f"{config.fusion.epsilon:g}"),
     ]
 
 
+def _samples(run: Run, split: str, policy: str) -> Floats:
+    """Success by seed and rule, `[seeds, c]`."""
+    return np.stack([run.success[split, policy, rule] for rule in run.config.fusion.rules], axis=1)
+
+
 def _verdict(run: Run, policy: str) -> str:
     """What the run says of the barycenter, in one sentence."""
-    entry = run.summary["success"]["held-out"][policy].get("barycenter")
-    if entry is None:
+    rules = run.config.fusion.rules
+    if "barycenter" not in rules:
         return "The barycenter was not among the rules."
-    gap = _comparison(entry).difference
-    said = signed_percent(gap).strip(" *")
+    gap = compare(_samples(run, SPLITS[1], policy), rules)["barycenter"].difference
+    said = in_points(gap).strip()
     if math.isnan(gap.half_width):
         return (
             f"Barycenter minus parameter mean in held-out worlds: {said} points, "
@@ -91,17 +99,20 @@ def _verdict(run: Run, policy: str) -> str:
     )
     return (
         f"Barycenter minus parameter mean in held-out worlds: {said} points "
-        f"(95 % over {run.config.seeds} seeds): {verdict}.{_transport(run, policy)}"
+        f"(95 % over {counted(run.seeds, 'seed')}): {verdict}.{_transport(run, policy)}"
     )
 
 
 def _transport(run: Run, policy: str) -> str:
     """What is left of the gain for transport, where the run can tell."""
-    gains = run.summary["gain_of_barycenter"].get("held-out")
-    if gains is None:
-        return ""
-    part = signed_percent(_part(gains[policy]["transport"])).strip(" *")
-    return f" Transport's part of that: {part}."
+    gain = _gain(run, policy)
+    return (
+        "" if gain is None else f" Transport's part of that: {in_points(gain.transport).strip()}."
+    )
+
+
+def _gain(run: Run, policy: str) -> Gain | None:
+    return split_gain(_samples(run, SPLITS[1], policy), run.config.fusion.rules)
 
 
 def _settings(config: RunConfig) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any]]]:
@@ -120,55 +131,53 @@ def _spell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _number(value: float | None) -> float:
-    """A number of summary.json, where null stands for NaN."""
-    return math.nan if value is None else value
-
-
-def _comparison(entry: Mapping[str, float | None]) -> Comparison:
-    """One rule's entry of summary.json."""
-    gap = Interval(_number(entry["difference"]), _number(entry["half_width_95"]))
-    return Comparison(_number(entry["mean"]), _number(entry["std"]), gap)
-
-
-def _part(entry: Mapping[str, float | None]) -> Interval:
-    """One part of the barycenter's gain in summary.json."""
-    return Interval(_number(entry["mean"]), _number(entry["half_width_95"]))
-
-
-def _difference(found: Interval) -> Cell:
-    return Cell(signed_percent(found).strip(), found.mean, found.excludes_zero)
+def _difference(found: Interval, said: str) -> Cell:
+    return Cell(said.strip(), found.mean, STAR in said)
 
 
 def _success_table(run: Run, policy: str) -> Table:
     """Success and paired difference of every rule in both splits."""
-    by_split = run.summary["success"]
+    rules = run.config.fusion.rules
+    by_split = {split: compare(_samples(run, split, policy), rules) for split in SPLITS}
+    gaps: dict[tuple[str, str], Interval] = {
+        (split, rule): by_split[split][rule].difference
+        for split in SPLITS
+        for rule in rules
+        if rule != "mean"
+    }
+    said = mark(gaps)
     head = ["rule"]
-    for split in by_split:
+    for split in SPLITS:
         head += [SHORT.get(split, split), "- mean"]
     rows = []
-    for rule in run.config.fusion.rules:
+    for rule in rules:
         row = [Cell(LABELS[rule])]
-        for split in by_split:
-            found = _comparison(by_split[split][policy][rule])
+        for split in SPLITS:
+            found = by_split[split][rule]
             row.append(Cell(with_spread(found), found.mean))
-            row.append(Cell("") if rule == "mean" else _difference(found.difference))
+            mean = rule == "mean"
+            row.append(Cell("") if mean else _difference(found.difference, said[split, rule]))
         rows.append(row)
-    return Table(head, rows)
+    return Table(head, rows, legend(gaps.values(), run.seeds))
 
 
 def _gain_table(run: Run, policies: Sequence[str]) -> Table | None:
     """The barycenter's held-out gain in parts, by policy; None if a rule it needs is missing."""
-    gains = run.summary["gain_of_barycenter"].get("held-out")
-    if gains is None:
+    gains = {policy: _gain(run, policy) for policy in policies}
+    parts: dict[tuple[str, str], Interval] = {
+        (part, policy): getattr(gain, part)
+        for part in PARTS
+        for policy, gain in gains.items()
+        if gain is not None
+    }
+    if not parts:
         return None
-    rows = []
-    for part in ("normalisation", "blur", "transport", "total"):
-        row = [Cell(part)]
-        for policy in policies:
-            row.append(_difference(_part(gains[policy][part])))
-        rows.append(row)
-    return Table(["part", *policies], rows)
+    said = mark(parts)
+    rows = [
+        [Cell(part), *(_difference(parts[part, name], said[part, name]) for name in policies)]
+        for part in PARTS
+    ]
+    return Table(["part", *policies], rows, legend(parts.values(), run.seeds))
 
 
 def _cost_table(run: Run) -> Table:

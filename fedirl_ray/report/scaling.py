@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedirl_ray.report.wording import counted, signed
 from fedirl_ray.study.memory import MIB
 from fedirl_ray.study.stress import GROWS_FROM, Measurement, growth
 
@@ -63,9 +64,9 @@ def _quality(one: Measurement) -> str:
         if rule != "mean":
             half = 100.0 * one.half_width[rule]
             interval = "" if np.isnan(half) else f" ± {half:.1f}"
-            text += f" ({100.0 * one.difference[rule]:+.1f}{interval} to mean)"
+            text += f" ({signed(100.0 * one.difference[rule], 1)}{interval} to mean)"
         said.append(text)
-    return f"Held-out success, {one.clients} clients: " + ", ".join(said)
+    return f"Held-out success, {counted(one.clients, 'client')}: " + ", ".join(said)
 
 
 def scaling_figure(found: Sequence[Measurement]) -> bytes:

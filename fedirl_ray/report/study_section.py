@@ -10,8 +10,9 @@ from markupsafe import Markup
 from fedirl_ray.cli import PROG, leaves
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
-from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_text, row_of
-from fedirl_ray.report.table import signed_percent
+from fedirl_ray.report.difference import STAR, in_points
+from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_legend, map_rows, map_text
+from fedirl_ray.report.wording import counted
 from fedirl_ray.study.archive import COMPLETE, STUDY, Archive, params_of, pictures, varied
 from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map
 
@@ -83,8 +84,8 @@ def _verdict(archive: Archive) -> str:
     shown = "" if gap.excludes_zero else ", no difference shown"
     return (
         f"{said} There the barycenter minus the parameter mean in held-out worlds is "
-        f"{signed_percent(gap).strip(' *')} points (95 % over {seeds} seeds){shown}; the trial was "
-        "chosen on the seeds that judge it, which favours it."
+        f"{in_points(gap).strip()} points (95 % over {counted(seeds, 'seed')}){shown}; the trial "
+        "was chosen on the seeds that judge it, which favours it."
     )
 
 
@@ -124,5 +125,8 @@ def _map(archive: Archive) -> tuple[list[Point], str]:
 
 
 def _map_table(points: Sequence[Point]) -> Table:
-    return Table(HEAD, [[Cell(text, strong=text.endswith("*")) for text in row_of(p)]
-                        for p in points])  # fmt: skip
+    rows = [
+        [Cell(text, strong="±" in text and STAR in text) for text in row]
+        for row in map_rows(points)
+    ]
+    return Table(HEAD, rows, map_legend(points))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,8 @@ from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.family import varies
+from fedirl_ray.report.difference import in_points, legend, mark
+from fedirl_ray.report.wording import counted, printable
 
 LABELS: dict[Rule, str] = {
     "local": "local (own reward)",
@@ -33,8 +36,14 @@ LABELS: dict[Rule, str] = {
 }
 
 
+PARTS = ("normalisation", "blur", "transport", "total")
+"""Of the barycenter's gain, as tables show them."""
+UNBOUNDED = Console(width=10_000)
+"""Tells how wide a table would be if it could."""
+
+
 def main_table(
-    config: RunConfig, results: Sequence[SeedResult], *, timed: bool = True, wide: bool = True
+    config: RunConfig, results: Sequence[SeedResult], *, timed: bool = True, width: int = 10_000
 ) -> RenderableType:
     """The one table of a run, with a note on how to read it.
 
@@ -42,37 +51,51 @@ def main_table(
         config: The run.
         results: Its seeds.
         timed: With a column of seconds, the only numbers that differ between equal runs.
-        wide: With spreads, the in-distribution difference and theta's geometry; otherwise the
-            table fits 80 columns.
+        width: Columns of the terminal. Where spreads, the in-distribution difference and theta's
+            geometry do not fit, they are left out; nothing is ever cut.
     """
+    whole = _main_table(config, results, timed=timed, wide=True)
+    wide = Measurement.get(UNBOUNDED, UNBOUNDED.options, whole).maximum <= width
+    return whole if wide else _main_table(config, results, timed=timed, wide=False)
+
+
+def _main_table(
+    config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool
+) -> RenderableType:
     rules = config.fusion.rules
-    policy = policies(config)[0]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.title = (
-        f"{config.problem.name}, {config.clients} clients, {config.seeds} seeds: "
-        f"success in %, {policy} policy"
-    )
     inside, outside = (compare(_success(results, split)[:, :, 0], rules) for split in SPLITS)
     thetas = np.stack([result.theta for result in results])
     clients = np.stack([result.client_theta for result in results])
     seconds = np.mean([result.seconds for result in results], axis=0)
-    table.add_column("rule", no_wrap=True)
-    for name in _headings(timed, wide):
-        table.add_column(name, justify="right", no_wrap=True)
+    gaps: dict[tuple[str, str], Interval] = {
+        (split, rule): found[rule].difference
+        for split, found in zip(SPLITS, (inside, outside), strict=True)
+        for rule in rules
+        if rule != "mean" and (wide or split == SPLITS[1])
+    }
+    said = mark(gaps)
+    lines = []
     for c, rule in enumerate(rules):
         own = clients if rule == "local" else thetas[:, c, None]
-        gap = "" if rule == "mean" else signed_percent(outside[rule].difference)
+        gap = said.get((SPLITS[1], rule), "")
         if wide:
-            inner_gap = "" if rule == "mean" else signed_percent(inside[rule].difference)
             geometry = _geometry(own, thetas[:, rules.index("mean")])
             levels = (with_spread(inside[rule]), with_spread(outside[rule]))
-            cells = [*levels, inner_gap, gap, *geometry]
+            cells = [*levels, said.get((SPLITS[0], rule), ""), gap, *geometry]
         else:
             cells = [f"{100 * found[rule].mean:.1f}" for found in (inside, outside)] + [gap]
         if timed:
             cells.append("" if np.isnan(seconds[c]) else f"{seconds[c]:.3f}")
-        table.add_row(LABELS[rule], *cells)
-    return Group(table, Text(_notes(config, results, timed=timed, wide=wide)))
+        lines.append([LABELS[rule], *cells])
+    title = (
+        f"{config.problem.name}, {counted(config.clients, 'client')}, "
+        f"{counted(len(results), 'seed')}: success in %, {policies(config)[0]} policy"
+    )
+    notes = [
+        *legend(gaps.values(), len(results)),
+        *_notes(config, results, timed=timed, wide=wide),
+    ]
+    return _drawn(title, ["rule", *_headings(timed, wide)], [lines], notes)
 
 
 def _headings(timed: bool, wide: bool) -> list[str]:
@@ -86,51 +109,79 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
     """Success of every rule under every policy, with paired differences to the mean."""
     rules, names = config.fusion.rules, policies(config)
     samples = _success(results, split)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.title = f"{split}: success in % (and difference to the parameter mean), by policy"
-    table.add_column("rule", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
     by_policy = [compare(samples[:, :, p], rules) for p in range(len(names))]
-    for rule in rules:
-        cells = [
-            f"{100 * found[rule].mean:.1f}"
-            + ("" if rule == "mean" else f" ({signed_percent(found[rule].difference)})")
-            for found in by_policy
-        ]
-        table.add_row(LABELS[rule], *cells)
     gains = [split_gain(samples[:, :, p], rules) for p in range(len(names))]
+    gaps: dict[tuple[str, int], Interval] = {
+        (rule, p): found[rule].difference
+        for rule in rules
+        if rule != "mean"
+        for p, found in enumerate(by_policy)
+    }
+    # The total is the barycenter's difference once more.
+    gaps |= {
+        (part, p): getattr(gain, part)
+        for part in PARTS[:-1]
+        for p, gain in enumerate(gains)
+        if gain is not None
+    }
+    said = mark(gaps)
+    lines = [
+        [
+            LABELS[rule],
+            *(
+                f"{100 * found[rule].mean:.1f}" + (f" ({said[rule, p]})" if rule != "mean" else "")
+                for p, found in enumerate(by_policy)
+            ),
+        ]
+        for rule in rules
+    ]
+    parts = []
     if gains[0] is not None:
+        parts = [
+            [f"barycenter's gain: {part}"]
+            + [said["barycenter" if part == "total" else part, p] for p in range(len(names))]
+            for part in PARTS
+        ]
+    title = f"{split}: success in % (and difference to the parameter mean), by policy"
+    notes = legend(gaps.values(), len(results))
+    return _drawn(title, ["rule", *names], [lines, parts], notes)
+
+
+def _drawn(
+    title: str,
+    head: Sequence[str],
+    sections: Sequence[Sequence[Sequence[str]]],
+    notes: Sequence[str],
+) -> RenderableType:
+    """A table as wide as it has to be, with notes under it.
+
+    Every text is shown as it is: what looks like markup in a name is a name.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.title = Text(printable(title), style="table.title")
+    for i, name in enumerate(head):
+        table.add_column(Text(name), justify="right" if i else "left", no_wrap=True)
+    for rows in sections:
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
         table.add_section()
-        for part in ("normalisation", "blur", "transport", "total"):
-            cells = [signed_percent(getattr(gain, part)) for gain in gains]
-            table.add_row(f"barycenter's gain: {part}", *cells)
-    return table
+    table.width = Measurement.get(UNBOUNDED, UNBOUNDED.options, table).maximum
+    return Group(table, Text("\n".join(notes)))
 
 
 def full_text(config: RunConfig, results: Sequence[SeedResult]) -> str:
     """Everything as plain text: what table.txt holds."""
     text = io.StringIO()
     console = Console(file=text, width=150, color_system=None)
-    console.print(main_table(config, results, timed=False))
+    console.print(main_table(config, results, timed=False), crop=False)
     for split in SPLITS:
         console.print()
-        console.print(policy_table(config, results, split))
+        console.print(policy_table(config, results, split), crop=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _success(results: Sequence[SeedResult], split: str) -> np.ndarray:
     return np.stack([result.success(split) for result in results])
-
-
-def signed_percent(found: Interval) -> str:
-    """A difference of shares in points, with its interval; a star where that excludes zero."""
-    if np.isnan(found.half_width):
-        return f"{100 * found.mean:+.1f}"
-    mark = "*" if found.excludes_zero else " "
-    # A tenth of a point is plenty, unless the interval is narrower than that.
-    digits = 1 if found.half_width >= 0.0005 or found.half_width == 0.0 else 2
-    return f"{100 * found.mean:+.{digits}f} ± {100 * found.half_width:.{digits}f}{mark}"
 
 
 def with_spread(found: Comparison) -> str:
@@ -152,10 +203,10 @@ def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
     return f"{np.median(np.linalg.norm(own, axis=2)):.2f}", turned
 
 
-def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool) -> str:
-    lines = [
-        "± of a difference: 95 % interval of the paired difference over seeds; * excludes zero."
-    ]
+def _notes(
+    config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool
+) -> list[str]:
+    lines = []
     if config.problem.demonstrations_file is not None and config.seeds > 1:
         lines.append(
             f"Seeds differ in {varies(config.problem)}:\n± says nothing of other demonstrations."
@@ -170,35 +221,38 @@ def _notes(config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wid
     gain = split_gain(_success(results, SPLITS[1])[:, :, 0], config.fusion.rules)
     if gain is not None:
         parts = ", ".join(
-            f"{name} {signed_percent(getattr(gain, name)).strip()}"
+            f"{name} {in_points(getattr(gain, name)).strip()}"
             for name in ("normalisation", "blur", "transport")
         )
-        lines.append(f"Barycenter's held-out gain {signed_percent(gain.total).strip()}: {parts}.")
+        lines.append(f"Barycenter's held-out gain {in_points(gain.total).strip()}: {parts}.")
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
         sum(int(getattr(result, name).sum()) for result in results) for name in ("asked", "heard")
     )
     if admitted < asked:
         lines.append(
-            f"{asked - admitted} of {asked} uploads were refused or never came; "
+            f"{asked - admitted} of {counted(asked, 'upload')} were refused or never came; "
             "events.jsonl says why."
         )
     fits = config.clients * config.seeds
     impossible = sum(int((result.negative_log_likelihood < 0.0).sum()) for result in results)
     if impossible:
         lines.append(
-            f"{impossible} of {fits} clients hold demonstrations that no policy of their model can "
-            "match (negative likelihood);\nonly the L2 term bounds their theta."
+            f"{impossible} of {counted(fits, 'client')} hold demonstrations that no policy of "
+            "their model can match (negative likelihood);\nonly the L2 term bounds their theta."
         )
     stopped = sum(int((~result.fit_converged).sum()) for result in results)
     if stopped and config.irl.optimizer == "lbfgs":
-        lines.append(f"{stopped} of {fits} fits stopped at irl.iterations before irl.tolerance.")
+        lines.append(
+            f"{stopped} of {counted(fits, 'fit')} stopped at irl.iterations before irl.tolerance."
+        )
     unsettled = sum(int((~result.barycenter_converged).sum()) for result in results)
     if unsettled:
         lines.append(
-            f"{unsettled} barycenters stopped at fusion.iterations before fusion.tolerance."
+            f"{counted(unsettled, 'barycenter')} stopped at fusion.iterations before "
+            "fusion.tolerance."
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _traffic_note(config: RunConfig, d: int) -> str:

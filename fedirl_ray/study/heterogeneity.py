@@ -20,7 +20,7 @@ import numpy as np
 from fedirl_ray.config import Rule
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.comparison import Gain, split_gain
-from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.evaluate.statistics import Interval, paired
 from fedirl_ray.problem.mdp import Floats
 
 Level = float | str
@@ -116,7 +116,8 @@ def gain_of_trial(
     if number not in success:
         raise DataError(f"no success of trial {number} in the study's results")
     seeds = success[number].values()
-    return interval(np.array([s["barycenter"] - s["mean"] for s in seeds])), len(seeds)
+    fused, mean = (np.array([s[rule] for s in seeds]) for rule in ("barycenter", "mean"))
+    return paired(fused, mean), len(seeds)
 
 
 def _samples(
@@ -212,8 +213,8 @@ def _point(
         trials=len(trials),
         seeds=len(seeds),
         balanced=balanced,
-        against_mean=interval(fused - mean),
+        against_mean=paired(fused, mean),
         best=best,
-        against_best=interval(fused - samples[:, rules.index(best)]),
+        against_best=paired(fused, samples[:, rules.index(best)]),
         gain=split_gain(samples, rules),
     )

@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from fedirl_ray.evaluate.comparison import compare, split_gain
+from fedirl_ray.evaluate.statistics import interval, paired
 
 RULES = ("local", "mean", "arithmetic", "barycenter", "self-control")
 
@@ -17,11 +18,17 @@ def test_every_rule_is_paired_with_the_mean():
     for column, rule in zip(table.T, RULES, strict=True):
         assert found[rule].mean == pytest.approx(column.mean())
         assert found[rule].spread == pytest.approx(column.std(ddof=1))
-        if rule != "mean":
-            expected = stats.ttest_rel(column, table[:, 1]).confidence_interval(0.95)
-            low = found[rule].difference.mean - found[rule].difference.half_width
-            assert low == pytest.approx(expected.low)
-    assert found["mean"].difference == (0.0, 0.0)
+        assert found[rule].difference == paired(column, table[:, 1])
+    assert found["mean"].difference[:2] == (0.0, 0.0)
+    assert found["mean"].difference.doubt == "tied"
+
+
+def test_an_even_difference_has_scipys_paired_t_interval():
+    table = samples()
+    table[:, 3] = table[:, 1] + np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    expected = stats.ttest_rel(table[:, 3], table[:, 1]).confidence_interval(0.95)
+    gap = compare(table, RULES)["barycenter"].difference
+    assert gap.mean - gap.half_width == pytest.approx(expected.low)
 
 
 def test_one_seed_has_means_but_no_spread():
@@ -39,14 +46,18 @@ def test_the_parts_of_a_gain_add_up():
     assert gain.total.mean == pytest.approx((table[:, 3] - table[:, 1]).mean())
     assert gain.normalisation.mean == pytest.approx((table[:, 2] - table[:, 1]).mean())
     assert gain.blur.mean == pytest.approx((table[:, 4] - table[:, 1]).mean())
+    rest = table[:, 3] - table[:, 2] - table[:, 4] + table[:, 1]
+    assert gain.transport.half_width == pytest.approx(interval(rest).half_width)
 
 
 def test_a_barycenter_that_only_blurs_and_normalises_gains_nothing_by_transport():
     table = samples()
     table[:, 3] = table[:, 2] + table[:, 4] - table[:, 1]
     transport = split_gain(table, RULES).transport
-    assert transport.mean == pytest.approx(0.0, abs=1e-15)
-    assert transport.half_width == pytest.approx(0.0, abs=1e-15)
+    assert transport[:2] == (0.0, 0.0)
+    assert not transport.excludes_zero
+    large = split_gain(1e9 * table, RULES).transport
+    assert large[:2] == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("absent", ["mean", "arithmetic", "barycenter", "self-control"])

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from fedirl_ray.evaluate.statistics import Interval, stand_out
 from fedirl_ray.report.page import write_page
 from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.wording import signed
 from fedirl_ray.run import main
 
 CHROMIUM = shutil.which("chromium")
@@ -71,7 +73,7 @@ def assert_says(text, mean, half):
     """A text is a difference in points, rounded to the digits it shows."""
     digits = len(text.rpartition(".")[2])
     assert digits in (1, 2)
-    assert text == f"{100 * mean:+.{digits}f} ± {100 * half:.{digits}f}"
+    assert text == f"{signed(100 * mean, digits)} ± {100 * half:.{digits}f}"
 
 
 def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder):
@@ -83,6 +85,7 @@ def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder
     labels = {label: rule for rule, label in LABELS.items()}
     for policy, rows in zip(policies, tables, strict=True):
         assert {labels[row[0][0]] for row in rows} == set(by_split["held-out"][policy])
+        shown = {}
         for (label, _), *cells in rows:
             rule = labels[label]
             for split, level, gap in zip(by_split, cells[::2], cells[1::2], strict=True):
@@ -95,8 +98,10 @@ def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder
                     continue
                 half = entry["half_width_95"]
                 assert float(gap[1]["data-value"]) == entry["difference"]
-                assert_says(gap[0].rstrip("*"), entry["difference"], half)
-                assert gap[0].endswith("*") == (abs(entry["difference"]) > half)
+                assert_says(gap[0].rstrip("*="), entry["difference"], half)
+                assert gap[0].endswith("=") == (entry["doubt"] == "tied")
+                shown[Interval(entry["difference"], half, "t", entry["p_value"])] = gap[0]
+        assert stand_out(list(shown)) == ["*" in text for text in shown.values()]
 
 
 def test_the_parts_of_the_gain_are_those_of_the_summary(run_page, run_folder):
@@ -106,7 +111,7 @@ def test_the_parts_of_the_gain_are_those_of_the_summary(run_page, run_folder):
         for policy, cell in zip(gains, cells, strict=True):
             entry = gains[policy][part]
             assert float(cell[1]["data-value"]) == entry["mean"]
-            assert_says(cell[0].rstrip("*"), entry["mean"], entry["half_width_95"])
+            assert_says(cell[0].rstrip("*="), entry["mean"], entry["half_width_95"])
 
 
 def test_bytes_are_those_of_the_summary(run_page, run_folder):

@@ -11,8 +11,8 @@ from scipy import stats
 
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.difference import in_points
 from fedirl_ray.report.heterogeneity import draw_map, draw_maps, map_markdown, map_text
-from fedirl_ray.report.table import signed_percent
 from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
 
@@ -134,25 +134,29 @@ def test_what_one_trial_gained_is_a_paired_t_test(one):
     found = {(r[1], r[2]): r[6] for r in rows if (r[0], *r[3:6]) == key}
     fused, mean = ([found[s, rule] for s in range(seeds)] for rule in ("barycenter", "mean"))
     expected = stats.ttest_rel(fused, mean).confidence_interval(0.95)
-    np.testing.assert_allclose([gap.mean - gap.half_width, gap.mean + gap.half_width], expected)
+    np.testing.assert_allclose(
+        [gap.mean - gap.half_width, gap.mean + gap.half_width], expected, atol=1e-15
+    )
     with pytest.raises(DataError, match="no success of trial 99"):
         gain_of_trial(99, one.results)
 
 
 def test_the_map_is_a_markdown_table(points):
-    head, rule, *rows = map_markdown(points).splitlines()
+    head, rule, *rows, _, legend = map_markdown(points).splitlines()
+    assert "± of a difference: 95 % interval of the paired difference over 2 seeds" in legend
     assert head.count("|") == rule.count("|") == 11
     assert len(rows) == len(points) == 5
     for row, point in zip(rows, points, strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[:2] == [point.dial, point.level]
-        assert cells[4] == signed_percent(point.against_mean).strip()
-        assert cells[9] == signed_percent(point.gain.transport).strip()
+        assert cells[4].rstrip("\\*=") == in_points(point.against_mean).rstrip(" =")
+        assert cells[9].rstrip("\\*=") == in_points(point.gain.transport).rstrip(" =")
 
 
 def test_the_maps_text_counts_what_stands_out(points):
-    up, down, flat = Interval(0.2, 0.1), Interval(-0.2, 0.1), Interval(0.2, 0.3)
-    gaps = [up, down, flat, flat, Interval(0.2, float("nan"))]
+    up, down = Interval(0.2, 0.1, "t", 1e-6), Interval(-0.2, 0.1, "t", 1e-6)
+    flat, alone = Interval(0.2, 0.3, "t", 0.3), Interval(0.2, 0.19, "t", 0.04)
+    gaps = [up, down, flat, alone, Interval(0.2, float("nan"))]
     changed = [
         dataclasses.replace(point, against_mean=gap)
         for point, gap in zip(points, gaps, strict=True)

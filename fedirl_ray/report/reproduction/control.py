@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.difference import bar, legend, mark, with_marks
 from fedirl_ray.report.reproduction.markdown import number, table
 from fedirl_ray.report.reproduction.plots import finish, panels_of
 from fedirl_ray.report.reproduction.theory import having
+from fedirl_ray.report.wording import in_markdown, signed
 from fedirl_ray.study.control.columns import MATCHED, TRUE
 from fedirl_ray.study.control.verdict import (
     Record,
@@ -19,6 +21,7 @@ from fedirl_ray.study.control.verdict import (
     by_seed,
     columns_of,
     curve,
+    is_above,
     is_control,
     standings,
 )
@@ -43,7 +46,8 @@ READING = (
     "scale (STARC): 0 the same, 1 opposite. Rules marked *as mean* are the same reward brought to "
     "the parameter mean's offset and scale over the lattice; +1 and -1 are constant rewards, "
     "random ones are as long as the mean's theta. A rule counts as better only where its paired "
-    "intervals against the mean and against the best of these controls both lie above zero."
+    "intervals against the mean and against every one of these controls all lie above zero; the "
+    "control named is the one with the smallest margin."
 )
 
 
@@ -138,31 +142,40 @@ def _is_expert(reached: float, bar: float) -> str:
 
 
 def _returns(rows: Sequence[Record]) -> list[str]:
-    """Columns x judges and splits."""
-    lines = []
-    for column in columns_of(rows):
-        line = [column]
-        for held_out in (False, True):
+    """Columns x judges and splits, and what the table's marks mean."""
+    columns = columns_of(rows)
+    gaps = {
+        (column, held_out): gap
+        for column in columns
+        for held_out in SPLITS
+        if (gap := _against_mean(rows, column, held_out)) is not None
+    }
+    said = mark(gaps, _difference)
+    lines, levels = [], list[Interval]()
+    for column in columns:
+        line = [in_markdown(column)]
+        for held_out in SPLITS:
             for kind in ("agent", "planner"):
-                line.append(_shown(by_seed(rows, kind, column, held_out)))
-            line.append(_against_mean(rows, column, held_out))
+                samples = by_seed(rows, kind, column, held_out)
+                levels += [interval(samples)] if samples.size else []
+                line.append(_shown(samples))
+            line.append(in_markdown(said.get((column, held_out), "")))
             distance = by_seed(rows, "planner", column, held_out, "distance")
             line.append(f"{distance.mean():.2f}" if distance.size else "")
         lines.append(line)
     head = ["reward"]
     for split in SPLITS.values():
         head += [f"{split}: agent", "planner", "agent - mean", "distance"]
-    return table(head, lines)
+    seeds = len({row["seed"] for row in rows if row["kind"] == "planner"})
+    return [*table(head, lines), "", in_markdown(" ".join(legend(gaps.values(), seeds, levels)))]
 
 
-def _against_mean(rows: Sequence[Record], column: str, held_out: bool) -> str:
+def _against_mean(rows: Sequence[Record], column: str, held_out: bool) -> Interval | None:
     own = by_seed(rows, "agent", column, held_out)
     base = by_seed(rows, "agent", "mean", held_out)
     if column == "mean" or not own.size or own.shape != base.shape:
-        return ""
-    found = interval(own - base)
-    shown = _rounded(found)
-    return f"**{shown}**" if found.excludes_zero else shown
+        return None
+    return paired(own, base)
 
 
 def _answer(rows: Sequence[Record], task: str) -> list[str]:
@@ -187,14 +200,17 @@ def _answer(rows: Sequence[Record], task: str) -> list[str]:
 
 
 def _said(one: Standing) -> str:
-    mean, control = _rounded(one.over_mean), _rounded(one.over_control)
-    facts = f"{mean} over the mean, {control} over the best blind control ({one.control})."
+    mean, control = _difference(one.over_mean), _difference(one.over_controls[one.closest])
+    facts = (
+        f"{mean} over the mean, {control} over the blind control with the smallest margin "
+        f"({one.closest}, of {len(one.over_controls)})."
+    )
     if one.better:
-        return f"**better** than the mean and all controls: {facts}"
+        return f"**better** than the mean and every control: {facts}"
     if one.worse:
         return f"**worse** than the mean: {facts}"
-    if one.over_mean.mean > 0.0 and one.over_mean.excludes_zero:
-        return f"above the mean, yet not above what knows nothing: {facts}"
+    if is_above(one.over_mean):
+        return f"above the mean, yet not above all that knows nothing: {facts}"
     if np.isnan(one.over_mean.half_width):
         return f"one seed, which gives no interval and so no answer: {facts}"
     return f"no difference shown: {facts}"
@@ -208,7 +224,7 @@ def _disagreement(rows: Sequence[Record], held_out: bool, split: str) -> list[st
         base = by_seed(rows, kind, "mean", held_out)
         if not own.size or own.shape != base.shape:
             return []
-        found = interval(own - base)
+        found = paired(own, base)
         signs[kind] = int(np.sign(found.mean)) if found.excludes_zero else 0
     if signs["agent"] == signs["planner"]:
         return []
@@ -266,7 +282,7 @@ def _draw(panel: Any, rows: Sequence[Record], column: str, held_out: bool) -> No
         **style,
     )
     if column in ("mean", "barycenter", TRUE) and len(found.returns) > 1:
-        halves = np.array([interval(values).half_width for values in found.returns.T])
+        halves = np.nan_to_num([bar(interval(values)) for values in found.returns.T])
         middle = found.returns.mean(axis=0)
         panel.fill_between(
             found.at, middle - halves, middle + halves, color=style["color"], alpha=0.12, lw=0
@@ -275,25 +291,27 @@ def _draw(panel: Any, rows: Sequence[Record], column: str, held_out: bool) -> No
 
 def refinement_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
     """Returns against the lattice, judged by the planner."""
-    lines = []
+    lines, levels, gaps = [], list[Interval](), list[Interval]()
     for task, ground, points in _refined(rows):
         own = having(rows, task=task, ground=ground, points=points)
         for held_out, split in SPLITS.items():
-            mean = by_seed(own, "planner", "mean", held_out)
-            others = [
-                by_seed(own, "planner", name, held_out) for name in ("barycenter", "debiased")
-            ]
+            true, mean, *others = (
+                by_seed(own, "planner", name, held_out)
+                for name in (TRUE, "mean", "barycenter", "debiased")
+            )
+            shown = [interval(samples) for samples in (true, mean, *others)]
+            over = [paired(other, mean) for other in others]
+            levels += shown
+            gaps += over
             lines.append(
                 [
-                    task,
+                    in_markdown(task),
                     ground,
                     points,
                     str(own[0]["support"]),
                     split,
-                    _shown(by_seed(own, "planner", TRUE, held_out)),
-                    _shown(mean),
-                    *(_shown(other) for other in others),
-                    *(_rounded(interval(other - mean)) for other in others),
+                    *map(_rounded, shown),
+                    *map(_difference, over),
                 ]
             )
     head = (
@@ -312,9 +330,12 @@ def refinement_text(rows: Sequence[Record], plan: Plan | None = None) -> list[st
     return [
         "Everything is done at the resolution named: fitting, fusing, planning. Epsilon is .5 in "
         "squared spacings of the lattice itself (*cells*: finer lattices are blurred over shorter "
-        "ways) or of the paper's lattice (*paper*: over the same way at every resolution).",
+        "ways) or of the paper's lattice (*paper*: over the same way at every resolution). "
+        "Differences are paired by seed, with 95 % intervals; none is starred.",
         "",
         *table(head, lines),
+        "",
+        in_markdown(" ".join(legend((), None, [*levels, *gaps]))),
     ]
 
 
@@ -346,7 +367,7 @@ def _against_size(
         interval(by_seed(having(rows, support=size), "planner", column, held_out)) for size in sizes
     ]
     middle = [one.mean for one in found]
-    halves = [one.half_width for one in found]
+    halves = [bar(one) for one in found]
     color = COLORS[column]
     panel.errorbar(
         sizes, middle, halves, color=color, ls=dash, marker="o", ms=3, lw=1, capsize=2, label=label
@@ -389,4 +410,13 @@ def _shown(samples: Floats) -> str:
 
 def _rounded(found: Interval) -> str:
     """As many digits as the interval bears."""
-    return number(found, digits=0 if abs(found.mean) >= 100.0 or found.half_width >= 10.0 else 1)
+    return number(found, _digits(found))
+
+
+def _difference(found: Interval, star: bool = False) -> str:
+    digits = _digits(found)
+    return with_marks(found, signed(found.mean, digits), 1.0, digits, star).strip()
+
+
+def _digits(found: Interval) -> int:
+    return 0 if abs(found.mean) >= 100.0 or found.half_width >= 10.0 else 1

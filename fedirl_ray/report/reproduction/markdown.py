@@ -1,9 +1,9 @@
 """Numbers and tables in markdown."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.difference import with_marks
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -16,7 +16,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.strip() for cell in cells)} |"
 
 
-def number(found: Interval, digits: int = 2) -> str:
-    """A number with its interval."""
-    half = "" if math.isnan(found.half_width) else f" ± {found.half_width:.{digits}f}"
-    return f"{found.mean:.{digits}f}{half}"
+def number(found: Interval, digits: int = 2, star: bool = False) -> str:
+    """A number with its interval and marks."""
+    text = f"{found.mean:.{digits}f}"
+    return with_marks(found, text if float(text) else text.lstrip("-"), 1.0, digits, star).strip()

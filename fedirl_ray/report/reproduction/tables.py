@@ -9,9 +9,12 @@ from fedirl_ray.cli import PROG
 from fedirl_ray.config import Rule
 from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison, Gain, compare, split_gain
+from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.reproduction.markdown import table
-from fedirl_ray.report.table import LABELS, signed_percent, with_spread
+from fedirl_ray.report.table import LABELS, with_spread
+from fedirl_ray.report.wording import in_markdown
 from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import (
     TABLE_1,
@@ -37,9 +40,10 @@ HEAD = (
 )
 NOTE = (
     "Success in %, mean ± standard deviation over seeds. Differences are paired, barycenter minus "
-    "parameter mean on the same seeds, with their 95 % interval; a star marks those that exclude "
-    "zero. `greedy-G` plans at discount G."
+    "parameter mean on the same seeds, in points. `greedy-G` plans at discount G."
 )
+Row = list[str | Interval]
+"""A table's line before its differences are written, which takes all of the table."""
 
 
 class Found:
@@ -74,14 +78,30 @@ class Found:
             raise ValueError("the gain's parts need mean, arithmetic, barycenter and self-control")
         return gain
 
-    def headline(self, policy: str) -> list[str]:
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self._seeds)
+
+    def headline(self, policy: str) -> Row:
         """The paper's columns, then the paired differences."""
         inside, outside = (self.compare(split, policy) for split in SPLITS)
         return [
             *(with_spread(inside[rule]) for rule in ("local", "mean", "barycenter")),
             *(with_spread(outside[rule]) for rule in ("mean", "barycenter")),
-            *(signed_percent(one["barycenter"].difference) for one in (inside, outside)),
+            *(one["barycenter"].difference for one in (inside, outside)),
         ]
+
+
+def _marked(head: Sequence[str], rows: Sequence[Row], seeds: set[int]) -> list[str]:
+    """A table, a star on what stands out of all its differences, and what the marks mean."""
+    places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
+    gaps = {(i, j): cell for i, j in places if isinstance(cell := rows[i][j], Interval)}
+    said = mark(gaps)
+    lines = [[said.get((i, j), str(cell)) for j, cell in enumerate(row)]
+             for i, row in enumerate(rows)]  # fmt: skip
+    count = next(iter(seeds)) if len(seeds) == 1 else None
+    return [*table(head, lines), "", in_markdown(" ".join(legend(gaps.values(), count)))]
 
 
 def published(row: Published) -> list[str]:
@@ -100,18 +120,20 @@ def published(row: Published) -> list[str]:
 def table1_text(rows: Sequence[Record], plan: Plan) -> list[str]:
     """Ours beside table 1, then every rule of every setting."""
     settings = table1(plan)
-    lines = []
+    lines: list[Row] = []
+    seeds = set()
     for size in dict.fromkeys(setting.size for setting in settings):
         here = [setting for setting in settings if setting.size == size]
         grid = f"{size}x{size}, {here[0].clients}"
         lines.append([f"{grid}: **the paper**", *published(TABLE_1[size])])
         for setting in here:
             found = Found(rows, setting)
+            seeds.add(found.seeds)
             lines += [
                 [f"{grid}: {setting.title}, {policy}", *found.headline(policy)]
                 for policy in found.policies
             ]
-    text = [NOTE, "", *table(("grid, clients: fit, policy", *HEAD), lines)]
+    text = [NOTE, "", *_marked(("grid, clients: fit, policy", *HEAD), lines, seeds)]
     for setting in settings:
         text += ["", *_details(setting, rows, plan)]
     return text
@@ -119,24 +141,29 @@ def table1_text(rows: Sequence[Record], plan: Plan) -> list[str]:
 
 def table2_text(rows: Sequence[Record], plan: Plan) -> list[str]:
     """Ours beside table 2, under each policy, and where the gain comes from."""
-    lines, gains = [], []
+    lines: list[Row] = []
+    gains: list[Row] = []
+    seeds = set()
     for share, setting in zip(WEAK, table2(plan), strict=True):
         found = Found(rows, setting)
+        seeds.add(found.seeds)
         lines.append([f"p = {share:g}: **the paper**", *published(TABLE_2[share])])
         for policy in found.policies:
             lines.append([f"p = {share:g}: {policy}", *found.headline(policy)])
             gains.append([f"p = {share:g}: {policy}", *_parts(found, policy)])
-    text = [NOTE, "", *table(("weak clients, policy", *HEAD), lines)]
+    text = [NOTE, "", *_marked(("weak clients, policy", *HEAD), lines, seeds)]
     text += ["", "The barycenter's held-out gain, split:", ""]
-    text += table(("weak clients, policy", "total", *PARTS), gains)
+    text += _marked(("weak clients, policy", "total", *PARTS), gains, seeds)
     return [*text, "", *(f"- {_command(setting, plan)}" for setting in table2(plan))]
 
 
 def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
     """One line a choice and policy: levels, difference and its parts, held-out."""
-    lines = []
+    lines: list[Row] = []
+    seeds = set()
     for setting in choices(plan):
         found = Found(rows, setting)
+        seeds.add(found.seeds)
         for policy in found.policies:
             outside = found.compare(OUTSIDE, policy)
             lines.append(
@@ -149,7 +176,7 @@ def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
             )
     head = ("choice, grid: policy", "held-out mean", "held-out barycenter", "difference", *PARTS)
     commands = [f"- {setting.title}: {_command(setting, plan)}" for setting in choices(plan)]
-    return [NOTE, "", *table(head, lines), "", *commands]
+    return [NOTE, "", *_marked(head, lines, seeds), "", *commands]
 
 
 def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
@@ -157,19 +184,18 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
     found = Found(rows, setting)
     by_policy = [found.compare(OUTSIDE, policy) for policy in found.policies]
     inside = found.compare(INSIDE, found.policies[0])
-    lines = [
+    lines: list[Row] = [
         [
             LABELS[rule],
             with_spread(inside[rule]),
             with_spread(by_policy[0][rule]),
-            *("" if rule == "mean" else signed_percent(one[rule].difference) for one in by_policy),
+            *("" if rule == "mean" else one[rule].difference for one in by_policy),
         ]
         for rule in found.rules
     ]
     gains = [found.gain(policy) for policy in found.policies]
     lines += [
-        [f"*gain by {part}*", "", "", *(signed_percent(getattr(gain, part)) for gain in gains)]
-        for part in PARTS
+        [f"*gain by {part}*", "", "", *(getattr(gain, part) for gain in gains)] for part in PARTS
     ]
     names = [f"held-out - mean, {policy}" for policy in found.policies]
     return [
@@ -177,13 +203,13 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
         "",
         _command(setting, plan),
         "",
-        *table(("rule", "in-dist.", "held-out", *names), lines),
+        *_marked(("rule", "in-dist.", "held-out", *names), lines, {found.seeds}),
     ]
 
 
-def _parts(found: Found, policy: str) -> list[str]:
+def _parts(found: Found, policy: str) -> Row:
     gain = found.gain(policy)
-    return [signed_percent(getattr(gain, part)) for part in ("total", *PARTS)]
+    return [getattr(gain, part) for part in ("total", *PARTS)]
 
 
 def _command(setting: Setting, plan: Plan) -> str:

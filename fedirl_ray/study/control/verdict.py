@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedirl_ray.evaluate.statistics import Interval, interval
+from fedirl_ray.evaluate.statistics import Interval, paired
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.study.control.columns import MATCHED, TRUE
 
@@ -73,24 +73,42 @@ def curve(rows: Sequence[Record], column: str, held_out: bool) -> Curve:
 
 
 class Standing(NamedTuple):
-    """One fused rule against the parameter mean and against the best blind control."""
+    """One fused rule against the parameter mean and against every blind control."""
 
     rule: str
     over_mean: Interval
-    over_control: Interval
-    control: str
-    """The control with the highest mean return."""
+    over_controls: Mapping[str, Interval]
+    """By the control's name; at least one."""
+
+    @property
+    def closest(self) -> str:
+        """The control with the smallest margin: the one whose interval reaches lowest."""
+        return min(self.over_controls, key=lambda name: _lower_end(self.over_controls[name]))
 
     @property
     def better(self) -> bool:
-        """Whether the rule is above both by their 95 % intervals."""
-        pair = (self.over_mean, self.over_control)
-        return all(one.mean > 0.0 and one.excludes_zero for one in pair)
+        """Whether the rule is above the mean and above every control, each by its own interval.
+
+        All of them have to be (an intersection-union test), so that none of the intervals needs a
+        correction for their number: a rule that is not above one of them in truth passes that one
+        in 2.5 % of studies at most.
+        """
+        return all(map(is_above, (self.over_mean, *self.over_controls.values())))
 
     @property
     def worse(self) -> bool:
         """Whether the rule is below the parameter mean by its 95 % interval."""
         return self.over_mean.mean < 0.0 and self.over_mean.excludes_zero
+
+
+def is_above(found: Interval) -> bool:
+    """Whether a difference is above zero by its 95 % interval."""
+    return found.mean > 0.0 and found.excludes_zero
+
+
+def _lower_end(found: Interval) -> tuple[float, float]:
+    """Where an interval begins; the mean decides where there is none, or among equals."""
+    return found.mean - np.nan_to_num(found.half_width), found.mean
 
 
 def standings(rows: Sequence[Record], kind: str, held_out: bool) -> list[Standing]:
@@ -100,10 +118,10 @@ def standings(rows: Sequence[Record], kind: str, held_out: bool) -> list[Standin
     base = by_seed(rows, kind, "mean", held_out)
     if not base.size or not blind:
         return []
-    best = max(blind, key=lambda name: float(blind[name].mean()))
     found = []
     for rule in names:
         if is_rule(rule) and rule != "mean":
             own = by_seed(rows, kind, rule, held_out)
-            found.append(Standing(rule, interval(own - base), interval(own - blind[best]), best))
+            over = {name: paired(own, returns) for name, returns in blind.items()}
+            found.append(Standing(rule, paired(own, base), over))
     return found
