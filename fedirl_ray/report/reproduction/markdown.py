@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.difference import with_marks
+from fedirl_ray.report.wording import signed
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -20,3 +21,18 @@ def number(found: Interval, digits: int = 2, star: bool = False) -> str:
     """A number with its interval and marks."""
     text = f"{found.mean:.{digits}f}"
     return with_marks(found, text if float(text) else text.lstrip("-"), 1.0, digits, star).strip()
+
+
+def rounded(found: Interval) -> str:
+    """A return with its interval, as many digits as that bears."""
+    return number(found, _digits(found))
+
+
+def difference(found: Interval, star: bool = False) -> str:
+    """A difference of returns with its interval and marks."""
+    digits = _digits(found)
+    return with_marks(found, signed(found.mean, digits), 1.0, digits, star).strip()
+
+
+def _digits(found: Interval) -> int:
+    return 0 if abs(found.mean) >= 100.0 or found.half_width >= 10.0 else 1

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fedirl_ray.cli import PROG
-from fedirl_ray.report.reproduction.control import (
-    control_figure,
-    control_text,
+from fedirl_ray.report.reproduction.control import control_figure, control_text
+from fedirl_ray.report.reproduction.plots import gaussians_figure, ratio_figure, theorem1_figure
+from fedirl_ray.report.reproduction.refinement import (
     refinement_figure,
     refinement_text,
     scale_text,
 )
-from fedirl_ray.report.reproduction.plots import gaussians_figure, ratio_figure, theorem1_figure
 from fedirl_ray.report.reproduction.tables import choices_text, table1_text, table2_text
 from fedirl_ray.report.reproduction.theory import communication_text, gaussians_text, theorem_text
 from fedirl_ray.study.reproduction.parts import NAMES, PARTS, Name
