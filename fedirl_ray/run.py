@@ -9,7 +9,9 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from fedirl_ray.command.stopping import say
 from fedirl_ray.errors import ConfigError, FedirlError, one_line
+from fedirl_ray.signals import heed, interrupted
 
 COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
@@ -20,13 +22,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: Arguments; default: the process's own.
+        argv: Arguments; default: the process's own, which ends with the command.
 
     Returns:
-        Exit code: 0 done, 1 the machine failed (e.g. disk full) or too few uploads came, 2 bad
-        input, 130 interrupted.
+        Exit code: 0 done, 1 the machine failed (e.g. disk full, Ray died) or too few uploads came,
+        2 bad input, 130 interrupted, 143 terminated (SIGTERM), 129 its terminal has gone (SIGHUP).
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    with heed(last=argv is None):
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        except KeyboardInterrupt:
+            word, code = interrupted()
+            say(f"{word} before anything was begun")
+            return code
+
+
+def _run(words: list[str]) -> int:
     threadpool_limits(limits=1)  # see engine.local
     try:
         command = _command(words)
@@ -42,9 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f": {err.filename}" if err.filename else ""
         print(one_line(f"{err.strerror or err}{where}"), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Interrupted before anything was begun", file=sys.stderr)
-        return 130
 
 
 def _command(words: list[str]) -> Callable[[Sequence[str]], int]:

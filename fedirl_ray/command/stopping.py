@@ -1,9 +1,11 @@
 """How long work that cannot be done to its end stops: one line, and an exit code."""
 
+import os
 import sys
 from collections.abc import Callable
 
-from fedirl_ray.errors import RunError
+from fedirl_ray.errors import RunError, one_line
+from fedirl_ray.signals import advise, interrupted, over, stopped
 
 
 def stoppable(work: Callable[[], int], advice: Callable[[], str]) -> int:
@@ -14,15 +16,31 @@ def stoppable(work: Callable[[], int], advice: Callable[[], str]) -> int:
         advice: What is kept and how to go on, asked for when the work has stopped.
 
     Returns:
-        The work's own exit code; 130 where it was interrupted, 1 where it failed.
+        The work's own exit code; 128 and the signal's number where one interrupted it, 1 where it
+        failed.
     """
+    advise(advice)
     try:
-        return work()
+        code = work()
+        over()
+        return code
     except KeyboardInterrupt:
-        why, code = "Interrupted", 130
-    except RunError as err:
-        why, code = str(err), 1
-    except OSError as err:
-        why, code = f"{err.strerror}: {err.filename}", 1
-    print(f"{why}; {advice()}", file=sys.stderr)
+        why, code = interrupted()
+    except (RunError, OSError) as err:
+        # A signal to all processes of a run may stop others first: what fails then is its doing.
+        why, code = stopped() or (_reason(err), 1)
+    over()
+    say(f"{why}; {advice()}")
     return code
+
+
+def _reason(err: RunError | OSError) -> str:
+    return f"{err.strerror}: {err.filename}" if isinstance(err, OSError) else str(err)
+
+
+def say(line: str) -> None:
+    """Write a last line to standard error, be there anybody to read it or not."""
+    try:
+        print(one_line(line), file=sys.stderr, flush=True)
+    except OSError:  # the terminal has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

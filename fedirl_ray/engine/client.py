@@ -7,18 +7,19 @@ replacement computes the same bytes.
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.cluster import connect, cpus, homes, ray
+from fedirl_ray.engine.cluster import connect, cpus, homes, leave, ray
 from fedirl_ray.engine.door import hear
 from fedirl_ray.engine.event import Event, Report, Started, ignore, on_change, unwatched
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.placement import costs, place
+from fedirl_ray.engine.pulse import BEAT, Pulse
 from fedirl_ray.engine.shard import PAYS_FROM, barycenter_on_ray
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.errors import RunError
@@ -26,6 +27,7 @@ from fedirl_ray.evaluate.planner import Judgement
 from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
+from fedirl_ray.signals import quiet
 from fedirl_ray.transport.barycenter import BarycenterResult
 
 WAVE = 4  # actors a CPU that start at once: the imports of more crowd each other out
@@ -85,18 +87,25 @@ class RayFleet:
             holder: What an actor is made of.
             pays_from: Clients times support points from which barycenters go to actors.
         """
-        self._config, self._report, self._holder = config, report, holder
+        # Without what a command adds: actors would import the command line to unpickle it.
+        self._config = RunConfig(**{f.name: getattr(config, f.name) for f in fields(RunConfig)})
+        self._report, self._holder = report, holder
         self._started, self._pays_from = started, pays_from
         self._tell_fused = on_change(report)
         self._joined = not ray.is_initialized()
         if self._joined:
             connect(config.engine.address, workers=config.clients)
-        self.placement = place(costs(config), config.engine.clients_per_actor, cpus())
-        report(Event("placed", self.placement.reason))
-        blocks = self.placement.blocks
-        self._seats = [
-            Seat(block, home) for block, home in zip(blocks, homes(len(blocks)), strict=True)
-        ]
+        self._seats: list[Seat] = []
+        try:
+            self._pulse = Pulse()
+            self.placement = place(costs(config), config.engine.clients_per_actor, cpus())
+            blocks = self.placement.blocks
+            homely = zip(blocks, homes(len(blocks)), strict=True)
+            self._seats += [Seat(block, home) for block, home in homely]
+            report(Event("placed", self.placement.reason))
+        except BaseException:
+            self.close()
+            raise
         self._where: tuple[int | None, int | None] = (None, None)
 
     def __enter__(self) -> Self:
@@ -119,11 +128,12 @@ class RayFleet:
 
     def close(self) -> None:
         """Stop the actors, and Ray if this fleet started it."""
-        for seat in self._seats:
-            if seat.actor is not None:
-                ray.kill(seat.actor)
-        if self._joined:
-            ray.shutdown()
+        with quiet():
+            for seat in self._seats:
+                if seat.actor is not None:
+                    ray.kill(seat.actor)
+            if self._joined:
+                leave()
 
     def _start(self, wave: int) -> None:
         """Start the actors, so many at a time: all at once, a small machine only swaps tasks."""
@@ -235,12 +245,14 @@ class RayFleet:
             self._seats[i].hangs = self._seats[i].deaths = 0
             self._ask(i, call, awaited)
         while awaited:
+            self._pulse.look()
             for ref in self._next(awaited, deadline):
                 i = awaited.pop(ref)
                 seat = self._seats[i]
                 try:
                     answer = ray.get(ref, timeout=self._config.engine.timeout)
                 except (*GONE, ray.exceptions.GetTimeoutError) as err:
+                    self._pulse.look(now=True)
                     seat.deaths += 1
                     self._replace(seat, f"it died ({type(err).__name__})")
                 except ray.exceptions.RayTaskError as err:
@@ -282,19 +294,20 @@ class RayFleet:
         return STARTING + ONE_MORE * len(self._seats)
 
     def _next(self, awaited: Mapping[Any, int], deadline: float | None) -> Iterator[Any]:
-        """Wait until something has come, or the first deadline has passed."""
+        """Wait until something has come, a deadline has passed, or Ray is to be looked at again."""
         limits = [self._seats[i].since + self._patience(self._seats[i]) for i in awaited.values()]
         if deadline is not None:
             limits.append(deadline)
-        left = max(0.0, min(limits) - time.monotonic())
+        left = max(0.0, min(BEAT, min(limits) - time.monotonic()))
         ready, rest = ray.wait(list(awaited), num_returns=1, timeout=left)
         yield from ready
         if ready and rest:
             yield from ray.wait(rest, num_returns=len(rest), timeout=0)[0]
 
     def _hire(self, seat: Seat) -> None:
-        actor = ray.remote(num_cpus=0)(self._holder)
-        seat.actor = actor.options(scheduling_strategy=seat.home).remote(self._config, seat.clients)
+        actor = ray.remote(num_cpus=0)(self._holder).options(scheduling_strategy=seat.home)
+        with quiet():
+            seat.actor = actor.remote(self._config, seat.clients)
         seat.ready = False
 
     def _replace(self, seat: Seat, reason: str) -> None:

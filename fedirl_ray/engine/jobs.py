@@ -74,11 +74,13 @@ class Jobs:
         self._ray: Any = None
         self._joined = False
         if engine.backend == "ray":
-            from fedirl_ray.engine.cluster import connect, ray
+            from fedirl_ray.engine.cluster import connect, leave, ray
+            from fedirl_ray.engine.pulse import BEAT, Pulse
 
             self._ray, self._joined = ray, not ray.is_initialized()
             if self._joined:
                 connect(engine.address, workers=8)
+            self._leave, self._pulse, self._beat = leave, Pulse(), BEAT
 
     def __enter__(self) -> Self:
         """Be ready to work."""
@@ -92,7 +94,7 @@ class Jobs:
     ) -> None:
         """Leave Ray if it was started for these jobs."""
         if self._joined:
-            self._ray.shutdown()
+            self._leave()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs that are not done.
@@ -134,7 +136,11 @@ class Jobs:
         running = {task.remote(jobs[place]): place for place in left}
         try:
             while running:
-                (ready,), _ = self._ray.wait(list(running), num_returns=1)
+                self._pulse.look()
+                came, _ = self._ray.wait(list(running), num_returns=1, timeout=self._beat)
+                if not came:
+                    continue
+                ready = came[0]
                 place = running.pop(ready)
                 try:
                     yield place, self._ray.get(ready)
@@ -143,6 +149,7 @@ class Jobs:
                         raise err.cause from None
                     raise RunError(f"{jobs[place].kind} failed: {err.cause!r}") from err
                 except self._ray.exceptions.RayError as err:
+                    self._pulse.look(now=True)
                     raise RunError(f"{jobs[place].kind} failed: {err}") from err
         finally:
             for reference in running:

@@ -151,10 +151,10 @@ class RayTasks:
             engine: `address` says which cluster.
             most: Runs at once; None: the cluster's CPUs.
         """
-        from fedirl_ray.engine.cluster import connect, cpus, ray
+        from fedirl_ray.engine.cluster import connect, cpus, leave, ray
         from fedirl_ray.engine.pulse import BEAT, Pulse
 
-        self._ray, self._beat = ray, BEAT
+        self._ray, self._leave, self._beat = ray, leave, BEAT
         self._joined = not ray.is_initialized()
         if self._joined:
             connect(engine.address, workers=most or 8)
@@ -181,7 +181,7 @@ class RayTasks:
         for stream in self._running:
             self._ray.cancel(stream, force=True)
         if self._joined:
-            self._ray.shutdown()
+            self._leave()
 
     def start(self, key: int, config: RunConfig) -> None:
         """Begin a run."""
