@@ -35,6 +35,7 @@ class _Watch:
         self.thrown = False
         self.advice: Callable[[], str] = lambda: "it did not end by itself"
         self.over = threading.Event()
+        self.hook = sys.unraisablehook
         self.heard, self.told = os.pipe()
         os.set_blocking(self.told, False)
 
@@ -64,7 +65,7 @@ class _Watch:
             self.thrown = False
             self.put_off()
         elif not isinstance(ignored.exc_value, KeyboardInterrupt):
-            sys.__unraisablehook__(ignored)
+            self.hook(ignored)
 
     def bound(self) -> None:
         """End the process, once a signal has come and the time for an orderly end is up."""
@@ -97,7 +98,7 @@ def heed(*, last: bool) -> Iterator[None]:
         yield  # within another command, which heeds them; or where Python does not deliver any
         return
     _watch = watch = _Watch()
-    hook, sys.unraisablehook = sys.unraisablehook, watch.unraisable
+    sys.unraisablehook = watch.unraisable
     awake = signal.set_wakeup_fd(watch.told, warn_on_full_buffer=False)
     threading.Thread(target=watch.bound, daemon=True).start()
     before = {number: signal.signal(number, watch.handle) for number in _heeded()}
@@ -111,7 +112,7 @@ def heed(*, last: bool) -> Iterator[None]:
         watch.over.set()
         signal.set_wakeup_fd(awake)
         os.close(watch.told)
-        sys.unraisablehook = hook
+        sys.unraisablehook = watch.hook
         _watch = None
 
 

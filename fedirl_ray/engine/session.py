@@ -19,7 +19,7 @@ LOCK = "run.lock"
 No other Ray's folder has it."""
 LONGEST = 107 - len("/fr-12345678/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 """Letters that the folder of a session's folder may have: a socket's path has no more than 107."""
-GOING = 10.0  # seconds that the watchdog may take; then it is left to its work
+GOING = 30.0  # seconds that the watchdog may take; then it is left to its work
 
 
 class Session:

@@ -51,10 +51,10 @@ def _line(pid: int) -> bytes:
 
 def _opened(pid: int, folder: Path) -> bool:
     """Whether a process has a file of the folder open: Ray's write their logs there."""
-    files = Path(f"/proc/{pid}/fd")
-    for name in _names(files):
+    files, below = f"/proc/{pid}/fd", f"{folder}/"
+    for name in _names(Path(files)):
         try:
-            if Path(os.readlink(files / name)).is_relative_to(folder):
+            if os.readlink(f"{files}/{name}").startswith(below):
                 return True
         except OSError:
             continue
