@@ -32,7 +32,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.first: int | None = None
-        self.thrown = False
+        self.thrown = self.closed = False
         self.advice: Callable[[], str] = lambda: "it did not end by itself"
         self.over = threading.Event()
         self.hook = sys.unraisablehook
@@ -46,7 +46,7 @@ class _Watch:
 
     def throw(self, number: int, frame: FrameType | None) -> None:
         """Interrupt the main thread, once, when that can be done."""
-        if self.thrown or self.first is None:
+        if self.thrown or self.closed or self.first is None:
             return
         if _quiet or _importing(frame):
             self.put_off()
@@ -105,7 +105,7 @@ def heed(*, last: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        watch.thrown = True
+        watch.closed = True
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if last else handler)
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -139,7 +139,7 @@ def advise(advice: Callable[[], str]) -> None:
 def over() -> None:
     """Let nothing interrupt what is left: the work is done, or is being given up."""
     if _watch is not None:
-        _watch.thrown = True
+        _watch.closed = True
 
 
 def stopped() -> tuple[str, int] | None:
