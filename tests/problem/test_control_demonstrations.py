@@ -1,19 +1,21 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from actors import make
+from gymnasium.spaces import Box, Dict, Discrete, Text
 
 from fedirl_ray.errors import ConfigError, DataError
 from fedirl_ray.problem.control.demonstrations import (
     FIELDS,
     check_target,
     demonstrate,
-    from_minari,
     load_episodes,
+    read_episodes,
     save_episodes,
-    to_minari,
 )
+from fedirl_ray.problem.control.minari_sets import from_minari, to_minari
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
 from fedirl_ray.seeds import stream
 
@@ -131,3 +133,114 @@ def test_a_data_set_of_another_task_is_refused(tmp_path, monkeypatch):
     to_minari(PENDULUM, 0.0, episodes, "shown/pendulum-v1")
     with pytest.raises(DataError, match=r"observations of CartPole-v1 are Box.*, got Box.*\(3,\)"):
         from_minari(CARTPOLE, 0.0, "shown/pendulum-v1")
+
+
+def write_set(name, observed, acted, seen, acts, terminations=None):
+    """A Minari data set of one episode."""
+    import minari
+
+    length = len(acts)
+    ended = np.arange(length) == length - 1
+    episode = minari.data_collector.EpisodeBuffer(
+        id=0,
+        observations=seen,
+        actions=acts,
+        rewards=[0.0] * length,
+        terminations=(ended if terminations is None else terminations).tolist(),
+        truncations=[False] * length,
+        infos={},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        minari.create_dataset_from_buffers(
+            name, [episode], observation_space=observed, action_space=acted
+        )
+
+
+POLE = Box(-np.inf, np.inf, (4,), np.float32)
+LEFT = np.zeros(3, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("observed", "acted", "seen", "acts", "said"),
+    [
+        (
+            Dict(x=POLE),
+            Discrete(2),
+            {"x": np.zeros((4, 4), np.float32)},
+            LEFT,
+            r"observations of CartPole-v1 are Box.*, got Dict\('x': Box",
+        ),
+        (Discrete(5), Discrete(2), np.zeros(4, np.int64), LEFT, r"are Box.*, got Discrete\(5\)"),
+        (
+            Box(0, 255, (8, 8, 3), np.uint8),
+            Discrete(2),
+            np.zeros((4, 8, 8, 3), np.uint8),
+            LEFT,
+            r"are Box.*, got Box\(0, 255, \(8, 8, 3\), uint8\)",
+        ),
+        (Text(9), Discrete(2), ["a", "b", "c", "d"], LEFT, r"are Box.*, got Text\(1, 9"),
+        (
+            POLE,
+            Discrete(3),
+            np.zeros((4, 4), np.float32),
+            LEFT,
+            r"actions of CartPole-v1 are Discrete\(2\), got Discrete\(3\)",
+        ),
+        (
+            POLE,
+            Discrete(2, start=1),
+            np.zeros((4, 4), np.float32),
+            LEFT + 1,
+            r"are Discrete\(2\), got Discrete\(2, start=1\)",
+        ),
+        (
+            POLE,
+            Box(-1, 1, (1,), np.float32),
+            np.zeros((4, 4), np.float32),
+            np.zeros((3, 1), np.float32),
+            r"actions of CartPole-v1 are Discrete\(2\), got Box",
+        ),
+    ],
+    ids=["dict", "discrete", "image", "text", "other count", "other start", "continuous"],
+)
+def test_minari_sets_of_other_spaces_are_one_line(
+    tmp_path, monkeypatch, observed, acted, seen, acts, said
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    write_set("odd/set-v0", observed, acted, seen, acts)
+    with pytest.raises(DataError, match=said) as error:
+        read_episodes(CARTPOLE, 0.0, "odd/set-v0")
+    text = str(error.value)
+    assert text.startswith("learner.data odd/set-v0: ")
+    assert "\n" not in text
+    assert len(text) < 250
+
+
+def test_a_damaged_minari_set_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    to_minari(
+        PENDULUM, 0.0, demonstrate(PENDULUM, 0.0, make(PENDULUM), 1, stream(1)), "shown/hung-v0"
+    )
+    (data,) = tmp_path.rglob("*.hdf5")
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises((ConfigError, DataError), match=r"learner\.data .*shown/hung-v0") as error:
+        read_episodes(PENDULUM, 0.0, "shown/hung-v0")
+    assert "\n" not in str(error.value)
+
+
+def test_impossible_steps_of_a_minari_set_are_refused_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    shown = demonstrate(PENDULUM, 0.0, make(PENDULUM), 2, stream(1, "shown"))
+    to_minari(PENDULUM, 0.0, replace(shown, observations=shown.observations[::-1]), "shown/hung-v1")
+    with pytest.raises(DataError, match=r"^learner\.data shown/hung-v1, episode 0"):
+        read_episodes(PENDULUM, 0.0, "shown/hung-v1")
+
+
+def test_discrete_actions_between_the_lattices_are_refused(tmp_path):
+    shown = demonstrate(CARTPOLE, 0.0, make(CARTPOLE), 2, stream(1, "shown"))
+    actions = shown.actions.copy()
+    actions[1, 2] = 0.5
+    save_episodes(tmp_path / "0.npz", replace(shown, actions=actions))
+    with pytest.raises(DataError, match=r"CartPole-v1.s actions must be among -1, 1$"):
+        read_episodes(CARTPOLE, 0.0, str(tmp_path / "{client}.npz"))

@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+import yaml
 
 from fedirl_ray.errors import ConfigError, UserCodeError
 from fedirl_ray.problem.custom import load, user_code
@@ -179,3 +180,47 @@ def test_an_exit_from_a_users_code_is_an_error_of_the_command(tmp_path, words, s
     assert f"SystemExit: 0, at {tmp_path / 'quits.py'}:{line}" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+WORLDS = """
+import gymnasium
+
+class Odd(Exception):
+    def __init__(self, one, two):
+        super().__init__("odd")
+        self.held = lambda: None
+
+def world(role, index, rng):
+    if role == "held-out" and index == 1:
+        raise Odd(1, 2)
+    return gymnasium.make("FrozenLake-v1", is_slippery=False)
+"""
+SMALL = """
+--problem.name worlds:world --seeds 1 --clients 2 --problem.horizon 10 --evaluation.held-out 3
+--record.progress False --record.figure False --fusion.rules mean --run-dir r
+"""
+
+
+@pytest.mark.ray
+def test_a_users_error_that_cannot_be_pickled_comes_whole_from_a_client_on_ray(tmp_path):
+    path = tmp_path / "worlds.py"
+    path.write_text(WORLDS)
+    code, said = command(tmp_path, SMALL.split())
+    assert code == 2
+    assert said == f"problem.name worlds:world failed: Odd: odd, at {path}:11\n"
+
+
+def test_a_trial_that_failed_in_a_users_code_says_where(tmp_path):
+    path = tmp_path / "worlds.py"
+    path.write_text(WORLDS)
+    fixed = {"problem.name": "worlds:world", "problem.horizon": 10, "clients": 2, "seeds": 1}
+    fixed |= {"engine.backend": "local", "evaluation.held-out": 3, "fusion.rules": ["mean"]}
+    search = {"irl.l2": {"low": 0.1, "high": 1.0}}
+    study = {"fixed": fixed, "search": search, "objectives": {"success/held-out/mean": "maximize"}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "trials": 1, "max-failures": 1}))
+    code, said = command(
+        tmp_path, ["sweep", "study.yaml", "--study-dir", "s", "--progress", "False"]
+    )
+    assert code == 1
+    assert f"UserCodeError: problem.name worlds:world failed: Odd: odd, at {path}:11" in said
+    assert "Traceback" not in said
