@@ -17,9 +17,7 @@ NOTHING = 1e-9
 """Norm, as a share of the reward's own, below which a canonical reward is only rounding."""
 
 
-def canonical(
-    model: LatticeModel, reward: Floats, *, discount: float, offset_blind: bool = False
-) -> Floats:
+def canonical(model: LatticeModel, reward: Floats, *, discount: float) -> Floats:
     """A reward without potential shaping and scale.
 
     C(r)(s, a) = r(s, a) + discount E[V(s')] - V(s), with V the value of r under the uniform policy
@@ -31,33 +29,18 @@ def canonical(
         model: The client's dynamics.
         reward: `[a, s]`.
         discount: In (0, 1).
-        offset_blind: Take away what a constant pays for living on as well: 3 r + 5 is r also where
-            episodes end, though the two may order policies differently. Says what a reward is
-            beyond its offset; CartPole's own is nothing else.
 
     Returns:
         `[a, s]`, of root mean square 1; zero for a reward that orders no policies.
     """
     levelled = _levelled(model, reward, discount)
-    if offset_blind:
-        one = np.ones_like(reward)
-        living = _levelled(model, one, discount)
-        if not _vanishes(living, one, discount):
-            levelled = levelled - (levelled * living).sum() / (living * living).sum() * living
     if _vanishes(levelled, reward, discount):
         return np.zeros_like(levelled)
     canonised: Floats = levelled / _norm(levelled)
     return canonised
 
 
-def reward_distance(
-    model: LatticeModel,
-    one: Floats,
-    other: Floats,
-    *,
-    discount: float,
-    offset_blind: bool = False,
-) -> float:
+def reward_distance(model: LatticeModel, one: Floats, other: Floats, *, discount: float) -> float:
     """Half the root mean square difference of two canonical rewards.
 
     Args:
@@ -65,14 +48,13 @@ def reward_distance(
         one: `[a, s]`.
         other: `[a, s]`.
         discount: In (0, 1).
-        offset_blind: Whether rewards that differ by a constant are alike also where episodes end.
 
     Returns:
-        0 for rewards that order all policies alike (if blind: for some offset), 1 for opposite
-        ones; 1/2 to a reward that orders none.
+        0 for rewards that order all policies alike, 1 for opposite ones; 1/2 to a reward that
+        orders none.
     """
-    first = canonical(model, one, discount=discount, offset_blind=offset_blind)
-    second = canonical(model, other, discount=discount, offset_blind=offset_blind)
+    first = canonical(model, one, discount=discount)
+    second = canonical(model, other, discount=discount)
     return 0.5 * _norm(first - second)
 
 

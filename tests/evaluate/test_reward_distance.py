@@ -73,38 +73,11 @@ def test_where_episodes_end_a_constant_pays_for_living(name):
     assert reward_distance(model, one, -one, discount=GAMMA) == pytest.approx(1.0)
 
 
-def test_blind_to_offsets_a_constant_is_nothing_anywhere(model):
-    rng = np.random.default_rng(6)
-    reward = rng.normal(size=model.reward.shape)
-    other = shaped(model, 3.0 * reward + 5.0, rng.normal(size=model.state.size))
-    far = reward_distance(model, reward, other, discount=GAMMA, offset_blind=True)
-    assert far == pytest.approx(0.0, abs=1e-6)
-    negated = 5.0 - 2.0 * reward
-    far = reward_distance(model, reward, negated, discount=GAMMA, offset_blind=True)
-    assert far == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize("name", ["ends", "cartpole"])
-def test_seeing_offsets_a_constant_moves_a_reward_where_episodes_end(name):
+def test_a_constant_moves_a_reward_where_episodes_end(name):
     model = MODELS[name]
     reward = np.random.default_rng(7).normal(size=model.reward.shape)
     assert reward_distance(model, reward, 3.0 * reward + 5.0, discount=GAMMA) > 0.05
-
-
-def test_cartpoles_own_reward_is_nothing_but_an_offset():
-    model = MODELS["cartpole"]
-    assert (canonical(model, model.reward, discount=GAMMA, offset_blind=True) == 0.0).all()
-
-
-@pytest.mark.parametrize("name", ["never ends", "pendulum"])
-def test_where_no_episode_ends_being_blind_to_offsets_changes_nothing(name):
-    model = MODELS[name]
-    one, other = np.random.default_rng(8).normal(size=(2, *model.reward.shape))
-    seeing, blind = (
-        reward_distance(model, one, other, discount=GAMMA, offset_blind=flag)
-        for flag in (False, True)
-    )
-    assert blind == seeing
 
 
 def test_a_reward_that_orders_nothing_is_half_way_to_all():
@@ -114,14 +87,14 @@ def test_a_reward_that_orders_nothing_is_half_way_to_all():
     assert reward_distance(model, constant, model.reward, discount=GAMMA) == pytest.approx(0.5)
 
 
-@given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([0.0, 0.4]), blind=st.booleans())
-def test_it_is_a_distance(seed, ends, blind):
+@given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([0.0, 0.4]))
+def test_it_is_a_distance(seed, ends):
     rng = np.random.default_rng(seed)
     model = random_model(rng, ends=ends)
     one, two, three = rng.normal(size=(3, 3, 6))
 
     def far(a, b):
-        return reward_distance(model, a, b, discount=GAMMA, offset_blind=blind)
+        return reward_distance(model, a, b, discount=GAMMA)
 
     assert far(one, two) == pytest.approx(far(two, one))
     assert 0.0 <= far(one, two) <= 1.0 + 1e-9
