@@ -4,11 +4,14 @@ The cost between two lattice points is the sum over axes of a cost between their
 `n x n` matrix is never formed: an axis of `m` coordinates holds its own `m x m` part.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fedirl_ray.transport.memory import axes_bytes, demand
 
 Floats = NDArray[np.float64]
 CostScale = Literal["max", "none"] | Sequence[float]
@@ -34,6 +37,7 @@ def ground_costs(
 
     Raises:
         ValueError: If an axis, a period or the scale breaks its law.
+        MemoryError: If the machine cannot hold the matrices.
     """
     if len(axes) == 0:
         raise ValueError("axes must hold at least one axis, got none")
@@ -42,6 +46,8 @@ def ground_costs(
         raise ValueError(
             f"periodic must have one entry per axis ({len(axes)}), got {len(periods)} entries"
         )
+    lengths = [math.prod(np.shape(axis)[:1]) for axis in axes]
+    demand(axes_bytes(lengths), f"a lattice with axes of {lengths} points", "a coarser lattice")
     pairs = zip(axes, periods, strict=True)
     costs = [_axis_cost(i, axis, period) for i, (axis, period) in enumerate(pairs)]
     return tuple(

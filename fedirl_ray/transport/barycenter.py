@@ -1,5 +1,6 @@
 """Entropic Wasserstein barycenters of measures on a product lattice."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -169,7 +170,7 @@ def prepare(
         rows, alphas = rows[counted], alphas[counted]
     order = axis_order(shape)
     costs = tuple(costs[i] for i in order)
-    problem = make_problem(costs, epsilon, len(rows), backend, dtype, anderson)
+    problem = make_problem(costs, epsilon, len(rows), backend, dtype, anderson, debiased=debiased)
     return Task(problem, goal, reordered(rows, shape, order), alphas, shape, order)
 
 
@@ -199,6 +200,8 @@ def make_problem(
     backend: Backend = "numpy",
     dtype: Precision = "float64",
     anderson: int | None = None,
+    *,
+    debiased: bool = False,
 ) -> Problem:
     """Return what the shards of `k` clients share, with the number of kept steps chosen."""
     namespace(backend)
@@ -206,10 +209,12 @@ def make_problem(
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
     if anderson is not None and anderson < 0:
         raise ValueError(f"anderson must be >= 0, got {anderson}")
-    n = int(np.prod([len(cost) for cost in costs]))
+    lengths = [len(cost) for cost in costs]
+    n = math.prod(lengths)
     reach = sum(float(cost.max()) for cost in costs) / epsilon
     slots = slots_for(k, n, dtype) if anderson is None else anderson + 1
-    demand(estimate(k, n, slots, dtype), f"a barycenter of {k} measures on {n} points")
+    needed = estimate(k, lengths, slots, dtype, second_kernel=debiased)
+    demand(needed, f"a barycenter of {k} measures on {n} points")
     # A bound on |log K'u|: potentials differ by at most the reach; and float64 itself ends at 745.
     bound = 8 * reach + 64
     if reach <= PLAIN_REACH["float64"]:
@@ -225,7 +230,11 @@ def split(rows: Floats, weights: Floats, shards: int) -> list[tuple[Floats, Floa
 
 def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterResult:
     """Return the result of a solved task."""
-    measure = np.exp(asnumpy(solution.log_b))
+    log_b = asnumpy(solution.log_b)
+    measure = np.exp(log_b)
+    if not 0.0 < measure.sum() < np.inf:
+        # Debiased and stopped early: only the mass is out of range, which is divided out.
+        measure = np.exp(log_b - log_b.max())
     inside = (measure / measure.sum()).reshape([task.shape[i] for i in task.order])
     return BarycenterResult(
         measure=np.ascontiguousarray(inside.transpose(np.argsort(task.order))),

@@ -12,6 +12,7 @@ from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.barycenter import checked_goal, make_problem
 from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel, positive_definite
 from fedirl_ray.transport.measure import checked_measures, reordered
+from fedirl_ray.transport.memory import demand
 from fedirl_ray.transport.shard import in_process, make_shard
 from fedirl_ray.transport.simplex import Transport, exact_transport
 from fedirl_ray.transport.solver import solve
@@ -103,7 +104,7 @@ def wasserstein2(
         raise ValueError("epsilon must be given unless exact")
     log_q = np.log(np.maximum(two, FLOOR))
     goal = checked_goal(epsilon, tol, max_iters, debiased=False, domain=None)
-    problem = make_problem(costs, epsilon, 1)
+    problem = make_problem(costs, epsilon, 1, debiased=True)
     alone = np.ones(1)
     advance = in_process([make_shard(problem, one[None], alone)])
     between = solve(advance, problem, alone, replace(goal, held=log_q))
@@ -151,6 +152,12 @@ def _exact(p: Floats, q: Floats, costs: Sequence[Floats]) -> Transport:
     """Solve on the measures' supports."""
     shape = tuple(len(cost) for cost in costs)
     here, there = np.flatnonzero(p), np.flatnonzero(q)
+    # The costs, POT's copy of them, its plan and one temporary.
+    demand(
+        4 * 8 * len(here) * len(there),
+        f"an exact distance between measures on {len(here)} and {len(there)} points",
+        "epsilon instead of exact, or a coarser lattice",
+    )
     rows, columns = np.unravel_index(here, shape), np.unravel_index(there, shape)
     total = np.zeros((len(here), len(there)))
     for cost, row, column in zip(costs, rows, columns, strict=True):

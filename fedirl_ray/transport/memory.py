@@ -1,9 +1,13 @@
 """How much memory a barycenter needs, asked before it is taken."""
 
 import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedirl_ray.transport.backend import Precision
+
+ADVICE = "dtype='float32', anderson=0, a coarser lattice, or shards on several machines"
 
 WORTH_SAYING = 2**30
 """Estimates from this many bytes on are logged."""
@@ -14,6 +18,17 @@ what else runs on the machine."""
 
 MOST_KEPT = 11
 """Kept steps where memory allows; more gained nothing by measurement."""
+
+BATCH_UP_TO = 2**17
+"""Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
+the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
+
+AXIS_COPIES = 6
+"""Dense matrices of every axis at once, in float64: its cost, and while the kernel of one epsilon
+replaces that of another the exponents and the entries of both, and one temporary."""
+
+KERNEL_COPIES = 2
+"""Further ones where the caller has a kernel of its own (debiased barycenters, divergences)."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,18 +44,39 @@ def item_size(precision: Precision) -> int:
     return 8 if precision == "float64" else 4
 
 
-def estimate(k: int, n: int, slots: int, precision: Precision) -> int:
-    """Return the bytes a barycenter of `k` measures on `n` points takes beside its input.
+def estimate(
+    k: int, lengths: Sequence[int], slots: int, precision: Precision, *, second_kernel: bool
+) -> int:
+    """Return the bytes a barycenter takes beside its input.
 
-    The normalised measures, the kept steps (twice, if they are mixed), and a few vectors.
+    The normalised measures, the kept steps (twice, if they are mixed), the buffers of the clients
+    that are stepped together, a few vectors, and every axis' dense matrices.
+
+    Args:
+        k: Measures.
+        lengths: Points of each lattice axis.
+        slots: Kept steps.
+        precision: Of the scalings.
+        second_kernel: Whether the loop has a kernel of its own beside the shards'.
     """
+    n = math.prod(lengths)
     kept = 2 * slots if slots > 1 else 1
-    return item_size(precision) * k * n * (1 + kept) + 8 * n * (
-        12 + (6 * slots if slots > 1 else 6)
+    together = 4 * max(1, min(k, BATCH_UP_TO // n))
+    vectors = 12 + (6 * slots if slots > 1 else 6)
+    return (
+        item_size(precision) * n * (k * (1 + kept) + together)
+        + 8 * n * vectors
+        + axes_bytes(lengths, second_kernel=second_kernel)
     )
 
 
-def demand(needed: int, what: str) -> None:
+def axes_bytes(lengths: Sequence[int], *, second_kernel: bool = False) -> int:
+    """Return the bytes of the axes' dense matrices."""
+    copies = AXIS_COPIES + (KERNEL_COPIES if second_kernel else 0)
+    return 8 * copies * sum(m * m for m in lengths)
+
+
+def demand(needed: int, what: str, advice: str = ADVICE) -> None:
     """Log a large estimate; refuse one that this machine cannot hold.
 
     Raises:
@@ -50,7 +86,7 @@ def demand(needed: int, what: str) -> None:
     if available is not None and needed > available:
         raise MemoryError(
             f"{what} needs {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available; "
-            "use dtype='float32', anderson=0, a coarser lattice, or shards on several machines"
+            f"use {advice}"
         )
     if needed >= WORTH_SAYING:
         _LOG.warning("%s needs %.1f GiB", what, needed / 2**30)

@@ -30,12 +30,9 @@ from fedirl_ray.transport.backend import (
 )
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
+from fedirl_ray.transport.memory import BATCH_UP_TO
 from fedirl_ray.transport.projection import CACHED, Block, project
 from fedirl_ray.transport.step import Advance, Step, Term, gather, join
-
-BATCH_UP_TO = 2**17
-"""Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
-the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
 
 THREADS_FROM = 2**16
 """Clients times points of a shard from which it is worth a thread of its own."""

@@ -88,8 +88,12 @@ def test_approaches_the_linear_program_as_epsilon_falls():
         measure = barycenter(rows, axes, epsilon=epsilon, tol=1e-9).measure.ravel()
         measure /= measure.sum()
         excess.append(sum(ot.emd2(row, measure, cost) for row in rows) / 2 - value)
-    assert excess[0] > excess[1] > excess[2] > -1e-12
-    assert excess[2] < 0.1 * value
+    # An excess may be zero up to the rounding of three sums of costs of size one.
+    rounding = 1e-12
+    assert excess[0] > excess[1] - rounding
+    assert excess[1] > excess[2] - rounding
+    assert -rounding < excess[2] < 0.1 * value
+    assert excess[0] > 0.1 * value
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
