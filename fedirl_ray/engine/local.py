@@ -13,7 +13,7 @@ from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
 from fedirl_ray.fusion.rules import Support, support_of
 from fedirl_ray.fusion.upload import open_channel
-from fedirl_ray.irl.block import prepare
+from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.family import Role, draw_world, horizon
 from fedirl_ray.problem.mdp import Floats, TabularMDP
@@ -139,6 +139,9 @@ class Clients:
     ) -> tuple[Judgement, Outcome]:
         """Judge rewards, and the references, in some worlds.
 
+        The demonstrator of a client's world is its own expert. A held-out world is nobody's: there
+        the clients' experts take turns, as their rewards do; recorded demonstrations say nothing.
+
         Args:
             seed: Which repetition.
             role: Clients' own worlds, or held-out ones.
@@ -151,4 +154,17 @@ class Clients:
         """
         problem = self.config.problem
         worlds = [draw_world(problem, self.config.seed, seed, role, i) for i in indices]
-        return judge(worlds, thetas, matched, self.config), judge_references(worlds, self.config)
+        takers = [i % self.config.clients for i in indices]
+        recorded = None
+        if problem.demonstrations_file is not None:
+            nothing = np.full(len(worlds), np.nan)
+            recorded = Outcome(nothing, nothing)
+            if role == "client":
+                recorded = recorded_outcome(self.config, takers, worlds)
+        references = judge_references(
+            worlds,
+            self.config,
+            temperatures=demonstrators(self.config, seed, takers),
+            recorded=recorded,
+        )
+        return judge(worlds, thetas, matched, self.config), references

@@ -76,25 +76,41 @@ UNLEARNT: tuple[Rule, ...] = ("expert", "ceiling")
 """Rows that plan with no learnt reward, in the order of `judge_references`' columns."""
 
 
-def judge_references(worlds: Sequence[TabularMDP], config: RunConfig) -> Outcome:
-    """What the experts earn, who maximise their return, and what the surest policies earn.
+def judge_references(
+    worlds: Sequence[TabularMDP],
+    config: RunConfig,
+    *,
+    temperatures: Floats | None = None,
+    recorded: Outcome | None = None,
+) -> Outcome:
+    """What the demonstrators earn, and what the policies of the largest success there is.
+
+    Args:
+        worlds: `k` worlds.
+        config: The experts' temperature and discount.
+        temperatures: Each world's expert's own instead, `[k]`.
+        recorded: What came of demonstrations brought along instead of experts, `[k]`.
 
     Returns:
-        `[k, 2]`: the expert, and the policy of the largest success there is.
+        `[k, 2]`: the demonstrator, and the policy of the largest success.
     """
     steps, discount = horizon(config.problem), config.problem.expert_discount
     parts = []
     cut = tiles(worlds)
     for tile in cut:
         stack = Stack([worlds[i] for i in tile])
-        ends = [
-            roll_out(stack, policy[..., None], horizon=steps, discount=discount)
-            for policy in (
-                expert_policy(stack, config.problem, steps),
-                surest_policy(stack, steps),
-            )
-        ]
-        parts.append(Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True))))
+        own = None if temperatures is None else temperatures[tile]
+        surest = roll_out(
+            stack, surest_policy(stack, steps)[..., None], horizon=steps, discount=discount
+        )
+        if recorded is None:
+            policy = expert_policy(stack, config.problem, steps, own)
+            shown = roll_out(stack, policy[..., None], horizon=steps, discount=discount)
+        else:
+            shown = Outcome(*(table[tile, None] for table in recorded))
+        parts.append(
+            Outcome(*(np.concatenate(pair, axis=1) for pair in zip(shown, surest, strict=True)))
+        )
     place = untile(cut)
     return Outcome(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))
 

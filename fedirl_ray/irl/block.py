@@ -27,6 +27,7 @@ from fedirl_ray.problem.dials import (
 )
 from fedirl_ray.problem.family import draw_world, horizon
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
+from fedirl_ray.problem.planning import Outcome
 from fedirl_ray.seeds import stream
 
 
@@ -58,7 +59,7 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
     Raises:
         DataError: Recorded demonstrations cannot be read, or have not happened in these worlds.
     """
-    problem, dials, steps = config.problem, config.heterogeneity, horizon(config.problem)
+    problem, dials = config.problem, config.heterogeneity
     worlds = [
         spread_start(
             draw_world(problem, config.seed, seed, "client", i),
@@ -70,9 +71,7 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         for i in members
     ]
     if problem.demonstrations_file is not None:
-        s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
-        loaded = load_demonstrations(problem.demonstrations_file, config.clients, s, a, steps)
-        data = [loaded[i] for i in members]
+        data = _load(config, members, worlds)
         for i, world, episodes in zip(members, worlds, data, strict=True):
             file = f"problem.demonstrations-file {problem.demonstrations_file}"
             require_possible(world, episodes, f"{file}: client {i}")
@@ -91,11 +90,7 @@ def _demonstrate(
 ) -> list[Demonstrations]:
     """Let each member's expert show its episodes."""
     problem, dials = config.problem, config.heterogeneity
-    temperatures = None
-    if dials.expert_temperature > 0.0:
-        temperatures = expert_temperatures(
-            problem.expert_temperature, dials.expert_temperature, config.seed, seed, members
-        )
+    temperatures = demonstrators(config, seed, members)
     cut = tiles(worlds)
     data: list[Demonstrations] = []
     for tile in cut:
@@ -111,3 +106,41 @@ def _demonstrate(
             [stream(config.seed, "seed", seed, "client", i, "demonstrations") for i in clients],
         )
     return [data[i] for i in untile(cut)]
+
+
+def _load(
+    config: RunConfig, members: Sequence[int], worlds: Sequence[TabularMDP]
+) -> list[Demonstrations]:
+    """The members' recorded episodes."""
+    assert config.problem.demonstrations_file is not None
+    s, a = (max(world.shape[axis] for world in worlds) for axis in (0, 1))
+    steps = horizon(config.problem)
+    loaded = load_demonstrations(config.problem.demonstrations_file, config.clients, s, a, steps)
+    return [loaded[i] for i in members]
+
+
+def demonstrators(config: RunConfig, seed: int, members: Sequence[int]) -> Floats | None:
+    """Temperatures of some clients' experts, `[k]`; None: all have `problem.expert_temperature`."""
+    dial = config.heterogeneity.expert_temperature
+    if dial == 0.0:
+        return None
+    return expert_temperatures(config.problem.expert_temperature, dial, config.seed, seed, members)
+
+
+def recorded_outcome(
+    config: RunConfig, members: Sequence[int], worlds: Sequence[TabularMDP]
+) -> Outcome:
+    """What came of the members' recorded episodes, `[k]` each.
+
+    Success is the share that stood on a goal when the horizon ended: the state after the last
+    step is not on record, so its chance counts. The value is the discounted true reward.
+    """
+    success, value = np.empty(len(members)), np.empty(len(members))
+    weight = config.problem.expert_discount ** np.arange(horizon(config.problem))
+    for i, (world, shown) in enumerate(zip(worlds, _load(config, members, worlds), strict=True)):
+        last = shown.states[:, -1], shown.actions[:, -1]
+        chance = world.probabilities[last] * world.goal[world.successors[last]]
+        success[i] = chance.sum(axis=1).mean()
+        actions = shown.actions if world.reward.shape[1] > 1 else np.zeros_like(shown.actions)
+        value[i] = (world.reward[shown.states, actions] @ weight).mean()
+    return Outcome(success, value)

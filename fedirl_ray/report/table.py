@@ -71,7 +71,7 @@ def _main_table(
         (split, rule): found[rule].difference
         for split, found in zip(SPLITS, (inside, outside), strict=True)
         for rule in rules
-        if rule != "mean" and (wide or split == SPLITS[1])
+        if rule != "mean" and (wide or split == SPLITS[1]) and not np.isnan(found[rule].mean)
     }
     said = mark(gaps)
     lines = []
@@ -83,7 +83,8 @@ def _main_table(
             levels = (with_spread(inside[rule]), with_spread(outside[rule]))
             cells = [*levels, said.get((SPLITS[0], rule), ""), gap, *geometry]
         else:
-            cells = [f"{100 * found[rule].mean:.1f}" for found in (inside, outside)] + [gap]
+            means = (found[rule].mean for found in (inside, outside))
+            cells = [*("" if np.isnan(mean) else f"{100 * mean:.1f}" for mean in means), gap]
         if timed:
             cells.append("" if np.isnan(seconds[c]) else f"{seconds[c]:.3f}")
         lines.append([LABELS[rule], *cells])
@@ -116,6 +117,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
         for rule in rules
         if rule != "mean"
         for p, found in enumerate(by_policy)
+        if not np.isnan(found[rule].mean)
     }
     # The total is the barycenter's difference once more.
     gaps |= {
@@ -129,7 +131,8 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
         [
             LABELS[rule],
             *(
-                f"{100 * found[rule].mean:.1f}" + (f" ({said[rule, p]})" if rule != "mean" else "")
+                ("" if np.isnan(found[rule].mean) else f"{100 * found[rule].mean:.1f}")
+                + (f" ({said[rule, p]})" if (rule, p) in said else "")
                 for p, found in enumerate(by_policy)
             ),
         ]
@@ -185,7 +188,9 @@ def _success(results: Sequence[SeedResult], split: str) -> np.ndarray:
 
 
 def with_spread(found: Comparison) -> str:
-    """A share in percent, with its standard deviation over seeds."""
+    """A share in percent, with its standard deviation over seeds; empty where there is none."""
+    if np.isnan(found.mean):
+        return ""
     spread = "" if np.isnan(found.spread) else f" ± {100 * found.spread:.1f}"
     return f"{100 * found.mean:.1f}{spread}"
 
@@ -211,6 +216,8 @@ def _notes(
         lines.append(
             f"Seeds differ in {varies(config.problem)}:\n± says nothing of other demonstrations."
         )
+    if "expert" in config.fusion.rules:
+        lines += _demonstrator(config)
     if wide:
         lines.append(
             "± of a success: standard deviation over seeds. |theta|, turned: median norm, and "
@@ -253,6 +260,15 @@ def _notes(
             "fusion.tolerance."
         )
     return lines
+
+
+def _demonstrator(config: RunConfig) -> list[str]:
+    """What the expert's row shows where that is not one expert for all worlds."""
+    if config.problem.demonstrations_file is not None:
+        return ["expert: the recorded episodes, in their clients' worlds; none in held-out ones."]
+    if config.heterogeneity.expert_temperature > 0.0:
+        return ["expert: each client's own; in held-out worlds they take turns."]
+    return []
 
 
 def _traffic_note(config: RunConfig, d: int) -> str:
