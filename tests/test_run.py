@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-import fedirl_ray.command.federate
+from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.record import ON_DEMAND, RUN
 from fedirl_ray.run import main
 
@@ -188,14 +188,14 @@ def test_a_real_process_starts_ray_shows_the_table_and_leaves_quietly(tmp_path):
 
 def interrupted(folder, monkeypatch, after):
     """A run of three seeds that Ctrl-C ends once `after` of them are kept."""
-    keep = fedirl_ray.command.federate.save_seed
+    keep = Checkpoints.save_seed
 
-    def save(where, seed, result):
-        keep(where, seed, result)
+    def save(self, seed, result):
+        keep(self, seed, result)
         if seed + 1 == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fedirl_ray.command.federate, "save_seed", save)
+    monkeypatch.setattr(Checkpoints, "save_seed", save)
     assert main([*LOCAL, "--seeds", "3", "--run-dir", str(folder)]) == 130
     monkeypatch.undo()
     monkeypatch.chdir(folder.parent)
@@ -211,11 +211,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bytes(
     assert f"--resume {folder}" in said
     assert not (folder / "table.txt").exists()
     again = []
-    keep = fedirl_ray.command.federate.save_seed
+    keep = Checkpoints.save_seed
     monkeypatch.setattr(
-        fedirl_ray.command.federate,
+        Checkpoints,
         "save_seed",
-        lambda where, seed, result: (again.append(seed), keep(where, seed, result)),
+        lambda self, seed, result: (again.append(seed), keep(self, seed, result)),
     )
     assert main(["--resume", str(folder)]) == 0
     assert again == [2]

@@ -4,9 +4,10 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -17,6 +18,14 @@ from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, failing_late, reopen
+from fedirl_ray.engine.identity import (
+    IDENTITY,
+    Identity,
+    code_in_words,
+    digest_of,
+    module_digest,
+    read_identity,
+)
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
@@ -26,8 +35,9 @@ from fedirl_ray.study.control.config import ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
 
 PAGE, ROWS, PICTURE, SETTINGS = "results.md", "results.parquet", "curves.png", "control.yaml"
-STUDY = Kind(what="a control study", settings=SETTINGS, blank=frozenset())
-OCCASION = ("export", "progress", "run-dir", "resume")  # of one invocation, decide no result
+STUDY = Kind(what="a control study", settings=SETTINGS, blank=frozenset((IDENTITY,)))
+OCCASION = ("export", "progress", "run-dir", "resume")  # of one invocation
+FREE = ("engine", *OCCASION)  # decide no result
 WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
 A federation on one control task: every client's expert is trained by PPO and watched, rewards are
@@ -37,6 +47,7 @@ trained on them, in the clients' physics and in others. Blind rewards are judged
   python -m fedirl_ray.run control CartPole-v1 --seeds 3
   python -m fedirl_ray.run control mymodule:myfunction      your own environment: the function takes
                                                             the client and returns a gymnasium.Env
+  python -m fedirl_ray.run control runs/DIR/control.yaml    the same study again
   python -m fedirl_ray.run control --resume runs/DIR        go on; finished pieces are kept
 
 Tasks: Pendulum-v1, CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3, or your own.
@@ -57,8 +68,8 @@ class Invocation(ControlConfig):
     run_dir: Path | None = None
     """Folder of the results; None: runs/<time>-control/ below the current folder."""
     resume: Path | None = None
-    """Go on in this folder, with its settings and any given beside; pieces whose settings are the
-    same are not done again."""
+    """Go on in this folder, with its settings; only engine.*, export and progress may be changed.
+    Finished pieces are not done again."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -72,65 +83,84 @@ def command(argv: Sequence[str]) -> int:
     words = list(argv)
     name = [] if not words or words[0].startswith("-") else [words.pop(0)]
     asked = _load([*name, *words])
-    folder = asked.resume
-    if folder is None:
-        folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-control"
-    elif name:
-        raise ConfigError(f"resume knows its task, got {name[0]} beside it")
-    else:
-        asked = _begun(folder, words)
-    _check(asked)
     if asked.resume is None:
-        place = new_folder(folder, STUDY, _kept(asked))
-    else:
-        place = reopen(folder, STUDY, "resume")
+        folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-control"
+        identity = _identify(asked)
+        with new_folder(folder, STUDY, _kept(asked), identity):
+            return _study(asked, folder)
+    if name:
+        raise ConfigError(f"resume knows its task, got {name[0]} beside it")
+    with reopen(asked.resume, STUDY, "resume"):
+        return _resume(asked.resume, words)
 
+
+def _resume(folder: Path, words: Sequence[str]) -> int:
+    """Go on; under other code all pieces are done again, where none of the results is out yet."""
+    begun = read_identity(folder)
+    changed = begun is None or not begun.is_of_this_code
+    by = "an earlier version" if begun is None else begun.code
+    if changed and (folder / PAGE).is_file():
+        raise ConfigError(
+            f"resume must be a study that {code_in_words()} began, got {folder}, which {by} has "
+            f"ended; begin anew with: {PROG} control {folder / SETTINGS}"
+        )
+    file = str(folder / SETTINGS)
+    asked = _load([file, *words])
+    identity = _identify(asked)
+    identity.require(begun or _identify(_load([file])), "a study", "engine.*, export and progress")
+    if changed:
+        print(f"{folder} was begun by {by}: all its pieces are done again", file=sys.stderr)
+        write_atomically(folder / IDENTITY, identity.encode())
+    return _study(asked, folder)
+
+
+def _study(asked: Invocation, folder: Path) -> int:
     def work() -> int:
         with failing_late(folder, STUDY):
             return _run(asked, folder)
 
-    with place:
-        return stoppable(
-            work,
-            lambda: f"finished pieces are kept, go on with: {PROG} control --resume {folder}",
-        )
+    return stoppable(
+        work,
+        lambda: f"finished pieces are kept, go on with: {PROG} control --resume {folder}",
+    )
 
 
-def _check(asked: Invocation) -> None:
-    """Refuse what cannot be studied before anything is written."""
-    task = asked.task.task()
+def _identify(asked: Invocation) -> Identity:
+    """What decides a study's results; refuses what cannot be studied before anything is written."""
+    task, inputs = asked.task.task(), {}
     if asked.export is not None:
         check_target(asked.clients, asked.export)
+    if ":" in asked.task.name:
+        inputs["task.name"] = module_digest(asked.task.name, "task.name")
     if asked.learner.data is not None:
-        for client in range(asked.clients):
-            read_episodes(task, float(client), asked.learner.data)
+        shown = [read_episodes(task, float(i), asked.learner.data) for i in range(asked.clients)]
+        arrays = [np.ascontiguousarray(array) for one in shown for array in astuple(one)]
+        inputs["learner.data"] = digest_of(array.tobytes() for array in arrays)
+    tree = settings(asked)
+    return Identity.of({name: tree[name] for name in tree if name not in FREE}, inputs)
 
 
 def _load(words: Sequence[str]) -> Invocation:
-    """Read `[TASK] [--flag value ...]`, with the task's own budgets as defaults."""
-    if not words or words[0].startswith("-"):
-        return load(Invocation, words, prog=f"{PROG} control [TASK]", description=MANUAL)
-    defaults = ControlConfig.of(words[0])
-    tree = settings(defaults)
-    own = {"task": {"name": words[0]}, "expert": tree["expert"], "agent": tree["agent"]}
-    spelt = [*spell(own), *words[1:]]
-    return load(Invocation, spelt, prog=f"{PROG} control [TASK]", description=MANUAL)
+    """Read `[TASK or FILE.yaml] [--flag value ...]`, the task's own budgets as defaults."""
+    prog, said = f"{PROG} control [TASK]", list(words)
+    if said and not said[0].startswith("-"):
+        first = said.pop(0)
+        if first.endswith((".yaml", ".yml")) or Path(first).is_file():
+            said = [*read_file(Path(first), Invocation), *said]
+        else:
+            said = ["--task.name", first, *said]
+        # What the words say of the task alone decides its budgets.
+        tree = settings(
+            ControlConfig.of(load(Invocation, said, prog=prog, description=MANUAL).task.name)
+        )
+        said = [*spell({"expert": tree["expert"], "agent": tree["agent"]}), *said]
+    return load(Invocation, said, prog=prog, description=MANUAL)
 
 
 def _kept(asked: Invocation) -> dict[str, object]:
     """What a folder remembers: everything that decides results, and where they are computed."""
     tree = settings(asked)
     return {name: tree[name] for name in tree if name not in OCCASION}
-
-
-def _begun(folder: Path, words: Sequence[str]) -> Invocation:
-    """What a folder was begun with, overridden by flags."""
-    file = folder / SETTINGS
-    if not file.is_file():
-        raise ConfigError(f"resume must be the folder of a control study, got {folder}")
-    return load(
-        Invocation, [*read_file(file, Invocation), *words], prog=f"{PROG} control", description=""
-    )
 
 
 def _run(asked: Invocation, folder: Path) -> int:

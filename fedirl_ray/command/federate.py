@@ -8,18 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedirl_ray.cli import PROG, leaves, load, settings
+from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.checkpoint import load_rounds, load_seeds, save_round, save_seed
+from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
+from fedirl_ray.engine.identity import Identity, code_in_words, identify
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.report.figure import reward_maps
@@ -66,27 +67,43 @@ def command(argv: Sequence[str]) -> int:
     # What cannot be run is refused before anything is written, recorded data of any client too.
     recorded = invocation.problem.demonstrations_file is not None
     prepare(invocation, 0, range(invocation.clients if recorded else 1))
-    new = RunFolder.create(invocation.run_dir, invocation, overwrite=invocation.overwrite)
-    with new as folder:
-        return _run(invocation, folder)
+    identity = identify(invocation)
+    overwrite = invocation.overwrite
+    with RunFolder.create(invocation.run_dir, invocation, identity, overwrite=overwrite) as folder:
+        return _run(invocation, folder, identity)
 
 
 def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
+    begun = folder.identity
+    if not folder.finished:
+        _same_code(folder, begun)  # before its settings are read, which other code may not know
     file = str(folder.path / CONFIG)
     config = load(Invocation, [file, *argv], prog=PROG, description=MANUAL)
-    _same_results(load(Invocation, [file], prog=PROG, description=""), config)
     require_writer(config)
+    identity = identify(config)
+    alone = load(Invocation, [file], prog=PROG, description="")
+    identity.require(begun or identify(alone), "a run", "engine.* and record.*")
     if folder.finished:
         print((folder.path / "table.txt").read_text(), end="")
         print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
         return 0
-    return _run(config, folder)
+    return _run(config, folder, identity)
 
 
-def _run(config: RunConfig, folder: RunFolder) -> int:
+def _same_code(folder: RunFolder, begun: Identity | None) -> None:
+    """Refuse to go on with what other code has begun: its seeds may not be what ours would be."""
+    by = folder.version if begun is None else begun.code
+    if begun is None or not begun.is_of_this_code:
+        raise ConfigError(
+            f"resume must be a run that {code_in_words()} began, got {folder.path} of {by}; go on "
+            f"with that, or begin anew with: {PROG} {folder.path / CONFIG}"
+        )
+
+
+def _run(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
     def work() -> int:
         with failing_late(folder.path, RUN):
-            return _federate(config, folder)
+            return _federate(config, folder, identity)
 
     return stoppable(
         work,
@@ -94,19 +111,20 @@ def _run(config: RunConfig, folder: RunFolder) -> int:
     )
 
 
-def _federate(config: RunConfig, folder: RunFolder) -> int:
-    done = load_seeds(folder.seeds, _warn)
-    begun = load_rounds(folder.seeds, _warn)
+def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
+    kept = Checkpoints(folder.seeds, identity, _warn)
+    done, begun = kept.seeds(), kept.rounds()
     with progress_bar(shown=config.record.progress) as bar:
         task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
         bar.advance(task, len(done))
         with open_fleet(config, folder.report, actors_line(bar)) as fleet:
             bar.update(task, description="seeds")
-            keep = _every(SAVING, lambda seed, state: save_round(folder.seeds, seed, state))
+            keep = _every(SAVING, kept.save_round)
             for seed, result in federate(
                 config, fleet, done, begun=begun, keep=keep, report=folder.report
             ):
-                save_seed(folder.seeds, seed, result)
+                _unchanged(identity, identify(config))
+                kept.save_seed(seed, result)
                 done[seed] = result
                 bar.advance(task)
     results = [done[seed] for seed in range(config.seeds)]
@@ -138,13 +156,10 @@ def _every(seconds: float, keep: Keep) -> Keep:
     return patient
 
 
-def _same_results(saved: RunConfig, asked: RunConfig) -> None:
-    """Refuse to go on with a run under settings that would change what it finds."""
-    free = ("engine.", "record.", *(f"{name}:" for name in ("run-dir", "resume", "overwrite")))
-    before = dict(leaves(settings(saved)))
-    for name, value in leaves(settings(asked)):
-        if value != before[name] and not f"{name}:".startswith(free):
-            raise ConfigError(
-                f"{name} must stay {before[name]} when a run is resumed, got {value}; only "
-                "engine.* and record.* may change"
-            )
+def _unchanged(begun: Identity, now: Identity) -> None:
+    """Stop before results of other files are kept beside earlier ones."""
+    for name, before, digest in begun.differences(now):
+        raise RunError(
+            f"{name} must hold the same content until the run has ended, got other content "
+            f"(SHA-256 {digest}, at first {before})"
+        )

@@ -19,6 +19,7 @@ from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, failing_late, reopen
+from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.reproduction.page import compose, draw
@@ -27,7 +28,7 @@ from fedirl_ray.study.reproduction.plan import Plan, Record, Scale
 
 PAGE = "results.md"
 SETTINGS = "reproduce.yaml"
-REPRODUCTION = Kind(what="a reproduction", settings=SETTINGS, blank=frozenset())
+REPRODUCTION = Kind(what="a reproduction", settings=SETTINGS, blank=frozenset((IDENTITY,)))
 WIDTH = 200  # columns that the widest table needs
 MANUAL = """\
 The paper's tables and theorems, measured here and put beside the paper's numbers.
@@ -79,25 +80,31 @@ def command(argv: Sequence[str]) -> int:
     """Run the parts asked for that are not finished, and write the page of all that are."""
     words = _named_part(argv)
     asked = load(Invocation, words, prog=f"{PROG} reproduce", description=MANUAL)
-    folder = asked.resume
-    if folder is None:
-        folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
-        tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
-        place = new_folder(folder, REPRODUCTION, tree)
-    else:
-        asked = _same(folder, asked, words)
-        place = reopen(folder, REPRODUCTION, "resume")
+    if asked.resume is not None:
+        with reopen(asked.resume, REPRODUCTION, "resume"):
+            return _work(_resumed(asked.resume, words), asked.resume)
+    folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
+    tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
+    with new_folder(folder, REPRODUCTION, tree, _identify(asked)):
+        return _work(asked, folder)
+
+
+def _work(asked: Invocation, folder: Path) -> int:
     plan = Plan(scale=asked.scale, seed=asked.seed, engine=asked.engine, folder=folder)
 
     def work() -> int:
         with failing_late(folder, REPRODUCTION):
             return _run(asked, plan, folder)
 
-    with place:
-        return stoppable(
-            work,
-            lambda: f"finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
-        )
+    return stoppable(
+        work,
+        lambda: f"finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
+    )
+
+
+def _identify(asked: Invocation) -> Identity:
+    """What decides the rows of a part."""
+    return Identity.of({"scale": asked.scale, "seed": asked.seed}, {})
 
 
 def _named_part(argv: Sequence[str]) -> list[str]:
@@ -112,22 +119,38 @@ def _named_part(argv: Sequence[str]) -> list[str]:
     return ["--part", *argv]
 
 
-def _same(folder: Path, asked: Invocation, words: Sequence[str]) -> Invocation:
-    """What a folder was begun with, overridden by the flags that may be."""
-    file = folder / SETTINGS
-    if not file.is_file():
-        raise ConfigError(f"resume must be the folder of a reproduction, got {folder}")
-    prog = f"{PROG} reproduce"
-    begun = load(Invocation, [str(file)], prog=prog, description=MANUAL)
-    asked = load(Invocation, [str(file), *words], prog=prog, description=MANUAL)
-    for name in ("scale", "seed"):
-        before, now = getattr(begun, name), getattr(asked, name)
-        require(now == before, name, f"{before}, as this folder was begun with", now)
+def _resumed(folder: Path, words: Sequence[str]) -> Invocation:
+    """What a folder was begun with, overridden by the flags that may be.
+
+    Other code draws its page, but adds no part to those that are finished.
+    """
+    file, prog = str(folder / SETTINGS), f"{PROG} reproduce"
+    asked = load(Invocation, [file, *words], prog=prog, description=MANUAL)
+    alone = load(Invocation, [file], prog=prog, description=MANUAL)
+    begun, identity = read_identity(folder), _identify(asked)
+    identity.require(begun or _identify(alone), "a reproduction", "part, engine.* and progress")
+    if begun is not None and begun.is_of_this_code:
+        return asked
+    by = "an earlier version" if begun is None else begun.code
+    finished = [name for name in NAMES if _table(folder, name).is_file()]
+    if not finished:
+        print(f"{folder} was begun by {by}, and nothing in it is finished", file=sys.stderr)
+        write_atomically(folder / IDENTITY, identity.encode())
+    elif set(_wanted(asked)) - set(finished):
+        raise ConfigError(
+            f"resume must be a reproduction that {code_in_words()} began, got {folder} of {by}; go "
+            f"on with that, or begin anew in another folder: {PROG} reproduce {asked.part} "
+            f"--scale {asked.scale} --seed {asked.seed}"
+        )
     return asked
 
 
+def _wanted(asked: Invocation) -> Sequence[Name]:
+    return GRID if asked.part == "all" else (asked.part,)
+
+
 def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
-    wanted = GRID if asked.part == "all" else (asked.part,)
+    wanted = _wanted(asked)
     left = [name for name in wanted if not _table(folder, name).is_file()]
     kept = [name for name in wanted if name not in left]
     if kept:

@@ -12,16 +12,20 @@ import yaml
 
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, unwritable
+from fedirl_ray.engine.identity import IDENTITY, Identity
 
 
 @contextmanager
-def new_folder(folder: Path, kind: Kind, tree: Mapping[str, Any]) -> Iterator[None]:
+def new_folder(
+    folder: Path, kind: Kind, tree: Mapping[str, Any], identity: Identity
+) -> Iterator[None]:
     """Claim a new folder and write down what it is for.
 
     Args:
         folder: Which.
         kind: What it will hold, a kind with settings.
         tree: Its settings.
+        identity: What decides its results.
 
     Raises:
         ConfigError: It is not empty, cannot be written, or another process works in it.
@@ -29,6 +33,7 @@ def new_folder(folder: Path, kind: Kind, tree: Mapping[str, Any]) -> Iterator[No
     with claim(folder, kind, "run-dir", hint="go on in it with --resume"):
         assert kind.settings is not None
         try:
+            write_atomically(folder / IDENTITY, identity.encode())
             data = yaml.safe_dump(dict(tree), sort_keys=False).encode()
             write_atomically(folder / kind.settings, data)
         except OSError as err:

@@ -1,16 +1,17 @@
 """Finished work on disk: written whole or not at all, checked when read, no pickle.
 
 A file is named after what it holds and the SHA-256 of its bytes, so that one rename publishes the
-data and its checksum together.
+data and its checksum together. Inside, beside the data, stands whose it is: a run's identity and
+the seed (see `engine.identity`), or a job's name and its code. Nothing is ever deleted for being
+damaged or another's: the first is set aside, the second refused or passed over.
 """
 
-import contextlib
 import hashlib
 import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.engine.federation import Federation
+from fedirl_ray.engine.identity import Identity
 from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.errors import ConfigError
 
-_SEED = re.compile(r"seed-(\d{5,})-([0-9a-f]{16})\.npz")
-_ROUND = re.compile(r"round-(\d{5,})-(\d{5,})-([0-9a-f]{16})\.npz")
-_JOB = re.compile(r"job-([a-z0-9-]+)-([0-9a-f]{16})\.npz")
+_SEED = re.compile(r"(seed-(\d{5,}))-([0-9a-f]{16})\.npz")
+_ROUND = re.compile(r"(round-(\d{5,})-\d{5,})-([0-9a-f]{16})\.npz")
+_JOB = re.compile(r"job-(?P<name>[a-z0-9-]+)-(?P<sum>[0-9a-f]{16})\.npz")
+_NAME, _IDENTITY, _CODE = _MARKS = ("kept.name", "kept.identity", "kept.code")
+"""Whose a file is, as arrays of bytes: no result has any of these names."""
 
 Warn = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
@@ -53,86 +58,166 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def save_seed(folder: Path, seed: int, result: SeedResult) -> None:
-    """Keep one seed's result; where its rounds stood is of no more use."""
-    _save(folder, f"seed-{seed:05d}", asdict(result))
-    for path in folder.glob(f"round-{seed:05d}-*.npz"):
-        path.unlink()
+class Checkpoints:
+    """What is kept of a run under way: finished seeds, and where the others stand."""
+
+    def __init__(self, folder: Path, identity: Identity, warn: Warn) -> None:
+        """Take a folder.
+
+        Args:
+            folder: Where files are kept.
+            identity: Whose.
+            warn: Told, in one line each, which files are damaged and what follows.
+        """
+        self._folder, self._identity, self._warn = folder, identity, warn
+
+    def save_seed(self, seed: int, result: SeedResult) -> None:
+        """Keep one seed's result; where its rounds stood is of no more use."""
+        self._save(f"seed-{seed:05d}", asdict(result))
+        for path in self._folder.glob(f"round-{seed:05d}-*.npz"):
+            path.unlink()
+
+    def save_round(self, seed: int, state: Federation) -> None:
+        """Keep where a seed stands after a round, and where it stood at the time before."""
+        before = sorted(self._folder.glob(f"round-{seed:05d}-*.npz"))
+        self._save(f"round-{seed:05d}-{int(state.done):05d}", asdict(state))
+        for path in before[:-1]:
+            path.unlink()
+
+    def seeds(self) -> dict[int, SeedResult]:
+        """Every seed that was kept; those whose files are damaged count as not done.
+
+        Raises:
+            ConfigError: A file is of another run or seed.
+        """
+        found = self._load(_SEED, "its seed is run again")
+        return {seed: SeedResult(**arrays) for seed, arrays in found.items()}
+
+    def rounds(self) -> dict[int, Federation]:
+        """Where the seeds that were under way stand, by the latest undamaged file of each.
+
+        Raises:
+            ConfigError: A file is of another run or seed.
+        """
+        found = self._load(_ROUND, "the round before is gone back to")
+        return {seed: Federation(**arrays) for seed, arrays in found.items()}
+
+    def _save(self, name: str, arrays: Arrays) -> None:
+        marks = {_NAME: name, _IDENTITY: self._identity.encode().decode()}
+        _write(self._folder, name, arrays, marks)
+
+    def _load(self, pattern: re.Pattern[str], consequence: str) -> dict[int, Arrays]:
+        found = {}
+        for path, match in _named(self._folder, pattern):
+            arrays = _read(path, match[3], consequence, self._warn)
+            if arrays is not None:
+                self._check(path, match[1], arrays)
+                found[int(match[2])] = _data(arrays)
+        return found
+
+    def _check(self, path: Path, name: str, arrays: Arrays) -> None:
+        """Refuse a file that is not of this run, or of another seed or round."""
+        law = "resume must be the folder of a run that only its own checkpoints are in, got"
+        if _IDENTITY not in arrays:
+            raise ConfigError(f"{law} {path} of an earlier version, which wrote down no identity")
+        theirs = Identity.decode(_text(arrays, _IDENTITY).encode(), path)
+        if theirs.code != self._identity.code:
+            raise ConfigError(f"{law} {path} of {theirs.code}, not of {self._identity.code}")
+        for difference in self._identity.differences(theirs):
+            raise ConfigError(
+                f"{law} {path} of another: its {difference.name} was {difference.other}, not "
+                f"{difference.one}"
+            )
+        if _text(arrays, _NAME) != name:
+            raise ConfigError(f"{law} {path} that was called {_text(arrays, _NAME)}")
 
 
-def save_round(folder: Path, seed: int, state: Federation) -> None:
-    """Keep where a seed stands after a round, and where it stood at the time before."""
-    before = sorted(folder.glob(f"round-{seed:05d}-*.npz"))
-    _save(folder, f"round-{seed:05d}-{int(state.done):05d}", asdict(state))
-    for path in before[:-1]:
-        path.unlink()
+class Shelf:
+    """Results of jobs, by name; each is read when it is asked for."""
+
+    def __init__(self, folder: Path, code: str, warn: Warn) -> None:
+        """Look at what is kept.
+
+        Args:
+            folder: Where files are kept.
+            code: Which code does jobs now, in words.
+            warn: Told, in one line each, which files are damaged.
+        """
+        self._folder, self._code, self._warn = folder, code, warn
+        self._paths = {match["name"]: (path, match["sum"]) for path, match in _named(folder, _JOB)}
+
+    def put(self, name: str, result: Arrays) -> None:
+        """Keep what came of a job."""
+        marks = {_NAME: name, _CODE: self._code}
+        self._paths[name] = _write(self._folder, f"job-{name}", result, marks)
+
+    def get(self, name: str) -> Arrays | None:
+        """What came of a job; None: nothing is kept of it, or what is, is damaged."""
+        if name not in self._paths:
+            return None
+        path, checksum = self._paths[name]
+        arrays = _read(path, checksum, "its job is run again", self._warn)
+        if arrays is not None and _text(arrays, _NAME) == name:
+            return _data(arrays)
+        if arrays is not None:
+            self._warn(f"{path.name} is of the job {_text(arrays, _NAME)}; its job is run again")
+        del self._paths[name]
+        return None
+
+    def by_other_code(self, asked: str) -> str | None:
+        """Which code has done the same job, if other code has.
+
+        Args:
+            asked: The job's name without its code.
+        """
+        for name, (path, checksum) in self._paths.items():
+            if name == asked:
+                return "an earlier version"  # which wrote down no code
+            if name.startswith(f"{asked}-"):
+                arrays = _read(path, checksum, "it is not used", self._warn)
+                return None if arrays is None else _text(arrays, _CODE)
+        return None
 
 
-def load_seeds(folder: Path, warn: Warn) -> dict[int, SeedResult]:
-    """Read every seed that was kept.
-
-    Args:
-        folder: Where `save_seed` wrote.
-        warn: Told, in one line each, which files are damaged; their seeds count as not done.
-
-    Returns:
-        Results by seed.
-    """
-    found = {}
-    for path, match in _named(folder, _SEED):
-        with _describing(path, "its seed is run again", warn):
-            found[int(match[1])] = SeedResult(**_load(path, match[2]))
-    return found
-
-
-def load_rounds(folder: Path, warn: Warn) -> dict[int, Federation]:
-    """Read where the seeds that were under way stand.
-
-    Args:
-        folder: Where `save_round` wrote.
-        warn: Told, in one line each, which files are damaged; the one before is used.
-
-    Returns:
-        The latest undamaged state by seed.
-    """
-    found = {}
-    for path, match in _named(folder, _ROUND):
-        with _describing(path, "the round before is gone back to", warn):
-            found[int(match[1])] = Federation(**_load(path, match[3]))
-    return found
-
-
-def save_job(folder: Path, name: str, result: Arrays) -> None:
-    """Keep what came of a job."""
-    _save(folder, f"job-{name}", result)
-
-
-def load_jobs(folder: Path, warn: Warn) -> dict[str, Arrays]:
-    """Read every job's result that was kept.
-
-    Args:
-        folder: Where `save_job` wrote.
-        warn: Told, in one line each, which files are damaged; their jobs count as not done.
-
-    Returns:
-        Results by name.
-    """
-    found = {}
-    for path, match in _named(folder, _JOB):
-        with _describing(path, "its job is run again", warn):
-            found[match[1]] = _load(path, match[2])
-    return found
-
-
-class _DamagedError(Exception):
-    """A file does not hold what its name promises."""
-
-
-def _save(folder: Path, name: str, arrays: Arrays) -> None:
+def _write(folder: Path, name: str, arrays: Arrays, marks: Mapping[str, str]) -> tuple[Path, str]:
+    """Write arrays, and whose they are, under a name that ends in their checksum: both."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    marked = {mark: np.frombuffer(text.encode(), np.uint8) for mark, text in marks.items()}
+    np.savez(buffer, allow_pickle=False, **arrays, **marked)
     data = buffer.getvalue()
-    write_atomically(folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.npz", data)
+    checksum = _checksum(data)
+    path = folder / f"{name}-{checksum}.npz"
+    write_atomically(path, data)
+    return path, checksum
+
+
+def _read(path: Path, checksum: str, consequence: str, warn: Warn) -> Arrays | None:
+    """Read what `_write` wrote; None: it is damaged, which is told, and set aside."""
+    data, why = path.read_bytes(), "checksum differs"
+    if _checksum(data) == checksum:
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, zipfile.BadZipFile) as err:
+            why = str(err)
+    aside = path.with_name(f"{path.name}.damaged")
+    path.rename(aside)
+    warn(f"{path.name} is damaged ({why}) and set aside as {aside.name}; {consequence}")
+    return None
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _text(arrays: Arrays, mark: str) -> str:
+    """A mark as text; none where there is none."""
+    return bytes(arrays[mark].astype(np.uint8)).decode(errors="replace") if mark in arrays else ""
+
+
+def _data(arrays: Arrays) -> Arrays:
+    """Arrays without marks."""
+    return {name: array for name, array in arrays.items() if name not in _MARKS}
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -140,24 +225,3 @@ def _named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[Path, re.Ma
         match = pattern.fullmatch(path.name)
         if match is not None:
             yield path, match
-
-
-def _load(path: Path, digest: str) -> Arrays:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest()[:16] != digest:
-        raise _DamagedError("is damaged (checksum differs)")
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-@contextlib.contextmanager
-def _describing(path: Path, consequence: str, warn: Warn) -> Iterator[None]:
-    """Tell of a file that cannot be used, and remove it."""
-    try:
-        yield
-    except _DamagedError as err:
-        warn(f"checkpoint {path.name} {err}; {consequence}")
-        path.unlink()
-    except (ValueError, TypeError, zipfile.BadZipFile) as err:
-        warn(f"checkpoint {path.name} is of another version ({err}); {consequence}")
-        path.unlink()

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fedirl_ray.config import Rule, RunConfig
 from fedirl_ray.engine.door import Admission
-from fedirl_ray.engine.upload import Floats, Order, identify
+from fedirl_ray.engine.identity import name_of
+from fedirl_ray.engine.upload import Floats, Order
 from fedirl_ray.fusion.rules import REFERENCES, Fused, Support
 from fedirl_ray.seeds import stream
 
@@ -76,7 +77,7 @@ class Federation:
         clients = sample(config, seed, int(self.done))
         d = self.theta.shape[1]
         return Order(
-            run=identify(config),
+            run=name_of(config),
             seed=seed,
             round=int(self.done),
             clients=clients,

@@ -1,7 +1,7 @@
 """Independent pieces of work: each runs as one Ray task, and what came of it is kept on disk.
 
-A job is named after its function and every argument, so a result is found again wherever the same
-work is asked for, and never where anything differs.
+A job is named after its function, every argument and the code, so a result is found again wherever
+the same work is asked for, and never where anything differs.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import EngineConfig
-from fedirl_ray.engine.checkpoint import Arrays, Warn, load_jobs, save_job
+from fedirl_ray.engine.checkpoint import Arrays, Shelf, Warn
+from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
 from fedirl_ray.errors import FedirlError, RunError
 
 Work = Callable[..., Arrays]
@@ -29,14 +30,24 @@ class Job(NamedTuple):
     """What its file is called by: lower-case letters and hyphens."""
     work: Work
     arguments: dict[str, Any]
+    code: str = ""
+    """Digest of a user's code that the function calls (see `engine.identity`)."""
 
     @property
-    def name(self) -> str:
-        """The kind and a digest of everything that decides the result."""
+    def asked(self) -> str:
+        """The kind and a digest of all that is asked: the function, and every argument."""
         digest = hashlib.sha256()
         whole = [self.work.__module__, self.work.__qualname__, self.arguments]
         digest.update(json.dumps(whole, sort_keys=True, default=_plain).encode())
         return f"{self.kind}-{digest.hexdigest()[:16]}"
+
+    @property
+    def name(self) -> str:
+        """What is asked, and a digest of all code that answers it."""
+        codes = [source_digest(), self.code]
+        if not self.work.__module__.startswith("fedirl_ray."):
+            codes.append(module_digest(self.work.__module__, "a job's function"))
+        return f"{self.asked}-{digest_of(code.encode() for code in codes)}"
 
 
 def _plain(value: Any) -> Any:
@@ -66,11 +77,11 @@ class Jobs:
         Args:
             engine: `backend`; `address` says which cluster.
             folder: Where results are kept; made if missing.
-            warn: Told of damaged files.
+            warn: Told of files that are damaged, or of other code.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._kept = load_jobs(folder, warn)
+        self._kept, self._warn = Shelf(folder, code_in_words(), warn), warn
+        self._told = False
         self._ray: Any = None
         self._joined = False
         if engine.backend == "ray":
@@ -109,17 +120,25 @@ class Jobs:
             FedirlError: What a job's own input is to blame for.
             RunError: A job failed otherwise.
         """
-        left = []
-        for place, job in enumerate(jobs):
-            if job.name in self._kept:
-                yield place, self._kept[job.name]
-            else:
+        names, left = [job.name for job in jobs], []
+        for place, name in enumerate(names):
+            kept = self._kept.get(name)
+            if kept is None:
                 left.append(place)
+                self._tell_of_others(jobs[place])
+            else:
+                yield place, kept
         came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
         for place, result in came:
-            save_job(self._folder, jobs[place].name, result)
-            self._kept[jobs[place].name] = result
+            self._kept.put(names[place], result)
             yield place, result
+
+    def _tell_of_others(self, job: Job) -> None:
+        """Say, once, that what other code has found is not used."""
+        by = None if self._told else self._kept.by_other_code(job.asked)
+        if by is not None:
+            self._told = True
+            self._warn(f"results of {by} are kept but not used: {job.kind} and others run again")
 
     def all(self, jobs: Sequence[Job]) -> list[Arrays]:
         """Do jobs, and return all results in their order."""

@@ -1,5 +1,6 @@
 """The run folder, and its only writer.
 
+identity.json     what decides the results, as it was when the run was begun (see `engine.identity`)
 config.yaml       settings that decide the results; fed back, they give the same run
 environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
@@ -44,6 +45,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, reopen, unwritable
+from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
 from fedirl_ray.engine.result import (
     SPLITS,
     RoundRow,
@@ -68,7 +70,7 @@ ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
 RUN = Kind(
     what="a run",
     settings=CONFIG,
-    blank=frozenset(("environment.json", "events.jsonl")),
+    blank=frozenset((IDENTITY, "environment.json", "events.jsonl")),
     made=ON_DEMAND
     | {
         "seeds",
@@ -92,13 +94,14 @@ class RunFolder:
     @classmethod
     @contextlib.contextmanager
     def create(
-        cls, path: Path | None, config: RunConfig, *, overwrite: bool
+        cls, path: Path | None, config: RunConfig, identity: Identity, *, overwrite: bool
     ) -> Iterator["RunFolder"]:
         """Make the folder of a new run, write down what it is, and hold it.
 
         Args:
             path: Where; None: runs/<time>-<problem>/ below the current folder.
             config: The run.
+            identity: What decides its results.
             overwrite: Replace a run that is already there.
 
         Raises:
@@ -114,6 +117,7 @@ class RunFolder:
             try:
                 folder.seeds.mkdir()
                 folder.write("environment.json", as_json(environment(config)))
+                folder.write(IDENTITY, identity.encode())
                 # Last: from here on the run can be resumed.
                 folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
             except OSError as err:
@@ -135,6 +139,24 @@ class RunFolder:
             else:
                 folder.seeds.mkdir(exist_ok=True)
             yield folder
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the run was begun with; None: earlier versions did not write it down.
+
+        Raises:
+            DataError: The file that says so is damaged.
+        """
+        return read_identity(self.path)
+
+    @property
+    def version(self) -> str:
+        """The version that began the run, in words."""
+        try:
+            said = json.loads((self.path / "environment.json").read_text())["fedirl_ray"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "an earlier version"
+        return f"fedirl_ray {said}"
 
     @property
     def finished(self) -> bool:
@@ -292,7 +314,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
     except OSError:  # no git on this machine
         commit = ""
     return {
-        "fedirl_ray": importlib.metadata.version("fedirl-ray"),
+        "fedirl_ray": version(),
         "commit": commit or None,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in names},

@@ -5,7 +5,6 @@ client uploads: the one learnt alone, and what it sends to each federation (one 
 the first round, where all start from the same point), `d` features.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
@@ -13,17 +12,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import Rule
 
 Floats = NDArray[np.float64]
 
 NUMBER = 8  # bytes of a float64
-
-
-def identify(config: RunConfig) -> str:
-    """Name a run after what decides its results, so that no other's upload is taken for ours."""
-    decisive = replace(config, engine=type(config.engine)(), record=type(config.record)())
-    return hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
 
 
 class Key(NamedTuple):
@@ -41,7 +34,7 @@ class Order:
     """What the server asks of some clients in one round."""
 
     run: str
-    """See `identify`."""
+    """See `engine.identity.name_of`."""
     seed: int
     """Repetition, from 0."""
     round: int

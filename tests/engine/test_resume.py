@@ -16,8 +16,9 @@ from engine.faults import small
 from processes import called, descendants
 
 from fedirl_ray.cli import PROG
-from fedirl_ray.engine.checkpoint import load_rounds, save_round
+from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.identity import identify
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.run import main
 from fedirl_ray.signals import ENDING
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 FINAL = (
     "arrays.npz",
     "config.yaml",
+    "identity.json",
     "results.parquet",
     "rounds.parquet",
     "summary.json",
@@ -107,17 +109,21 @@ def test_a_damaged_round_is_told_and_the_one_before_is_used(tmp_path):
     kept = []
     fleet = Clients(config, range(config.clients))
     list(federate(config, fleet, keep=lambda seed, state: kept.append(state)))
+    told = []
+    checkpoints = Checkpoints(tmp_path, identify(config), told.append)
     for state in kept:
-        save_round(tmp_path, 0, state)
+        checkpoints.save_round(0, state)
     before, last = sorted(tmp_path.iterdir())  # only the last two are kept
     last.write_bytes(last.read_bytes()[:-7])
-    told = []
-    found = load_rounds(tmp_path, told.append)
-    assert int(found[0].done) == 2
+    damaged = last.read_bytes()
+    assert int(checkpoints.rounds()[0].done) == 2
+    aside = tmp_path / f"{last.name}.damaged"
     assert told == [
-        f"checkpoint {last.name} is damaged (checksum differs); the round before is gone back to"
+        f"{last.name} is damaged (checksum differs) and set aside as {aside.name}; the round "
+        "before is gone back to"
     ]
-    assert list(tmp_path.iterdir()) == [before]
+    assert sorted(tmp_path.iterdir()) == [before, aside]
+    assert aside.read_bytes() == damaged
 
 
 def test_a_damaged_seed_is_told_in_one_line_and_run_again(whole, tmp_path):
@@ -130,7 +136,8 @@ def test_a_damaged_seed_is_told_in_one_line_and_run_again(whole, tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert errors == (
-        f"checkpoint {seed.name} is damaged (checksum differs); its seed is run again\n"
+        f"{seed.name} is damaged (checksum differs) and set aside as {seed.name}.damaged; its seed "
+        "is run again\n"
     )
     assert files(run) == files(whole[0])
 

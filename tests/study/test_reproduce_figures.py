@@ -3,6 +3,7 @@ import pytest
 
 from fedirl_ray.command.reproduce import REPRODUCTION
 from fedirl_ray.command.results import new_folder, write_rows
+from fedirl_ray.engine.identity import Identity
 from fedirl_ray.evaluate.presets import PAPER
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.run import main
@@ -27,7 +28,8 @@ def row(task, kind, column, seed, value, **more):
 
 def page_of(part, rows, folder):
     """The page made of rows that were measured before."""
-    with new_folder(folder, REPRODUCTION, {"part": part, "scale": "laptop", "seed": 0}):
+    tree = {"part": part, "scale": "laptop", "seed": 0}
+    with new_folder(folder, REPRODUCTION, tree, Identity.of({"scale": "laptop", "seed": 0}, {})):
         write_rows(folder / f"{part}.parquet", rows)
     assert main(["reproduce", "--resume", str(folder), "--progress", "False"]) == 0
     return (folder / "results.md").read_text()

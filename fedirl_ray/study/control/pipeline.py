@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedirl_ray.engine.checkpoint import Arrays
+from fedirl_ray.engine.identity import module_digest
 from fedirl_ray.engine.jobs import Job, Jobs
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import read_episodes, write_episodes
@@ -90,6 +91,8 @@ class ControlStudy:
         self._task = config.task.task()
         self._names = judged_columns(config)
         self._pooled = "pooled" in config.fusion.rules
+        name = config.task.name
+        self._code = module_digest(name, "task.name") if ":" in name else ""
 
     def run(self) -> Iterator[list[Record]]:
         """Do every job; yields once a job, and with a stage's last one the rows of all of it.
@@ -127,6 +130,7 @@ class ControlStudy:
     ) -> Generator[list[Record], None, list[Arrays]]:
         """Do jobs that may all be done at once; returns their results in their order."""
         found: dict[int, Arrays] = {}
+        jobs = [job._replace(code=self._code) for job in jobs]
         for place, result in self._jobs.run(jobs):
             found[place] = result
             if len(found) < len(jobs):
