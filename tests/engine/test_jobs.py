@@ -1,11 +1,14 @@
+import importlib
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fedirl_ray.config import EngineConfig, IRLConfig
+from fedirl_ray.engine.identity import code_in_words
 from fedirl_ray.engine.jobs import Job, Jobs
 from fedirl_ray.errors import DataError, RunError
 
@@ -78,8 +81,12 @@ def test_a_damaged_result_is_done_again_and_said(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
     said = []
     assert squares(LOCAL, tmp_path, jobs_of(square, 2), said.append) == [0, 1]
-    assert len(said) == 1
-    assert "its job is run again" in said[0]
+    (aside,) = tmp_path.glob("*.damaged")
+    assert said == [
+        f"{path.name} is damaged (checksum differs) and set aside as {aside.name}; its job is run "
+        "again"
+    ]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_killed_worker_costs_nothing_but_time(tmp_path, ray_session):
@@ -101,3 +108,79 @@ def test_a_job_that_fails_otherwise_stops_the_run_and_keeps_the_rest(tmp_path, r
         with pytest.raises(RunError, match="breaking failed: ZeroDivisionError"):
             doing.all(mixed)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+WORK = "import numpy as np\n\ndef work(x):\n    return {'square': np.array(x + %d)}\n"
+
+
+def test_after_a_fix_the_old_result_does_not_come_back(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = []
+
+    def once(added):
+        sys.modules.pop("fixed", None)
+        importlib.invalidate_caches()
+        (tmp_path / "fixed.py").write_text(WORK % added)
+        sys.dont_write_bytecode, kept = True, sys.dont_write_bytecode
+        try:
+            import fixed
+        finally:
+            sys.dont_write_bytecode = kept
+        jobs = [Job("w", fixed.work, {"x": number}) for number in (1, 2)]
+        return squares(LOCAL, tmp_path / "jobs", jobs, said.append)
+
+    assert once(1) == [2, 3]
+    assert once(100) == [101, 102]
+    (line,) = said
+    assert line == f"results of {code_in_words()} are kept but not used: w and others run again"
+    assert len(list((tmp_path / "jobs").iterdir())) == 4
+    assert once(1) == [2, 3]  # the old code finds its own again
+    assert len(said) == 1
+
+
+def test_a_job_is_named_after_the_packages_code_and_the_users(monkeypatch):
+    names = {Job("square", square, {"number": 1}, code).name for code in ("", "one", "two")}
+    monkeypatch.setattr("fedirl_ray.engine.jobs.source_digest", lambda: "another")
+    names.add(Job("square", square, {"number": 1}).name)
+    assert len(names) == 4
+    assert len({Job("square", square, {"number": 1}, code).asked for code in ("", "one")}) == 1
+
+
+def test_results_of_earlier_versions_are_kept_but_not_used_and_that_is_said_once(tmp_path):
+    squares(LOCAL, tmp_path, jobs_of(square, 2))
+    for path in tmp_path.iterdir():  # as they were named before code was part of it
+        _, kind, asked, _, checksum = path.stem.split("-")
+        path.rename(tmp_path / f"job-{kind}-{asked}-{checksum}.npz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    said = []
+    assert squares(LOCAL, tmp_path, jobs_of(square, 2), said.append) == [0, 1]
+    assert said == ["results of an earlier version are kept but not used: square and others run "
+                    "again"]  # fmt: skip
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def test_a_result_under_another_jobs_name_is_not_taken_for_its_own(tmp_path):
+    squares(LOCAL, tmp_path, jobs_of(square, 1))
+    (path,) = tmp_path.iterdir()
+    wanted = Job("square", square, {"number": 7})
+    path.rename(tmp_path / f"job-{wanted.name}-{path.stem.rpartition('-')[2]}.npz")
+    said = []
+    assert squares(LOCAL, tmp_path, [wanted], said.append) == [49]
+    assert len(said) == 1
+    assert said[0].endswith(f"is of the job {jobs_of(square, 1)[0].name}; its job is run again")
+
+
+def test_a_job_that_is_asked_for_twice_is_done_once(tmp_path):
+    (tmp_path / "count").write_text("")
+    jobs = [Job("count", count, {"file": str(tmp_path / "count")})]
+    with Jobs(LOCAL, tmp_path / "jobs", pytest.fail) as doing:
+        assert [int(doing.all(jobs)[0]["times"]) for _ in range(3)] == [1, 1, 1]
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def count(file):
+    with open(file, "a") as counted:
+        counted.write("x")
+    return {"times": np.array(os.path.getsize(file))}

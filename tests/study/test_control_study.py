@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from actors import make
 
+from fedirl_ray.command.control import _load
 from fedirl_ray.config import EngineConfig, FusionConfig
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
@@ -91,6 +93,87 @@ def test_the_same_bytes_come_from_ray_and_a_resumed_run_does_nothing(whole, tmp_
     assert main(["control", "--resume", str(folder), "--progress", "False"]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "jobs").iterdir()} == kept
     assert (folder / "results.parquet").read_bytes() == table
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "7"], "seeds must stay 2 when a study is resumed, got 7"),
+        (["--fusion.epsilon", "0.01"], "fusion.epsilon must stay 0.5 when a study is resumed"),
+        (["--agent.steps", "4096"], "agent.steps must stay 2048 when a study is resumed, got 4096"),
+        (["Pendulum-v1"], "resume knows its task, got Pendulum-v1 beside it"),
+    ],
+)
+def test_a_study_goes_on_with_what_it_was_begun_with_alone(whole, words, said, capsys):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    task, flags = (words, []) if len(words) == 1 else ([], words)
+    assert main(["control", *task, "--resume", str(whole), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_a_studys_settings_that_were_edited_are_refused_by_name(whole, tmp_path, capsys):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    text = (folder / "control.yaml").read_text()
+    (folder / "control.yaml").write_text(text.replace("randoms: 1", "randoms: 2"))
+    assert main(["control", "--resume", str(folder)]) == 2
+    assert "randoms must stay 1 when a study is resumed, got 2" in capsys.readouterr().err
+    (folder / "control.yaml").write_text(text.replace("backend: local", "backend: ray"))
+    words = ["--engine.backend", "local", "--progress", "False"]
+    assert main(["control", "--resume", str(folder), *words]) == 0
+
+
+def test_a_studys_settings_can_be_fed_back(whole, tmp_path):
+    folder = tmp_path / "again"
+    words = ["control", str(whole / "control.yaml"), "--progress", "False"]
+    assert main([*words, "--run-dir", str(folder)]) == 0
+    for name in ("results.parquet", "results.md", "control.yaml", "identity.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_file_that_names_a_task_alone_has_the_tasks_budgets(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("task: {name: CartPole-v1}\nseeds: 2\nagent: {steps: 4096}\n")
+    asked = _load([str(file), "--clients", "3"])
+    usual = ControlConfig.of("CartPole-v1")
+    assert (asked.task.name, asked.seeds, asked.clients) == ("CartPole-v1", 2, 3)
+    assert asked.expert == usual.expert
+    assert asked.agent == replace(usual.agent, steps=4096)
+
+
+def test_other_code_does_the_pieces_of_an_unfinished_study_again_and_no_finished_one(
+    whole, tmp_path, capsys
+):
+    folder = shutil.copytree(whole, tmp_path / "run")
+    identity = json.loads((folder / "identity.json").read_text())
+    old = json.dumps(identity | {"version": "0.0.1", "source": "0123"})
+    (folder / "identity.json").write_text(old)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["control", "--resume", str(folder), "--progress", "False"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"got {folder}, which fedirl_ray 0.0.1 (source 0123) has ended" in line
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    (folder / "results.md").unlink()
+    assert main(["control", "--resume", str(folder), "--seeds", "7"]) == 2
+    assert main(["control", "--resume", str(folder), "--progress", "False"]) == 0
+    said = capsys.readouterr().err
+    assert f"{folder} was begun by fedirl_ray 0.0.1 (source 0123): all its pieces are done" in said
+    assert json.loads((folder / "identity.json").read_text()) == identity
+
+
+def test_demonstrations_of_ones_own_that_were_changed_are_refused(whole, tmp_path, monkeypatch,
+                                                                  capsys):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(whole, "one")
+    export = ["--export", "pole{client}.npz"]
+    assert main(["control", "--resume", "one", "--progress", "False", *export]) == 0
+    words = ["control", "CartPole-v1", *TINY, "--agents", "False", "--engine.backend", "local"]
+    assert main([*words, "--run-dir", "two", "--learner.data", "pole{client}.npz"]) == 0
+    capsys.readouterr()
+    shutil.copy("pole0.npz", "pole1.npz")
+    assert main(["control", "--resume", "two"]) == 2
+    assert capsys.readouterr().err.startswith("learner.data pole{client}.npz must hold what it did")
 
 
 def test_an_environment_of_ones_own_is_studied(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The command, from a name on the command line to the page it leaves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -96,7 +97,46 @@ def test_a_mistake_is_told_in_one_line(words, said, capsys):
 
 def test_a_folder_goes_on_with_what_it_was_begun_with_alone(whole, capsys):
     assert main(["reproduce", "--resume", str(whole), "--seed", "3"]) == 2
-    assert "seed must be 0, as this folder was begun with, got 3" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "seed must stay 0 when a reproduction is resumed, got 3; only part, engine.* and progress "
+        "may change\n"
+    )
+
+
+def edited(folder, **more):
+    path = folder / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+def test_settings_that_were_edited_are_refused_by_name(tmp_path, capsys):
+    words = ["reproduce", "gaussians", *QUICK, "--run-dir", "run"]
+    assert main(words) == 0
+    file = tmp_path / "run" / "reproduce.yaml"
+    file.write_text(file.read_text().replace("scale: smoke", "scale: laptop"))
+    assert main(["reproduce", "--resume", "run"]) == 2
+    assert "scale must stay smoke when a reproduction is resumed" in capsys.readouterr().err
+    (tmp_path / "run" / "identity.json").unlink()  # an earlier version's: what its file says
+    assert main(["reproduce", "--resume", "run", "--seed", "3"]) == 2
+    assert "seed must stay 0 when" in capsys.readouterr().err
+
+
+def test_other_code_adds_no_part_to_finished_ones_but_draws_their_page(tmp_path, capsys):
+    assert main(["reproduce", "gaussians", *QUICK, "--run-dir", "run"]) == 0
+    edited(tmp_path / "run", version="0.0.1", source="0123")
+    capsys.readouterr()
+    resume = ["reproduce", "--resume", "run", "--progress", "False"]
+    assert main([*resume, "--part", "communication"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got run of fedirl_ray 0.0.1 (source 0123); go on with that, or begin anew" in line
+    assert "reproduce communication --scale smoke --seed 0" in line
+    assert main(resume) == 0
+    rows = tmp_path / "run" / "gaussians.parquet"
+    kept = rows.read_bytes()
+    rows.unlink()
+    assert main(resume) == 0
+    assert "was begun by fedirl_ray 0.0.1 (source 0123), and nothing in" in capsys.readouterr().err
+    assert rows.read_bytes() == kept
+    assert main([*resume, "--part", "communication"]) == 0
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path, capsys):
