@@ -49,7 +49,7 @@ class Kind:
     def owns(self, name: str) -> bool:
         """Whether the command writes entries of this name (a killed one may leave a part)."""
         plain = name.removeprefix(".").removesuffix(".part")
-        return plain in {self.settings, *self.blank, *self.made} or name in _INNER
+        return plain in {self.settings, *self.blank, *self.made}
 
     def begun(self, folder: Path) -> bool:
         """Whether a folder can be gone on with."""

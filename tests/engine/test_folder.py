@@ -72,6 +72,17 @@ def test_a_folder_is_held_once_and_again_when_it_has_been_let_go(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_that_is_anothers_by_now_is_left_to_it(tmp_path):
+    with hold(tmp_path, "resume"):
+        (tmp_path / LOCK).unlink()  # somebody tidied up
+        other = hold(tmp_path, "resume")
+        other.__enter__()
+    with pytest.raises(ConfigError, match="no other process works in"):
+        hold(tmp_path, "resume").__enter__()
+    other.__exit__(None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_what_the_command_writes_is_overwritten_and_only_when_asked_to(tmp_path):
     fill(tmp_path)
     before = content(tmp_path)

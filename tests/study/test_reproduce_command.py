@@ -85,7 +85,10 @@ def test_another_root_seed_finds_other_numbers(whole, tmp_path):
         (["table1", "--scale", "laptp"], "scale must be smoke, laptop or paper, got 'laptp'"),
         (["table1", "--scael", "smoke"], "no setting is called --scael; did you mean --scale?"),
         (["table1", "--seed", "-1"], "seed must be an integer >= 0, got -1"),
-        (["--resume", "nowhere"], "resume must be the folder of a reproduction (with reproduce.yaml)"),
+        (
+            ["--resume", "nowhere"],
+            "resume must be the folder of a reproduction (with reproduce.yaml)",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(words, said, capsys):
