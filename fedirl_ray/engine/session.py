@@ -50,6 +50,7 @@ class Session:
         place = ray_folder()
         _tidy(place, package)
         try:
+            place.mkdir(parents=True, exist_ok=True)
             # Under another name until it is locked, that no other run takes it for a dead one's.
             new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
             lock = os.open(new / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
