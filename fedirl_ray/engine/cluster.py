@@ -164,7 +164,8 @@ def _try(address: str, found: str) -> None:
         finally:
             trying.kill()
     if trying.returncode:
-        raise _refused(address, found, f"{_first_line(said) or 'it could not be joined'}; {_KEY}")
+        reason = _first_line(said).partition(". ")[0] or "it could not be joined"
+        raise _refused(address, found, f"{reason}; {_KEY}")
 
 
 _KEY = (
