@@ -15,6 +15,8 @@ from fedirl_ray.config import (
 from fedirl_ray.engine.driver import federate, ground_of
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.problem.dials import seen_support
+from fedirl_ray.problem.family import draw_world
 
 RULES = ("local", "mean", "median", "arithmetic", "barycenter", "self-control", "pooled", "expert")
 
@@ -100,6 +102,18 @@ def test_the_door_sees_what_adversaries_send():
         adversaries=0.25, attack="scale", federation=FederationConfig(norm_bound=1.05 * largest)
     )[0]
     np.testing.assert_allclose(alone.theta[mean], fused, rtol=1e-12)
+
+
+def test_every_client_is_blind_to_what_is_hidden_from_itself():
+    problem = ProblemConfig(size=4, demonstrations=10, features="one-hot")
+    found = result(problem=problem, hidden_support=0.6, rules=("mean", "median"))
+    axes = draw_world(problem, 0, 0, "probe", 0).axes
+    seen = seen_support(axes, 0.6, range(4), 0, 0)
+    assert len({row.tobytes() for row in seen}) > 1
+    # One feature a point: of the points seen, theta is what it was; of others, nothing.
+    sent = np.where(seen, found.client_theta, 0.0)
+    np.testing.assert_allclose(found.theta[0], sent.mean(axis=0), atol=1e-10)
+    np.testing.assert_allclose(found.theta[1], np.median(sent, axis=0), atol=1e-10)
 
 
 def test_what_is_hidden_is_missing_in_what_a_client_sends_and_not_in_what_it_knows():

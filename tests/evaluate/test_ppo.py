@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.evaluate import expert
 from fedirl_ray.evaluate.expert import train_expert
 from fedirl_ray.evaluate.ppo import PPOConfig, _actor, _environments, _learner, _one_thread, train
 from fedirl_ray.evaluate.presets import LAPTOP, PAPER
@@ -79,6 +80,38 @@ def test_environments_tell_ends_and_cuts_apart():
         assert all(not infos[row] for row in np.flatnonzero(~over))
     assert cut > 0
     assert ended > 0
+
+
+def test_an_agent_is_paid_for_where_it_stands_and_what_it_does_there():
+    told = []
+
+    def reward(seen, done):
+        told.append((seen.copy(), done.copy()))
+        return seen[:, 2] + 10.0 * done[:, 0]
+
+    rows = _environments(Arena(PENDULUM, [1.0] * 8, stream(5, "arena")), reward)
+    stands = rows.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        push = rng.uniform(-1.0, 1.0, size=(8, 1)).astype(np.float32)
+        rows.step_async(push)
+        arrives, paid, _, _ = rows.step_wait()
+        assert paid == pytest.approx(stands[:, 2] + 10.0 * push[:, 0], abs=1e-5)
+        assert np.abs(arrives[:, 2] - stands[:, 2]).min() > 1e-3
+        assert told[-1][0] == pytest.approx(stands, abs=1e-6)
+        stands = arrives
+
+
+def test_of_an_experts_checkpoints_the_best_is_kept_though_later_ones_are_worse(monkeypatch):
+    def backwards(*arguments):
+        found = train(*arguments)
+        return replace(found, episodes=found.episodes[::-1], actors=found.actors[::-1])
+
+    monkeypatch.setattr(expert, "train", backwards)
+    found = train_expert(CARTPOLE, 0.0, SHORT, 7)
+    assert found.training.returns.argmax() < 3
+    assert found.actor is found.training.actors[int(found.training.returns.argmax())]
+    assert found.reached > 2.0 * found.training.returns[-1]
 
 
 def test_an_expert_is_the_best_checkpoint_judged_anew():
