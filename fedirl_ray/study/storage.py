@@ -20,12 +20,13 @@ import yaml
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.laws import require
 from fedirl_ray.study.space import Direction
 from fedirl_ray.yaml_file import read_yaml
 
@@ -216,8 +217,14 @@ def _database(place: Place, url: str, *, new: bool) -> Iterator[RDBStorage]:
     if not new and _is_file(parsed) and not Path(str(parsed.database)).is_file():
         raise ConfigError(f"a study's database must be there, got {place.url}, which is not")
     try:
+        # First without Optuna, which leaves its connection open where it fails.
+        with create_engine(parsed, poolclass=NullPool).connect() as connection:
+            known = new or inspect(connection).has_table("studies")
+        require(known, "storage", "a database with studies of Optuna's", place.url)
         full = parsed.render_as_string(hide_password=False)
         storage = RDBStorage(full, skip_table_creation=not new)
+    except ConfigError:
+        raise
     except Exception as err:  # SQLAlchemy's drivers raise classes of their own
         hint = "; a password is read from PGPASSWORD, ~/.pgpass or --storage"
         raise ConfigError(

@@ -189,7 +189,7 @@ def test_one_driver_is_at_a_study_and_nothing_is_created_in_its_stead(
         connection.execute("create database empty")
     capsys.readouterr()
     assert resume(twin, "--storage", server.replace("/postgres?", "/empty?")) == 2
-    assert "storage must be a database that can be opened" in capsys.readouterr().err
+    assert "storage must be a database with studies of Optuna's" in capsys.readouterr().err
     with psycopg.connect(server.replace("/postgres?", "/empty?")) as connection:
         tables = connection.execute("select tablename from pg_tables where schemaname = 'public'")
         assert tables.fetchall() == []

@@ -241,7 +241,7 @@ def test_a_database_named_relatively_is_the_same_from_every_folder(tmp_path, mon
         connection.execute("create table numbers (number integer)")
     begin(tmp_path / "other", "--storage", f"sqlite:///{away}/other.db")
     capsys.readouterr()
-    for name, line in (("empty.db", "storage must be a database that can be opened, got "),
+    for name, line in (("empty.db", "storage must be a database with studies of Optuna's, got sqlite:///"),
                        ("other.db", f"the study of {study} must be in its database")):  # fmt: skip
         before = content(away)
         assert resume(study, "--trials", "4", "--storage", f"sqlite:///{away}/{name}") == 2
