@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fedirl_ray.seeds import stream
-from fedirl_ray.study.record import begin, identity, require_same
+from fedirl_ray.study.record import begin, record_of, require_same
 from fedirl_ray.study.space import Range, Study, Value
 from fedirl_ray.study.storage import alone, create_storage, mend_journal, open_storage
 from fedirl_ray.study.trials import LOST, require_own
@@ -59,8 +59,9 @@ def open_study(folder: Path, study: Study, url: str | None = None) -> Iterator[o
     _hush()
     with open_storage(folder, url) as (storage, name):
         found = optuna.load_study(study_name=name, storage=storage, pruner=_pruner(study))
-        require_same(study, found)
-        require_own(folder, identity(found), [trial.number for trial in well(found)])
+        record = record_of(found, folder)
+        require_same(study, record, folder)
+        require_own(folder, {t.number: record.mark(t.number, t.params) for t in well(found)})
         with alone(found, folder, url):
             mend_journal(folder)
             _queue(found, study)

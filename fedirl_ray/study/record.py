@@ -6,88 +6,147 @@ study they belong to.
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
 
-from fedirl_ray.errors import ConfigError
-from fedirl_ray.study.space import Study
+from fedirl_ray.engine.identity import Identity, code_in_words, digest_of, identify
+from fedirl_ray.errors import ConfigError, DataError, RunError
+from fedirl_ray.study.space import Study, Value
 
-ID = "id"
-SETTINGS = "settings"
+ID, IDENTITY = "id", "identity"
 """Attributes of a study."""
-NOTHING = "nothing"
 ORDERED = ("search", "objectives")
 """Draws are made, and values told, in the order of the file."""
 FREE = ("trials", "max-failures", "fixed.engine.", "fixed.record.")
 """What changes no result; a dot at the end stands for all below."""
+POINTING = ("problem.name", "problem.demonstrations-file")
+"""Settings that point at content which is no setting, see `identify`."""
+FREE_IN_WORDS = "trials, max-failures, fixed.engine.* and fixed.record.*"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which study a study is."""
+
+    id: str
+    """Its own, whatever other study has the same settings."""
+    identity: Identity
+
+    def mark(self, number: int, params: Mapping[str, Value]) -> str:
+        """What a trial's table says of itself.
+
+        Args:
+            number: The trial's.
+            params: Its settings.
+        """
+        settings = digest_of(
+            [self.identity.encode(), json.dumps(dict(params), sort_keys=True).encode()]
+        )
+        return f"trial {number} of study {self.id} (settings {settings}, {self.identity.code})"
 
 
 def begin(study: Study, made: optuna.Study) -> None:
     """Write down what a new study is."""
     made.set_user_attr(ID, uuid.uuid4().hex)
-    made.set_user_attr(SETTINGS, _settings(study))
+    made.set_user_attr(IDENTITY, asdict(identify_study(study)))
 
 
-def identity(found: optuna.Study) -> str:
-    """What tells a study from every other."""
-    return str(found.user_attrs[ID])
+def record_of(found: optuna.Study, folder: Path) -> Record:
+    """What a study was begun as.
+
+    Raises:
+        ConfigError: That was not written down, or cannot be read.
+    """
+    kept = found.user_attrs
+    if not {ID, IDENTITY} <= kept.keys():
+        raise ConfigError(
+            f"resume must be a study that {code_in_words()} began, got {folder} of an earlier "
+            "version, which did not write down what it was"
+        )
+    try:
+        identity = Identity.decode(json.dumps(kept[IDENTITY]).encode(), folder)
+    except DataError as err:
+        raise ConfigError(str(err)) from None
+    return Record(str(kept[ID]), identity)
 
 
-def require_same(study: Study, found: optuna.Study) -> None:
+def require_same(study: Study, record: Record, folder: Path) -> None:
     """Refuse to go on with a study as another one.
 
     Raises:
-        ConfigError: A setting that decides results is not what it was, or there is no record.
+        ConfigError: A setting that decides results, an input's content or the code is not what it
+            was.
     """
-    before = found.user_attrs.get(SETTINGS)
-    if before is None or ID not in found.user_attrs:
-        raise ConfigError(
-            "a study that is gone on with must have a record of its settings, got one of an "
-            "earlier version, which can only be reported"
-        )
-    now = _settings(study)
-    changed = [
-        name
-        for name in dict.fromkeys((*before, *now))
-        if before.get(name, NOTHING) != now.get(name, NOTHING)
-    ]
-    for name in changed[:1]:
-        was, got = (_said(each.get(name, NOTHING)) for each in (before, now))
-        raise ConfigError(
-            f"{name} must stay {was} when a study is resumed, got {got}; only trials, "
-            "max-failures, fixed.engine.* and fixed.record.* may change"
-        )
-    for name in ORDERED:
-        was, got = (", ".join(_below(name, each)) for each in (before, now))
+    begun, now = record.identity, identify_study(study)
+    now.require(begun, "a study", FREE_IN_WORDS)
+    for part in ORDERED:
+        was, got = (", ".join(_below(part, each.settings)) for each in (begun, now))
         if was != got:
             raise ConfigError(
-                f"{name} must stay in its order when a study is resumed, {was}, got {got}"
+                f"{part} must stay in its order when a study is resumed, {was}, got {got}"
             )
+    if not begun.is_of_this_code:
+        raise ConfigError(
+            f"resume must be a study that {code_in_words()} began, got {folder} of {begun.code}; "
+            "go on with that, or begin anew"
+        )
+
+
+def require_unchanged(study: Study, record: Record) -> None:
+    """Stop before results of other files are kept beside earlier ones.
+
+    Raises:
+        RunError: An input's content has changed since the study began.
+    """
+    for name, digest in _inputs(study).items():
+        before = record.identity.inputs.get(name)
+        if digest != before:
+            raise RunError(
+                f"{name} must hold the same content until the study has ended, got other content "
+                f"(SHA-256 {digest}, at first {before})"
+            )
+
+
+def identify_study(study: Study) -> Identity:
+    """What decides a study's results, by the names its file has.
+
+    Raises:
+        ConfigError: A file or module that a setting names cannot be read.
+    """
+    kept = {name: value for name, value in _settings(study) if not _free(name)}
+    return Identity.of(kept, _inputs(study))
+
+
+def _settings(study: Study) -> Iterator[tuple[str, Any]]:
+    for part, said in study.plain().items():
+        if isinstance(said, Mapping):
+            for name, value in said.items():
+                yield f"{part}.{name}", json.dumps(value) if isinstance(value, dict) else value
+        else:
+            yield part, said
+
+
+def _free(name: str) -> bool:
+    return any(name == free or (free[-1] == "." and name.startswith(free)) for free in FREE)
+
+
+def _inputs(study: Study) -> dict[str, str]:
+    """Digests of the content that settings point at: of all of a searched setting's values."""
+    found = {f"fixed.{name}": digest for name, digest in identify(study.base()).inputs.items()}
+    for name in POINTING:
+        entry = study.search.get(name)
+        if not isinstance(entry, tuple):
+            continue
+        each = [identify(study.config({name: value})).inputs.get(name) for value in entry]
+        if any(each):
+            found[f"search.{name}"] = digest_of(str(digest).encode() for digest in each)
+    return found
 
 
 def _below(part: str, kept: Mapping[str, Any]) -> list[str]:
     """Names in a part of a study, in their order."""
     return [name.removeprefix(f"{part}.") for name in kept if name.startswith(f"{part}.")]
-
-
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _settings(study: Study) -> dict[str, Any]:
-    """All that decides a study's results, by the name its file has for it."""
-    found: dict[str, Any] = {}
-    for part, said in study.plain().items():
-        if isinstance(said, Mapping):
-            found |= {f"{part}.{name}": value for name, value in said.items()}
-        else:
-            found[part] = said
-    kept = {name: value for name, value in found.items() if not _free(name)}
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
-    return plain
-
-
-def _free(name: str) -> bool:
-    return any(name == free or (free[-1] == "." and name.startswith(free)) for free in FREE)

@@ -31,7 +31,7 @@ from fedirl_ray.engine.result import SeedResult, long_table
 from fedirl_ray.engine.tasks import Failed, Lost, Tasks
 from fedirl_ray.errors import ConfigError, DataError, RunError
 from fedirl_ray.study.asking import AGAIN, TRY, ended, make_sampler, shown, suggest, well
-from fedirl_ray.study.record import identity
+from fedirl_ray.study.record import Record, record_of, require_unchanged
 from fedirl_ray.study.space import Study
 from fedirl_ray.study.trials import LOST, keep, torn
 
@@ -55,7 +55,7 @@ def mend_tables(study: Study, found: optuna.Study, folder: Path, tasks: Tasks) -
     Raises:
         RunError: One could not be made again, or Ray died.
     """
-    done = {trial.number: trial for trial in well(found)}
+    record, done = record_of(found, folder), {trial.number: trial for trial in well(found)}
     waiting: list[int] = []
     for number, why in torn(folder, list(done)).items():
         print(f"the table of trial {number} {why}; it is run again", file=sys.stderr)
@@ -73,7 +73,9 @@ def mend_tables(study: Study, found: optuna.Study, folder: Path, tasks: Tasks) -
             case SeedResult():
                 results.append(came.what)
             case None:
-                keep(folder, identity(found), came.key, long_table(results, config))
+                require_unchanged(study, record)
+                mark = record.mark(came.key, done[came.key].params)
+                keep(folder, mark, came.key, long_table(results, config))
                 del running[came.key]
             case Failed(reason) | Lost(reason):
                 raise RunError(f"the table of trial {came.key} cannot be made again: {reason}")
@@ -96,9 +98,10 @@ def sweep(
         one end, not even when it was begun again; such a trial is yielded too.
 
     Raises:
-        RunError: Too many trials failed one after the other, or Ray died.
+        RunError: Too many trials failed one after the other, Ray died, or a file that the study
+            reads has changed.
     """
-    running: dict[int, _Running] = {}
+    record, running = record_of(found, folder), dict[int, _Running]()
     left, failures = count - len(ended(found)), 0
     while left > 0 or running:
         while left > 0 and len(running) < tasks.most:
@@ -123,7 +126,12 @@ def sweep(
         if isinstance(came.what, Lost) and _ask_again(found, one, came.what):
             left += 1
             continue
-        end = _end(study, found, folder, one, came.what)
+        if came.what is None:
+            end = _complete(study, found, folder, record, one)
+        elif isinstance(came.what, SeedResult):
+            end = _tell(found, one, TrialState.PRUNED)
+        else:
+            end = _fail(found, one.trial, one.began, came.what.reason)
         failures = _count_failures(study, end, failures)
         yield end
 
@@ -140,27 +148,18 @@ def _begin(study: Study, found: optuna.Study) -> _Running | FrozenTrial:
         return _fail(found, trial, began, Failed.of(err).reason)
 
 
-def _end(
-    study: Study,
-    found: optuna.Study,
-    folder: Path,
-    one: _Running,
-    what: SeedResult | Failed | Lost | None,
+def _complete(
+    study: Study, found: optuna.Study, folder: Path, record: Record, one: _Running
 ) -> FrozenTrial:
-    """Tell Optuna how a trial has ended."""
-    match what:
-        case SeedResult():
-            return _tell(found, one, TrialState.PRUNED)
-        case Failed(reason) | Lost(reason):
-            return _fail(found, one.trial, one.began, reason)
-        case None:
-            try:
-                values = score(study, one)
-            except DataError as err:
-                return _fail(found, one.trial, one.began, Failed.of(err).reason)
-            rows = long_table(one.results, one.config)
-            keep(folder, identity(found), one.trial.number, rows)
-            return _tell(found, one, TrialState.COMPLETE, values)
+    """Keep and tell a trial whose seeds have all ended."""
+    require_unchanged(study, record)
+    try:
+        values = score(study, one)
+    except DataError as err:
+        return _fail(found, one.trial, one.began, Failed.of(err).reason)
+    mark = record.mark(one.trial.number, one.trial.params)
+    keep(folder, mark, one.trial.number, long_table(one.results, one.config))
+    return _tell(found, one, TrialState.COMPLETE, values)
 
 
 def _ask_again(found: optuna.Study, one: _Running, lost: Lost) -> bool:

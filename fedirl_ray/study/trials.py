@@ -5,7 +5,7 @@ known.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +31,44 @@ def path_of(folder: Path, number: int) -> Path:
     return folder / TRIALS / f"{number:05d}.parquet"
 
 
-def keep(folder: Path, identity: str, number: int, rows: Sequence[Row]) -> None:
+def keep(folder: Path, mark: str, number: int, rows: Sequence[Row]) -> None:
     """Keep a trial's long table; it is told as ended only when that is on disk.
+
+    Args:
+        folder: The study's.
+        mark: Whose the table is, see `Record.mark`.
+        number: The trial's.
+        rows: The table.
 
     Raises:
         OSError: E.g. the disk is full.
     """
     columns: dict[str, Any] = {"trial": [number] * len(rows)}
     columns |= {name: [getattr(row, name) for row in rows] for name in Row._fields}
-    table = pa.table(columns).replace_schema_metadata({MARK: _mark(identity, number)})
+    table = pa.table(columns).replace_schema_metadata({MARK: mark.encode()})
     write_atomically(path_of(folder, number), _bytes(table))
 
 
-def _mark(identity: str, number: int) -> bytes:
-    return f"trial {number} of study {identity}".encode()
-
-
-def require_own(folder: Path, identity: str, numbers: Sequence[int]) -> None:
+def require_own(folder: Path, marks: Mapping[int, str]) -> None:
     """Refuse tables of other trials: each is somebody's work, and is not written over.
+
+    Args:
+        folder: The study's.
+        marks: What the tables of its trials must say of themselves, by number.
 
     Raises:
         ConfigError: A table is not its trial's.
     """
-    for path, number in ((path_of(folder, number), number) for number in numbers):
+    for number, mine in marks.items():
+        path = path_of(folder, number)
         try:
             said = (pq.read_schema(path).metadata or {}).get(MARK, b"no trial")
         except (pa.ArrowException, OSError):
             continue  # see `torn`
-        mine = _mark(identity, number)
-        if said != mine:
+        if said != mine.encode():
             raise ConfigError(
-                f"{path} must be of {mine.decode()}, got {said.decode(errors='replace')}; put the "
-                "right file there, or none: then its trial is run again"
+                f"{path} must be of {mine}, got {said.decode(errors='replace')}; put the right "
+                "file there, or none: then its trial is run again"
             )
 
 

@@ -8,7 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fedirl_ray.engine.identity import code_in_words, source_digest
+from fedirl_ray.engine.tasks import LocalTasks
+from fedirl_ray.errors import RunError
 from fedirl_ray.run import main
+from fedirl_ray.study.asking import open_study
+from fedirl_ray.study.space import read_study_file
+from fedirl_ray.study.sweep import sweep
 
 PLAN = {
     "fixed": {
@@ -73,12 +79,12 @@ def turned(mapping):
     [
         (
             lambda tree: tree["search"]["fusion.sigma"].append("0.5"),
-            'search.fusion.sigma must stay ["shared", "client"] when a study is resumed, got '
-            '["shared", "client", "0.5"]; only trials, max-failures, fixed.engine.* and',
+            "search.fusion.sigma must stay ['shared', 'client'] when a study is resumed, got "
+            "['shared', 'client', '0.5']; only trials, max-failures, fixed.engine.* and",
         ),
         (
             lambda tree: tree["search"]["fusion.sigma"].remove("client"),
-            'search.fusion.sigma must stay ["shared", "client"] when',
+            "search.fusion.sigma must stay ['shared', 'client'] when",
         ),
         (
             lambda tree: tree["search"].update({"fusion.epsilon": {"low": 0.1, "high": 1.0}}),
@@ -87,11 +93,11 @@ def turned(mapping):
         ),
         (
             lambda tree: tree["search"].update({"problem.slip": [0.1]}),
-            "search.problem.slip must stay nothing when a study is resumed, got [0.1]",
+            "search.problem.slip must stay None when a study is resumed, got [0.1]",
         ),
         (
             lambda tree: tree["search"].pop("fusion.sigma"),
-            'search.fusion.sigma must stay ["shared", "client"] when a study is resumed, got noth',
+            "search.fusion.sigma must stay ['shared', 'client'] when a study is resumed, got None",
         ),
         (
             lambda tree: tree.update(search=turned(tree["search"])),
@@ -99,7 +105,7 @@ def turned(mapping):
         ),
         (
             lambda tree: tree["objectives"].update({"success/held-out/mean": "maximize"}),
-            "objectives.success/held-out/mean must stay nothing when a study is resumed, got maxi",
+            "objectives.success/held-out/mean must stay None when a study is resumed, got maxi",
         ),
         (
             lambda tree: tree["objectives"].update({NAME: "minimize"}),
@@ -146,7 +152,7 @@ def test_a_study_without_a_record_of_what_it_is_is_not_gone_on_with(study, capsy
     before = content(study)
     assert resume(study, "--trials", "3") == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "must have a record of its settings, got one of an earlier version" in said
+    assert f"got {study} of an earlier version, which did not write down what it was" in said
     assert content(study) == before
     assert main(["report", str(study)]) == 0
 
@@ -292,3 +298,72 @@ def test_a_record_of_a_relative_path_is_refused(tmp_path, monkeypatch, capsys):
         assert main(words) == 2
         (said,) = capsys.readouterr().err.splitlines()
         assert said == f"{path} must hold the absolute path of a file, got sqlite:///studies.db"
+
+
+WORLD = """
+import numpy as np
+from fedirl_ray.problem.mdp import TabularMDP
+
+def world(role, index, rng):
+    successors = np.array([[[1], [0]], [[1], [1]]], dtype=np.int32)
+    return TabularMDP(
+        successors=successors, probabilities=np.ones((2, 2, 1)), initial=np.array([1.0, 0.0]),
+        terminal=np.array([False, True]), goal=np.array([False, True]),
+        features=np.eye(2)[:, None, :], reward=np.array([[0.0], [1.0]]), axes=(np.arange(2.0),))
+"""
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_study_of_a_users_code_is_not_gone_on_with_after_the_code(
+    searched, tmp_path, monkeypatch, capsys
+):
+    module = tmp_path / f"mine_{searched}.py"
+    module.write_text(WORLD)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"{module.stem}:world"
+    fixed = {key: value for key, value in PLAN["fixed"].items() if key != "problem"}
+    search = {"fusion.epsilon": [0.1, 1.0]}
+    if searched:
+        search["problem.name"] = [name, "GridWorld"]
+    else:
+        fixed["problem.name"] = name
+    study = begin(tmp_path / "s", fixed=fixed, search=search)
+    assert resume(study, "--trials", "3") == 0
+    module.write_text(WORLD.replace("[1.0]", "[2.0]"))
+    before = content(study)
+    capsys.readouterr()
+    assert resume(study, "--trials", "4") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    where = "search.problem.name" if searched else "fixed.problem.name"
+    assert said.startswith(where)
+    assert "must hold what it did when a study was begun, got other content (SHA-256 " in said
+    assert content(study) == before
+
+
+def test_code_that_changes_under_way_ends_a_study_before_it_is_mixed(tmp_path, monkeypatch, capsys):
+    module = tmp_path / "restless.py"
+    module.write_text(WORLD)
+    monkeypatch.syspath_prepend(tmp_path)
+    fixed = {key: value for key, value in PLAN["fixed"].items() if key != "problem"}
+    fixed["problem.name"] = "restless:world"
+    study = begin(tmp_path / "s", fixed=fixed, search={"fusion.epsilon": [0.1, 1.0]})
+    kept = content(study / "trials")
+    parsed = read_study_file(study / "study.yaml")
+    with open_study(study, parsed) as found:
+        going = sweep(parsed, found, study, LocalTasks(), 4)
+        next(going)
+        module.write_text(f"{WORLD}\n# another")
+        with pytest.raises(RunError, match=r"^fixed.problem.name must hold the same content until"):
+            next(going)
+    assert len(content(study / "trials")) == len(kept) + 1
+
+
+def test_a_study_of_other_code_is_not_gone_on_with(study, capsys):
+    journal = study / "journal.log"
+    journal.write_text(journal.read_text().replace(source_digest(), "0123456789abcdef"))
+    before = content(study)
+    assert resume(study, "--trials", "3") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"resume must be a study that {code_in_words()} began, got {study} of ")
+    assert said.endswith("(source 0123456789abcdef); go on with that, or begin anew")
+    assert content(study) == before

@@ -68,6 +68,95 @@ def test_every_draw_is_a_run(epsilon, count, sigma):
             {"search": {"fusion.epsilon": {"low": 0, "high": 1, "log": True}}},
             "search.fusion.epsilon must be above 0 where log is true",
         ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": 1, "step": 0.4}}},
+            "search.fusion.epsilon must be a range that its step divides",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": 1, "step": 0.3, "log": True}}},
+            "search.fusion.epsilon must be without step where log is true",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": 1, "step": 0.0}}},
+            "search.fusion.epsilon must be of a step above 0",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": float("inf")}}},
+            "search.fusion.epsilon must be of finite numbers, ends and step, got inf",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 10**400, "high": 1}}},
+            "search.fusion.epsilon must be of finite numbers, ends and step, got 1000",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": True, "high": 1}}},
+            "search.fusion.epsilon must be of finite numbers, ends and step, got True",
+        ),
+        (
+            {"search": {"clients": {"low": 1, "high": 2.5, "integer": True}}},
+            "search.clients must be of whole numbers where integer is true",
+        ),
+        (
+            {"search": {"clients": {"low": 1, "high": 3, "integer": True, "step": 0.5}}},
+            "search.clients must be of whole numbers where integer is true",
+        ),
+        (
+            {"search": {"clients": {"low": 1, "high": 3, "integer": "no"}}},
+            "search.clients.integer must be true or false, got no",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": 1, "log": "no"}}},
+            "search.fusion.epsilon.log must be true or false, got no",
+        ),
+        (
+            {"search": {"fusion.epsilon": {"low": 0.1, "high": 1, "steps": 3}}},
+            "search.fusion.epsilon must be a list of values, or a mapping with low, high and",
+        ),
+        (
+            {"search": {"fusion.epsilon": [[0.1], [1.0]]}},
+            "search.fusion.epsilon must be a list of words, numbers, true, false and null",
+        ),
+        (
+            {"search": {"clients": [3, 3.0]}},
+            "search.clients must be a list of different values, got [3, 3.0]",
+        ),
+        (
+            {"search": {"clients": [3, "3"]}},
+            "search.clients must be a list of different values, got [3, '3']",
+        ),
+        (
+            {"search": {"problem": {"goal_shift": [0.0]}, "problem.goal-shift": [1.0]}},
+            "search.problem.goal-shift must be said once, got twice",
+        ),
+        (
+            {"search": {"fusion_epsilon.x": [0.1]}},
+            "no setting is called --fusion-epsilon.x",
+        ),
+        (
+            {
+                "sampler": "grid",
+                "search": {
+                    "fusion.epsilon": [0.1 * i for i in range(1, 500)],
+                    "problem.demonstrations": list(range(1, 500)),
+                },
+            },
+            "search must be of at most 100000 combinations with the sampler grid, got 249001",
+        ),
+        (
+            {
+                "fixed": {},
+                "search": {"fusion.rules": ["mean,barycenter", "mean,median"]},
+                "objectives": {"success/held-out/barycenter": "maximize"},
+            },
+            "objectives must be success|return|difference/in-distribution|held-out/RULE or",
+        ),
+        (
+            {
+                "objectives": {"seconds/expert": "minimize"},
+                "fixed": {"fusion.rules": ["mean", "expert"]},
+            },
+            "objectives must be of a rule that learns, expert takes no seconds",
+        ),
         ({"search": {"fusion.sigma": []}}, "search.fusion.sigma must be a list with at least one"),
         ({"search": {}}, "search must be a mapping with at least one entry"),
         ({"search": None}, "search must be a mapping with at least one entry"),
@@ -133,3 +222,29 @@ def test_the_studies_that_are_shipped_can_be_run(path):
     study = read_study_file(path)
     assert study.base() != RunConfig()
     assert study.plan() is None or len(study.plan()) == study.trials
+
+
+def test_a_grid_has_all_its_trials_unless_the_file_says_how_many():
+    search = {"problem.demonstrations": list(range(1, 51))}
+    plan = {**PLAN, "search": search, "sampler": "grid"}
+    assert parse_study(plan).trials == 50
+    assert parse_study({**plan, "trials": 7}).trials == 7
+    assert parse_study({**PLAN, "sampler": "random"}).trials == 40
+
+
+def test_settings_are_known_however_their_words_are_joined():
+    study = parse_study(
+        {**PLAN, "search": {"problem": {"goal_shift": [0.0, 1.0]}}, "sampler": "axes"}
+    )
+    assert study.plan() == [{"problem.goal-shift": 0.0}, {"problem.goal-shift": 1.0}]
+
+
+def test_a_study_is_written_as_it_is_read():
+    study = parse_study({**PLAN, "pruner": "median", "trials": 3, "seed": 4, "max-failures": 2})
+    assert parse_study(yaml.safe_load(yaml.safe_dump(study.plain()))) == study
+
+
+def test_a_yaml_file_that_would_not_end_is_refused(tmp_path):
+    (tmp_path / "round.yaml").write_text("fixed: &a {b: *a}\nsearch: {fusion.epsilon: [0.1]}\n")
+    with pytest.raises(ConfigError, match="stands inside of itself"):
+        read_study_file(tmp_path / "round.yaml")
