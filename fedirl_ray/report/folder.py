@@ -1,7 +1,6 @@
 """A run's folder, read back."""
 
 import json
-import zipfile
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.record import CONFIG, RunFolder
-from fedirl_ray.engine.result import TIMED, SeedResult
+from fedirl_ray.engine.result import SPLITS, TIMED, SeedResult
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.figure import reward_maps
 
@@ -68,17 +67,62 @@ def read_run(path: Path) -> Run:
     config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="")
     arrays = _arrays(path / "arrays.npz")
     events = path / "events.jsonl"
+    summary = _json(path / "summary.json", "success", "gain_of_barycenter", "communication")
+    success = _success(path / "results.parquet")
+    _agree(path, config, summary, arrays, success)
     return Run(
         path=path,
         config=config,
-        summary=_json(path / "summary.json", "success", "gain_of_barycenter", "communication"),
+        summary=summary,
         arrays=arrays,
-        success=_success(path / "results.parquet"),
+        success=success,
         timings=_json(path / "timings.json"),
         events=[_parse(events, line, "time", *Event._fields) for line in _lines(events)],
         environment=_json(path / "environment.json"),
         figure=_figure(path / "figure.png", config, arrays),
     )
+
+
+def _agree(
+    path: Path,
+    config: RunConfig,
+    summary: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    success: Mapping[tuple[str, str, str], NDArray[np.float64]],
+) -> None:
+    """Refuse files that are not of one run."""
+    rules = config.fusion.rules
+    said = {"clients": config.clients, "seeds": list(range(config.seeds))}
+    said["root_seed"] = config.seed
+    for name, value in said.items():
+        if summary.get(name) != value:
+            raise DataError(
+                f"{path / 'summary.json'} must be of the run in {CONFIG}, whose {name} is {value}, "
+                f"got {summary.get(name)}"
+            )
+    shape = (config.seeds, config.clients, len(rules))
+    if arrays["client_success"].shape[:3] != shape:
+        raise DataError(
+            f"{path / 'arrays.npz'} must hold seeds, clients and rules of {CONFIG}, {shape}, got "
+            f"{arrays['client_success'].shape[:3]}"
+        )
+    table = path / "results.parquet"
+    for p, policy in enumerate(dict.fromkeys(policy for _, policy, _ in success)):
+        for split, each in zip(SPLITS, ("client_success", "held_out_success"), strict=True):
+            for c, rule in enumerate(rules):
+                found = success.get((split, policy, rule))
+                kept = np.nanmean(arrays[each][:, :, c, p], axis=1)
+                if found is None or found.shape != kept.shape:
+                    raise DataError(
+                        f"{table} must hold the success of {rule} in every seed of {CONFIG}, "
+                        f"{split} under {policy}"
+                    )
+                if not np.allclose(found, kept, atol=1e-6, equal_nan=True):
+                    raise DataError(
+                        f"{table} must hold what arrays.npz holds, got another success of {rule}"
+                    )
+    if not success:
+        raise DataError(f"{table} must hold the success of every rule, got none")
 
 
 def _read(path: Path) -> bytes:
@@ -120,8 +164,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (OSError, ValueError, zipfile.BadZipFile) as err:
-        raise DataError(f"{path} must be an .npz file without pickles: {err}") from None
+    except Exception as err:  # zipfile, zlib and NumPy's header reader raise what they meet
+        raise DataError(f"{path} must be an .npz file without pickles: {err!r}") from None
     _require_all(path, arrays, _ARRAYS)
     return arrays
 

@@ -13,7 +13,15 @@ from fedirl_ray.report.cells import Cell, Table
 from fedirl_ray.report.difference import STAR, in_points
 from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_legend, map_rows, map_text
 from fedirl_ray.report.wording import counted
-from fedirl_ray.study.archive import COMPLETE, STUDY, Archive, params_of, pictures, varied
+from fedirl_ray.study.archive import (
+    COMPLETE,
+    STUDY,
+    Archive,
+    params_of,
+    pictures,
+    unit_of,
+    varied,
+)
 from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map
 
 MOST_TRIALS = 12
@@ -73,7 +81,9 @@ def _verdict(archive: Archive) -> str:
     if len(archive.objectives) > 1:
         return f"{len(best)} of {ended} trials are on the Pareto front."
     (trial,) = (trial for trial in archive.trials if trial["number"] == best[0])
-    score = f"{archive.objectives[0]} {trial[f'values.{archive.objectives[0]}']:.3g}"
+    name = archive.objectives[0]
+    unit, word = unit_of(name)
+    score = f"{name} {unit * trial[f'values.{name}']:.3g}{word and f' {word}'}"
     said = f"Trial {best[0]} is the best of {ended}: {score}."
     try:
         gap, seeds = gain_of_trial(best[0], archive.results)
@@ -105,10 +115,14 @@ def _trial_table(archive: Archive) -> Table | None:
         params = params_of(trial)
         values = [trial[f"values.{name}"] for name in names]
         row = [Cell(str(trial["number"]))]
-        row += [Cell(f"{value:.5g}", value) for value in values]
+        row += [
+            Cell(f"{unit_of(name)[0] * value:.5g}", value)
+            for name, value in zip(names, values, strict=True)
+        ]
         row += [Cell("" if params[f] is None else _short(params[f])) for f in fields]
         rows.append(row)
-    return Table(["trial", *names, *fields], rows)
+    heads = [f"{name} ({word})" if (word := unit_of(name)[1]) else name for name in names]
+    return Table(["trial", *heads, *fields], rows)
 
 
 def _short(value: Any) -> str:

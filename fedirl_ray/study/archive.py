@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,11 @@ def pictures(archive: Archive) -> list[tuple[str, str]]:
 
 
 def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
-    study, names, complete = archive.study, archive.objectives, len(archive.tried())
+    complete = len(archive.tried())
     if complete == 0:
         return
+    archive = _as_shown(archive)
+    study, names = archive.study, archive.objectives
     if 2 <= len(names) <= 3:
         yield "Pareto front", visualization.plot_pareto_front(study, target_names=names)
     for i, name in enumerate(names):
@@ -170,6 +172,26 @@ def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
         )
         if complete >= FEWEST and len(varied(archive)) > 1:
             yield f"Importances for {name}", _importances(archive, i)
+
+
+def unit_of(objective: str) -> tuple[float, str]:
+    """What an objective is shown in: shares in %, their differences in points, others as told."""
+    word = {"success": "%", "difference": "points"}.get(objective.partition("/")[0], "")
+    return (100.0 if word else 1.0), word
+
+
+def _as_shown(archive: Archive) -> Archive:
+    """The same study with its objectives in the units that pages show."""
+    units = [unit_of(name)[0] for name in archive.objectives]
+    if set(units) == {1.0}:
+        return archive
+    study = optuna.create_study(directions=archive.study.directions)
+    for trial in archive.study.get_trials():
+        if trial.values is not None:
+            trial.values = [unit * value for unit, value in zip(units, trial.values, strict=True)]
+        trial.intermediate_values = {}
+        study.add_trial(trial)
+    return replace(archive, study=study)
 
 
 def _importances(archive: Archive, objective: int) -> Any:
