@@ -14,6 +14,7 @@ from engine.things import KIND, content, fill, overwrite, taking
 
 from fedirl_ray.engine.folder import (
     LOCK,
+    REMOVED,
     REPLACED,
     REPLACING,
     claim,
@@ -240,6 +241,27 @@ def test_what_the_next_process_finds_it_says_in_one_line(tmp_path, capsys):
         f"what overwrote {tmp_path} never began; what was there before is back in its place\n"
     )
     assert (tmp_path / "pieces" / "one").read_text() == "old"
+
+
+def test_what_a_killed_process_was_removing_is_gone_with_the_next(tmp_path, capsys):
+    fill(tmp_path, "new")
+    fill(tmp_path / REMOVED)
+    with reopen(tmp_path, KIND, "resume"):
+        assert set(content(tmp_path).values()) == {"new", ""}  # the lock is empty
+    assert not (tmp_path / REMOVED).exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_died_before_it_began_is_cleared_but_nothing_of_anybody_elses(tmp_path, capsys):
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / ".settings.yaml.part").write_text("half")
+    with taking(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
+        taking(tmp_path).__enter__()
+    assert (tmp_path / "mine").is_dir()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("link", [False, True])
