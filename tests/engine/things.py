@@ -19,7 +19,7 @@ KIND = Kind(
     blank=frozenset(("diary.txt",)),
     made=frozenset(("table.txt", "pieces")),
 )
-STEPS = ("mkdir", "rename", "rmdir", "unlink", "write_text")
+STEPS = ((Path, ("mkdir", "rename", "write_text")), (os, ("rmdir", "unlink")))
 
 
 def fill(folder, mark="old"):
@@ -67,8 +67,12 @@ def main(folder, step, ends):
 
         return acting
 
-    steps = {name: dying(getattr(Path, name)) for name in STEPS}
-    with mock.patch.multiple(Path, **steps), contextlib.suppress(KeyboardInterrupt):
+    with contextlib.ExitStack() as stack:
+        for owner, names in STEPS:
+            for name in names:
+                act = dying(getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, act))
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         overwrite(folder, None if ends else KeyboardInterrupt(), work=ends)
 
 
