@@ -193,7 +193,10 @@ def test_one_that_cannot_be_gone_on_with_is_nothing_without_work(tmp_path):
     assert content(tmp_path) == old
     with claim(tmp_path, kind, "run-dir", overwrite=True, hint=""):
         (tmp_path / "table.txt").write_text("new")
+    with pytest.raises(ConfigError, match="must be a new or empty folder"):
+        claim(tmp_path, kind, "run-dir", hint="").__enter__()
     assert (tmp_path / "table.txt").read_text() == "new"
+    assert content(tmp_path / REPLACED) == old
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -214,7 +217,7 @@ def test_a_process_killed_between_any_two_steps_loses_nothing(tmp_path, ends):
         if found == old:  # back in its place
             outcomes.add("old")
         else:  # begun, with the old one aside; or ended
-            assert found["settings.yaml"] == "new"
+            assert found["settings.yaml"] == found["diary.txt"] == "new"
             aside = folder / REPLACED
             assert content(aside) == old if aside.exists() else found["pieces/one"] == "new"
             outcomes.add("aside" if aside.exists() else "new")

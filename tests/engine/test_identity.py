@@ -1,5 +1,7 @@
 """Work is gone on with only under what it was begun with."""
 
+import hashlib
+import io
 import json
 import re
 import shutil
@@ -258,6 +260,17 @@ def test_a_checkpoint_of_another_version_is_refused_and_stays(begun, tmp_path, c
 
     Checkpoints(run / "seeds", identity, pytest.fail).save_seed(0, SeedResult(**rest))
     assert "of fedirl_ray 0.0.1 (source 0123), not of fedirl_ray" in refused(run, capsys)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_run_is_refused_and_stays(begun, tmp_path, capsys):
+    run = shutil.copytree(begun, tmp_path / "run")
+    buffer = io.BytesIO()
+    np.savez(buffer, theta=np.zeros((1, 2)))
+    checksum = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    (run / "seeds" / f"seed-00001-{checksum}.npz").write_bytes(buffer.getvalue())
+    line = refused(run, capsys)
+    assert line.endswith("of an earlier version, which wrote down no identity")
+    assert f"seed-00001-{checksum}.npz" in line
 
 
 def test_an_unfinished_run_without_an_identity_names_the_version_that_began_it(
