@@ -27,11 +27,12 @@ from fedirl_ray.engine.identity import (
     read_identity,
 )
 from fedirl_ray.engine.jobs import Jobs
+from fedirl_ray.engine.memory import require_room
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.demonstrations import check_target, read_episodes
 from fedirl_ray.report.reproduction.control import control_figure, control_text
-from fedirl_ray.study.control.config import ControlConfig
+from fedirl_ray.study.control.config import SIZES, ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
 
 PAGE, ROWS, PICTURE, SETTINGS = "results.md", "results.parquet", "curves.png", "control.yaml"
@@ -127,6 +128,7 @@ def _study(asked: Invocation, folder: Path) -> int:
 
 def _identify(asked: Invocation) -> Identity:
     """What decides a study's results; refuses what cannot be studied before anything is written."""
+    require_room(asked, lambda study: study.room, SIZES)
     task, inputs = asked.task.task(), {}
     if asked.export is not None:
         check_target(asked.clients, asked.export)

@@ -18,6 +18,7 @@ from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
 from fedirl_ray.engine.identity import Identity, code_in_words, identify
+from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError, RunError
@@ -64,6 +65,7 @@ def command(argv: Sequence[str]) -> int:
         with RunFolder.reopen(invocation.resume) as folder:
             return _resume(folder, argv)
     require_writer(invocation)
+    require_memory(invocation)
     # What cannot be run is refused before anything is written, recorded data of any client too.
     recorded = invocation.problem.demonstrations_file is not None
     prepare(invocation, 0, range(invocation.clients if recorded else 1))

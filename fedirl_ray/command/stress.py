@@ -19,6 +19,7 @@ from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, end, failing_late
+from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
@@ -54,6 +55,8 @@ class Invocation(StressConfig):
 def command(argv: Sequence[str]) -> int:
     """Measure every size; what was measured is kept when it is interrupted."""
     config = load(Invocation, argv, prog=f"{PROG} stress", description=MANUAL)
+    for clients in config.clients:
+        require_memory(config.run(clients))
     path = config.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-stress"
     hint = "--overwrite True replaces earlier results of stress"
     found: list[Measurement] = []

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from fedirl_ray.cli import PROG, leaves, load, settings, spell
 from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.study.objective import Objective
@@ -276,7 +277,7 @@ def _check(study: Study) -> None:
     for name, entry in study.search.items():
         ends = entry if isinstance(entry, tuple) else _ends(entry)
         for value in ends:
-            study.config({name: value})
+            require_memory(study.config({name: value}))
     for objective, direction in study.objectives.items():
         ways = get_args(Direction)
         require(direction in ways, f"objectives.{objective}", "minimize or maximize", direction)

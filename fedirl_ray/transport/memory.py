@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedirl_ray.transport.backend import Precision
@@ -82,18 +83,28 @@ def demand(needed: int, what: str, advice: str = ADVICE) -> None:
     Raises:
         MemoryError: If `needed` bytes exceed the memory that is available.
     """
-    available = _available()
-    if available is not None and needed > available:
+    there = available()
+    if there is not None and needed > there:
         raise MemoryError(
-            f"{what} needs {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are available; "
+            f"{what} needs {needed / 2**30:.1f} GiB and {there / 2**30:.1f} GiB are available; "
             f"use {advice}"
         )
     if needed >= WORTH_SAYING:
         _LOG.warning("%s needs %.1f GiB", what, needed / 2**30)
 
 
-def _available() -> int | None:
-    """Return the bytes that can be had without swapping, where the system tells."""
+def available() -> int | None:
+    """Return the bytes this process may still take without swapping, where the system tells.
+
+    The least of what the machine has, what the process's group of processes (cgroup, as containers
+    and schedulers set it) leaves it, and what the process may address.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    found = [_free_memory(), *_left_in_groups(), None if limit == resource.RLIM_INFINITY else limit]
+    return min((each for each in found if each is not None), default=None)
+
+
+def _free_memory() -> int | None:
     table = Path("/proc/meminfo")
     if not table.exists():
         return None
@@ -101,3 +112,32 @@ def _available() -> int | None:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def _left_in_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """What each cgroup above this process leaves: its limit without what it holds for good."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    names = {line.split(":", 2)[2].strip("/") for line in own if line.count(":") >= 2}
+    for name in sorted(names):
+        for folder in (root / name, *(root / name).parents):
+            if folder == root.parent:
+                break
+            for limit, used in (
+                ("memory.max", "memory.current"),
+                ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            ):
+                try:
+                    most = int((folder / limit).read_text())  # "max" where there is none
+                    held = int((folder / used).read_text())
+                    told = (folder / "memory.stat").read_text().splitlines()
+                except (OSError, ValueError):
+                    continue
+                cached = sum(
+                    int(line.split()[1])
+                    for line in told
+                    if line.split()[0] in ("inactive_file", "active_file")
+                )
+                yield max(0, most - max(0, held - cached))

@@ -81,6 +81,11 @@ class LearnerConfig:
         return RadialBasis(task.support, self.features, self.width)
 
 
+SIZES = ("clients", "task.points", "task.steps", "learner.demonstrations", "learner.features",
+         "learner.gather", "episodes", "seeds", "randoms")  # fmt: skip
+"""Settings that say how much of something there is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControlConfig:
     """A federation on one control task: learn, fuse, judge."""
@@ -146,6 +151,21 @@ class ControlConfig:
     def samples(self) -> int:
         """How many samples of demonstrations are learnt from: one a seed, or the one recorded."""
         return self.seeds if self.learner.data is None else 1
+
+    @property
+    def room(self) -> int:
+        """About how many bytes a study holds.
+
+        Where the lattice is the task's own, some 10,000 states and 10 actions are taken for it,
+        and 1,000 steps for an episode.
+        """
+        lattice = 10 * (math.prod(self.task.points) if self.task.points else 10_000)
+        steps, number, learner = self.task.steps or 1_000, 8, self.learner
+        model = 16 * 12 * lattice  # successors and their chances
+        features = number * learner.features * (lattice + 4 * learner.features)
+        episodes = number * 8 * steps * (self.clients * learner.demonstrations + self.episodes)
+        rows = 2_000 * self.seeds * self.clients * (8 + self.randoms)
+        return self.clients * model + features + episodes + rows + number * 16 * learner.gather
 
     @property
     def worlds(self) -> tuple[float, ...]:
