@@ -109,7 +109,8 @@ def _shape(problem: ProblemConfig) -> tuple[tuple[int, ...], int, int]:
     """Lattice of states, actions and features of a family's worlds; of your own none is known."""
     match problem.name:
         case "GridWorld" | "FrozenLake-v1":
-            axes, a = (problem.size, problem.size), 4
+            axes: tuple[int, ...] = (problem.size, problem.size)
+            a = 4
         case "CliffWalking-v1":
             axes, a = (4, 12), 4
         case "Taxi-v4":

@@ -13,8 +13,9 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.checkpoint import save_round, save_seed
+from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.identity import identify
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.memory import estimate, require_memory
 from fedirl_ray.engine.result import long_table, round_table, stack
@@ -48,12 +49,12 @@ def peak(config, folder):
     try:
         found = []
         fleet = Clients(config, range(config.clients))
-        keep = lambda seed, state: save_round(folder, seed, state)  # noqa: E731
-        for seed, result in federate(config, fleet, keep=keep):
-            save_seed(folder, seed, result)
+        kept = Checkpoints(folder, identify(config), pytest.fail)
+        for seed, result in federate(config, fleet, keep=kept.save_round):
+            kept.save_seed(seed, result)
             found.append(result)
-        kept = long_table(found, config), round_table(found, config), stack(found)
-        del kept
+        tables = long_table(found, config), round_table(found, config), stack(found)
+        del tables
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
