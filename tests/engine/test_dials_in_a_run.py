@@ -106,7 +106,7 @@ def test_the_door_sees_what_adversaries_send():
 
 def test_every_client_is_blind_to_what_is_hidden_from_itself():
     problem = ProblemConfig(size=4, demonstrations=10, features="one-hot")
-    found = result(problem=problem, hidden_support=0.6, rules=("mean", "median"))
+    found = result(problem=problem, hidden_support=0.6, rules=("mean", "median", "arithmetic"))
     axes = draw_world(problem, 0, 0, "probe", 0).axes
     seen = seen_support(axes, 0.6, range(4), 0, 0)
     assert len({row.tobytes() for row in seen}) > 1
@@ -114,6 +114,12 @@ def test_every_client_is_blind_to_what_is_hidden_from_itself():
     sent = np.where(seen, found.client_theta, 0.0)
     np.testing.assert_allclose(found.theta[0], sent.mean(axis=0), atol=1e-10)
     np.testing.assert_allclose(found.theta[1], np.median(sent, axis=0), atol=1e-10)
+    # As a measure: the least reward of those seen stands where the client sees nothing.
+    filled = np.where(seen, sent, np.where(seen, sent, np.inf).min(axis=1, keepdims=True))
+    wide = np.ptp(filled)
+    shifted = filled - filled.min() + 0.01 * wide
+    measures = shifted / shifted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.measure[2], measures.mean(axis=0), rtol=0.02)
 
 
 def test_what_is_hidden_is_missing_in_what_a_client_sends_and_not_in_what_it_knows():
