@@ -102,9 +102,12 @@ def strike(
         _, said = process.communicate(timeout=HUNG)
         code: int | None = process.returncode
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         _, said = process.communicate()
         code = None
+    except BaseException:  # the soak itself is stopped
+        process.kill()
+        raise
     seconds = time.monotonic() - began
     deadline = time.monotonic() + GONE
     while (left := any(place.iterdir())) and time.monotonic() < deadline:
@@ -135,6 +138,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--minutes", type=float, default=120.0, help="stop after so many")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # cleans up first
     rng = random.Random(asked.seed)
     ends = time.monotonic() + 60.0 * asked.minutes
     counts: dict[str, Counter[str]] = {}
@@ -170,7 +174,7 @@ def main() -> int:
             if outcome not in ("well", "done before"):
                 last = (struck.said.strip().splitlines() or [""])[-1][:200]
                 end = f"{outcome} (exit code {struck.code}, {struck.seconds:.0f} s)"
-                print(f"{turn} {number.name} {kind} after {after:.2f} s: {end}: {last}")
+                print(f"{turn} {number.name} {kind} after {after:.2f} s: {end}: {last}", flush=True)
     for name, found in sorted(counts.items()):
         print(f"{name}: {', '.join(f'{count} {what}' for what, count in sorted(found.items()))}")
     return int(any(set(found) - {"well", "done before"} for found in counts.values()))
