@@ -296,7 +296,8 @@ class EngineConfig:
     """Clients an actor holds; auto: one, or blocks beyond 8 clients a CPU."""
     timeout: float = 600.0
     """Seconds an actor may take for an answer before it counts as hanging: it is replaced and
-    asked once more."""
+    asked once more. In a sweep: a trial for its next seed, before it is begun again (three times
+    at most)."""
     fuse_workers: Literal["auto"] | int = "auto"
     """Actors that share a barycenter large enough to be quicker that way (5 million clients times
     support points); auto: one a CPU. Read by the ray engine."""
