@@ -30,6 +30,7 @@ from fedirl_ray.engine.identity import (
     module_digest,
     name_of,
     source_digest,
+    version,
 )
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError, DataError
@@ -247,6 +248,12 @@ def test_a_run_of_another_version_is_refused_by_its_name_and_stays(begun, tmp_pa
         f"resume must be a run that {code_in_words()} began, got {run} of fedirl_ray 0.0.1 (source "
         f"0123); go on with that, or begin anew with: {PROG} {run / 'config.yaml'}"
     )
+
+
+def test_a_run_of_the_same_version_whose_code_was_changed_is_refused(begun, tmp_path, capsys):
+    run = shutil.copytree(begun, tmp_path / "run")
+    other_code(run, version=version(), source="0123")
+    assert f"of fedirl_ray {version()} (source 0123)" in refused(run, capsys)
 
 
 def test_a_checkpoint_of_another_version_is_refused_and_stays(begun, tmp_path, capsys):
