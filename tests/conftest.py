@@ -20,6 +20,21 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Mark what uses the session's Ray, through whichever fixture."""
+    for item in items:
+        if "ray_session" in item.fixturenames:
+            item.add_marker(pytest.mark.ray)
+
+
+@pytest.fixture(autouse=True)
+def only_marked_tests_start_ray(request, monkeypatch):
+    """Leave Ray no folder to start in, in this process or another, unless the test is marked."""
+    if request.node.get_closest_marker("ray") is None:
+        monkeypatch.setenv("RAY_TMPDIR", os.devnull)
+
+
 @pytest.fixture(scope="session")
 def small_run():
     """A run of three seeds in this process, with every rule: configuration and results."""

@@ -110,6 +110,7 @@ def test_bad_settings_are_refused_in_one_line(flags, named, capsys):
     assert said.count("\n") == 1
 
 
+@pytest.mark.ray
 def test_ctrl_c_keeps_what_was_measured(tmp_path):
     folder = tmp_path / "results"
     flags = ("--clients", "2,20000", "--run-dir", str(folder))
