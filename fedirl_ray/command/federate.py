@@ -28,7 +28,7 @@ from fedirl_ray.report.figure import reward_maps
 from fedirl_ray.report.table import full_text, main_table
 
 SAVING = 1.0  # seconds of rounds a killed run may lose
-WIDTH = 120  # columns that the whole table needs
+WIDTH = 150  # columns of what is no terminal, as in table.txt
 MANUAL = """\
 Federated inverse reinforcement learning: each client learns a reward from its own expert, the
 server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.

@@ -18,6 +18,9 @@ FEW = 5
 """With fewer seeds an interval stands on the normal distribution alone."""
 FEWEST_APART = 3
 """With fewer seeds apart from the commonest value no interval can be estimated."""
+LEAST_SPREAD = 0.25
+"""A resample's spread counts as at least this share of the sample's. One that happens to leave out
+the few seeds that differ would else have next to none, and blow the interval up past all sense."""
 SKEWED = 0.5
 """Above this skewness Student's t covers too little; see docs/decisions/008."""
 
@@ -84,8 +87,6 @@ def interval(samples: Floats, scale: float = 1.0) -> Interval:
     ratios = _studentised(np.sort(away if skewness > 0.0 else -away))
     last = int(np.ceil((1.0 - LEVEL) * (ratios.size + 1))) - 1
     half = float(np.partition(ratios, last)[last] * error)
-    if not np.isfinite(half):
-        return tied
     as_far = int((ratios >= (1.0 - ROUNDING) * abs(mean) / error).sum())
     return Interval(mean, half, "bootstrap", (1 + as_far) / (1 + ratios.size))
 
@@ -149,11 +150,9 @@ def _studentised(away: Floats) -> Floats:
     # Sums without BLAS, whose last bits depend on the processor.
     off = np.einsum("bn,n->b", weights, away)
     variance = np.einsum("bn,n->b", weights, away**2) - off**2
-    size = np.abs(away).max()
-    off = np.where(np.abs(off) <= ROUNDING * size, 0.0, np.abs(off))
-    # A resample of one value only has no spread: infinitely many errors off, unless not at all.
-    error = np.sqrt(np.where(variance <= ROUNDING * size**2, 0.0, variance) / (away.size - 1))
-    return np.divide(off, error, out=np.where(off > 0.0, np.inf, 0.0), where=error > 0.0)
+    least = LEAST_SPREAD**2 * float(np.einsum("n,n->", away, away)) / away.size
+    ratios: Floats = np.abs(off) / np.sqrt(np.maximum(variance, least) / (away.size - 1))
+    return ratios
 
 
 @lru_cache(maxsize=2)

@@ -47,12 +47,15 @@ def test_one_seed_or_what_is_no_number_leaves_no_interval(samples):
 
 
 def exact_bootstrap(samples):
-    """Half width and p-value of the studentised bootstrap from every resample there is."""
+    """Half width and p-value of the studentised bootstrap from every resample there is.
+
+    A resample's spread counts as at least a quarter of the sample's.
+    """
     count, off = len(samples), samples - samples.mean()
     error = samples.std(ddof=1) / np.sqrt(count)
     drawn = np.array(list(itertools.product(off, repeat=count)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.abs(drawn.mean(axis=1)) / (drawn.std(axis=1, ddof=1) / np.sqrt(count))
+    spread = np.maximum(drawn.std(axis=1, ddof=1), samples.std(ddof=1) / 4.0)
+    ratios = np.abs(drawn.mean(axis=1)) / (spread / np.sqrt(count))
     half = np.quantile(ratios, 0.95, method="inverted_cdf") * error
     return half, (ratios >= abs(samples.mean()) / error).mean()
 
@@ -69,6 +72,14 @@ def test_skewed_samples_have_the_studentised_bootstraps_interval(samples):
     assert found.mean == pytest.approx(samples.mean())
     assert found.half_width == pytest.approx(half, rel=0.1)
     assert found.p_value == pytest.approx(p_value, abs=0.015)
+
+
+def test_one_seed_far_from_the_rest_does_not_blow_the_interval_up():
+    samples = np.append(0.1 * even(19), -10.0)
+    student = stats.t.ppf(0.975, 19) * stats.sem(samples)
+    found = interval(samples)
+    assert found.method == "bootstrap"
+    assert student < found.half_width < 3.0 * student
 
 
 def test_symmetric_samples_of_which_more_than_half_are_equal_are_bootstrapped_too():
@@ -129,6 +140,10 @@ def test_rounding_is_judged_by_the_values_not_by_their_differences():
     assert paired(large + even(20, 0.01) * 0.01, large).p_value == 1.0
     assert interval(-np.zeros(3)).mean == 0.0
     assert not np.signbit(interval(-np.zeros(3)).mean)
+
+
+def test_what_is_rounding_beside_the_samples_themselves_counts_as_equal():
+    assert interval(1e9 + 1e-3 * even(20)).doubt == "tied"
 
 
 def test_a_real_difference_of_a_millionth_is_kept():
