@@ -55,6 +55,15 @@ def test_links_lead_somewhere(page):
             assert ((ROOT / page).parent / target).exists(), target
 
 
+def test_every_fault_names_tests_that_are_there():
+    rows = [line.split(" | ") for line in (ROOT / "docs/faults.md").read_text().splitlines()]
+    named = {name for row in rows if len(row) == 3 for name in row[2].strip(" |").split(", ")}
+    named -= {"tests", "---|---|---"}
+    assert len(named) > 30
+    for name in named:
+        assert (ROOT / "tests" / f"{name}.py").is_file(), name
+
+
 def test_the_example_runs():
     (example,) = blocks("python")
     found = {}
