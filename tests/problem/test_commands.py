@@ -44,6 +44,11 @@ def test_whole_numbers_are_the_nearest_ones():
     assert to_box(shares, low, high)[:, 0].tolist() == [0, 1, 2, 3]
 
 
+def test_shares_beyond_the_most_wrap_round_no_integer():
+    low, high = np.array([-128], dtype=np.int8), np.array([127], dtype=np.int8)
+    assert to_box(np.array([[-1.5], [1.5]]), low, high)[:, 0].tolist() == [-128, 127]
+
+
 def test_each_row_has_its_own_limits():
     low, high = np.array([[-1.0], [0.0]]), np.array([[1.0], [10.0]])
     assert to_box(np.array([[0.5], [0.5]]), low, high)[:, 0].tolist() == [0.5, 7.5]

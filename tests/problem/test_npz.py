@@ -98,6 +98,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     assert MOST_BYTES == 2**30
 
 
+def test_an_archive_of_too_many_members_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "MOST_MEMBERS", 2)
+    two = archive(tmp_path / "two.npz", a=header((0,)), b=header((0,)))
+    assert list(read_arrays(two, ("a",), "a file")) == ["a"]
+    three = archive(tmp_path / "three.npz", a=header((0,)), b=b"", c=b"")
+    with pytest.raises(DataError, match=r"got: 3 arrays, more than 2$"):
+        read_arrays(three, ("a",), "a file")
+
+
 def test_arrays_that_are_missing_are_all_named(tmp_path):
     path = archive(tmp_path / "x.npz", one=header((0,)), three=header((0,)))
     with pytest.raises(DataError, match=r"^a file must hold one, two, four; missing two, four$"):

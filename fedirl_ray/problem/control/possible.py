@@ -19,7 +19,7 @@ from fedirl_ray.seeds import stream
 
 EXACT = 1e-3
 """How far single precision may put an observation, as a share of it or in all."""
-SIGMAS = 20.0
+SIGMAS = 8.0
 """Standard deviations of observation noise beyond which nothing is ever seen."""
 NUDGE = 1e-5
 """Step of finite differences."""
