@@ -22,7 +22,7 @@ LEAST_SPREAD = 0.25
 """A resample's spread counts as at least this share of the sample's. One that happens to leave out
 the few seeds that differ would else have next to none, and blow the interval up past all sense."""
 SKEWED = 0.5
-"""Above this skewness Student's t covers too little; see docs/decisions/008."""
+"""Above this skewness Student's t covers too little; see docs/decisions/010."""
 
 Method = Literal["t", "bootstrap", "none"]
 Doubt = Literal["", "few", "tied"]
@@ -56,7 +56,7 @@ def interval(samples: Floats, scale: float = 1.0) -> Interval:
 
     Samples that are skewed, or of which more than half are equal, take the symmetric studentised
     bootstrap (Hall, The Bootstrap and Edgeworth Expansion, 1992, section 3.6).
-    docs/decisions/008 has the coverage of both, and benchmarks/intervals.py measures it.
+    docs/decisions/010 has the coverage of both, and benchmarks/intervals.py measures it.
 
     Args:
         samples: One value a seed, `[seeds]`; for a paired difference, the differences.
