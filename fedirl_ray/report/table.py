@@ -55,13 +55,14 @@ def main_table(
             geometry do not fit, they are left out; nothing is ever cut.
     """
     whole = _main_table(config, results, timed=timed, wide=True)
-    wide = Measurement.get(UNBOUNDED, UNBOUNDED.options, whole).maximum <= width
+    table, _ = whole.renderables  # the notes under it are wrapped
+    wide = Measurement.get(UNBOUNDED, UNBOUNDED.options, table).maximum <= width
     return whole if wide else _main_table(config, results, timed=timed, wide=False)
 
 
 def _main_table(
     config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool
-) -> RenderableType:
+) -> Group:
     rules = config.fusion.rules
     inside, outside = (compare(_success(results, split)[:, :, 0], rules) for split in SPLITS)
     thetas = np.stack([result.theta for result in results])
@@ -155,7 +156,7 @@ def _drawn(
     head: Sequence[str],
     sections: Sequence[Sequence[Sequence[str]]],
     notes: Sequence[str],
-) -> RenderableType:
+) -> Group:
     """A table as wide as it has to be, with notes under it.
 
     Every text is shown as it is: what looks like markup in a name is a name.

@@ -1,15 +1,17 @@
 import dataclasses
+import io
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedirl_ray.config import Rule
 from fedirl_ray.engine.record import summary
 from fedirl_ray.evaluate.comparison import compare
 from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.report.table import LABELS, full_text
+from fedirl_ray.report.table import LABELS, full_text, main_table
 from fedirl_ray.report.wording import signed
 
 
@@ -121,3 +123,13 @@ def test_what_seeds_vary_is_said_where_demonstrations_were_recorded(small_run):
     assert said not in full_text(config, results)
     assert summary(recorded, results)["seeds_vary"].startswith("held-out worlds alone")
     assert summary(config, results)["seeds_vary"] == "worlds and demonstrations"
+
+
+@pytest.mark.parametrize(("width", "whole"), [(150, True), (80, False)])
+def test_the_whole_table_is_shown_where_it_fits_and_no_cell_is_ever_cut(small_run, width, whole):
+    config, results = small_run
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(main_table(config, results, width=width), crop=False)
+    text = console.file.getvalue()
+    assert ("turned" in text) == whole
+    assert "…" not in text
