@@ -212,7 +212,7 @@ def test_a_page_claims_nothing_where_nothing_can_be_claimed(one_seed):
     page = "\n".join(control_text(one_seed, tasks={"mine": mine}))
     assert "no bar is stated" in page
     assert "| 0 | 7 | not stated |" in page
-    assert "one seed, which gives no interval and so no answer: 2.0 over the mean" in page
+    assert "one seed, which gives no interval and so no answer: +2.0 over the mean" in page
     assert "inf" not in page
     assert "nan" not in page
 
