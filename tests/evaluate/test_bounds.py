@@ -169,6 +169,40 @@ def test_equation_13_by_hand():
     )
 
 
+def test_the_lemmas_by_hand():
+    # p = (1/4, 3/4) and q = (2/3, 1/3), once both rewards are raised by one: Zmin = 3, error 3.
+    both = normalisation_lemma(np.array([0.0, 2.0]), np.array([1.0, 0.0]), 1.0)
+    assert both == pytest.approx((2 * (2 / 3 - 1 / 4), 2.0 / 3.0 * 3.0))
+    ground = lattice_ground([np.array([0.0, 3.0, 5.0])])
+    left, middle = spike(0, 3), spike(1, 3)
+    assert diameter_lemma(left, middle, ground) == pytest.approx((9.0, 25.0))
+    assert spacing_lemma(left, middle, ground) == pytest.approx((2**0.5, 2**0.5 * 3.0 / 2.0))
+    # Two clients, of which one is right; the fused measure is the other's.
+    fusion = Fusion(np.stack([left, middle]), left, np.array([0.25, 0.75]), 0.0, ground)
+    assert stability_lemma(fusion, middle) == pytest.approx((9.0, 4.0 * 0.75 * 9.0))
+
+
+def test_equations_15_18_and_19_by_hand():
+    ground = lattice_ground([np.array([0.0, 3.0])])
+    fusion = Fusion(np.array([[0.0, 2.0]]), np.array([1.0, 0.0]), np.ones(1), 0.0, ground)
+    fused = np.array([0.0, 1.0])
+    # (14) with its right side: sqrt(2) Z / delta = sqrt(2) / 3, times (13)'s 6 sqrt(3).
+    allowed = 2.0 * np.sqrt(6.0)
+    found = parameter_bound(fusion, fused, np.diag([2.0, 4.0]))
+    assert found == pytest.approx((np.hypot(1 / 2, 1 / 4), allowed / 2.0))
+    # Every world state is worth what its way there and its stay pay: a reward and its negative.
+    reward = np.arange(9.0)
+    loss = value_bound(WORLD, reward, -reward, 0.9)
+    best, worst = (policy_value(WORLD, sign * reward, reward, 0.9) for sign in (1.0, -1.0))
+    assert loss == pytest.approx((best - worst, 20.0 * 16.0))
+    three = lattice_ground([np.arange(3.0), np.arange(3.0)])
+    whole = Fusion(spike(1, 9)[None], spike(0, 9), np.ones(1), 0.0, three)
+    found = end_to_end_bound(WORLD, whole, spike(1, 9), 0.9)
+    # (13): 2 sqrt(8) sqrt(2) = 8, as D^2 = 8, Z = 1 and eps = 2; (14): sqrt(2) times that.
+    assert found.bound == pytest.approx(20.0 * 8.0 * np.sqrt(2.0))
+    assert found.measured == value_bound(WORLD, spike(0, 9), spike(1, 9), 0.9).measured
+
+
 def test_an_entropic_barycenter_can_break_what_the_exact_one_keeps():
     # Equal clients that know the truth: no error is allowed, and entropy makes one.
     truth = spike(2) + 0.01

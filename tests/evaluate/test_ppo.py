@@ -133,6 +133,27 @@ def test_rollouts_that_do_not_divide_are_refused():
         PPOConfig(rollout=1_000, rows=16, batch=64)
 
 
+@pytest.mark.parametrize("name", ["steps", "rows", "batch", "epochs", "evaluations", "episodes"])
+def test_a_budget_of_nothing_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} must be an integer >= 1, got 0"):
+        PPOConfig(**{name: 0})
+
+
+def test_experts_do_not_share_a_few_seeds(monkeypatch):
+    asked = []
+
+    def learnt(task, client, config, seed, reward=None):
+        asked.append(seed)
+        raise ConfigError("asked for a seed, which is all that is wanted here")
+
+    monkeypatch.setattr(expert, "train", learnt)
+    for client in range(200):
+        with pytest.raises(ConfigError, match="asked"):
+            train_expert(CARTPOLE, float(client), SHORT, 7)
+    assert len(set(asked)) == 200  # of 2^31: two alike once in a hundred thousand
+    assert max(asked) > 2**30
+
+
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "stable_baselines3", None)
     with pytest.raises(ConfigError, match=r"pip install 'fedirl-ray\[control\]'"):

@@ -87,6 +87,13 @@ def test_a_reward_that_orders_nothing_is_half_way_to_all():
     assert reward_distance(model, constant, model.reward, discount=GAMMA) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("discount", [0.9, 0.9999, 1.0 - 1e-8])
+def test_what_rounding_leaves_of_a_constant_is_nothing_however_long_the_horizon(discount):
+    model = MODELS["never ends"]
+    constant = np.full_like(model.reward, 4.0)
+    assert (canonical(model, constant, discount=discount) == 0.0).all()
+
+
 @given(seed=st.integers(0, 2**32 - 1), ends=st.sampled_from([0.0, 0.4]))
 def test_it_is_a_distance(seed, ends):
     rng = np.random.default_rng(seed)

@@ -70,6 +70,16 @@ def test_a_linear_reward_is_known_everywhere_from_enough_points():
     np.testing.assert_allclose(send(channel(hidden_support=0.6), THETAS), THETAS, atol=1e-12)
 
 
+def test_what_is_hidden_is_lost_to_every_federation():
+    some = channel(features=np.eye(16), hidden_support=0.75)
+    thetas = np.random.default_rng(1).normal(size=(10, 3, 16))
+    wanted = np.where(some.seen[:, None], thetas, 0.0)
+    np.testing.assert_allclose(some.send(thetas), wanted, atol=1e-14)
+    thetas[4, 1, 2] = np.inf  # is sent as it is, and keeps its neighbours from nothing
+    wanted[4, 1] = thetas[4, 1]
+    np.testing.assert_allclose(some.send(thetas), wanted, atol=1e-14)
+
+
 def test_with_one_hot_features_what_is_hidden_is_lost():
     hidden = channel(features=np.eye(16), hidden_support=0.75)
     thetas = np.random.default_rng(1).normal(size=(10, 16))

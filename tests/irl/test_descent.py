@@ -145,6 +145,20 @@ def test_lbfgs_comes_to_rest_where_rounding_hides_all_descent():
     assert np.isfinite(found.theta).all()
 
 
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_the_unit_of_a_problem_costs_lbfgs_few_evaluations(unit):
+    spectrum, best, seen = unit * np.linspace(1.0, 3.0, 10), np.arange(10.0), []
+
+    def objective(theta, which):
+        seen.append(which)
+        off = theta - best
+        return 0.5 * (spectrum * off**2).sum(axis=1), spectrum * off
+
+    found = tight(objective, 1, 10, tolerance=1e-8 * unit)
+    assert found.converged.all()
+    assert len(seen) <= 22  # about as many as parameters, not as the unit would have it
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_adam_takes_the_steps_of_the_paper_that_names_it(seed):
     objective, _ = quadratics(seed, 4, 3, condition=10.0)

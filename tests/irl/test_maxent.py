@@ -187,6 +187,14 @@ def test_counts_that_no_policy_reaches_are_flagged():
     assert found.negative_log_likelihood[1] < 0.0 <= found.negative_log_likelihood[0]
 
 
+def test_only_a_negative_likelihood_says_that_counts_cannot_be_reached():
+    worlds, counts = problem(3)
+    found = dataclasses.replace(
+        fit(worlds, counts, config(), 5), negative_log_likelihood=np.array([-1e-3, 0.0, 1e-3])
+    )
+    assert found.unachievable.tolist() == [True, False, False]
+
+
 def test_without_an_l2_term_a_deterministic_expert_is_followed_as_far_as_steps_allow():
     run = RunConfig(problem=ProblemConfig(slip=0.0))
     block = prepare(run, 0, range(2))
@@ -214,6 +222,15 @@ def test_pooling_identical_clients_is_fitting_one():
     one = fit(worlds, counts, config(), 5)
     many = fit_pooled(worlds * 4, np.repeat(counts, 4, axis=0), config(), 5)
     np.testing.assert_allclose(many, one.theta[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("l2", [0.3, 30.0])
+def test_a_pooled_reward_of_many_features_pays_the_whole_l2_term(l2):
+    worlds, counts = problem(4, d=6)
+    learner = config(l2=l2)
+    theta = fit_pooled(worlds, counts, learner, 5)
+    _, slopes = dual(Stack(worlds), np.tile(theta, (4, 1)), counts, learner, 5)
+    np.testing.assert_allclose(slopes.mean(axis=0), -l2 * theta, atol=1e-6)
 
 
 def test_the_pooled_reward_settles_where_the_clients_gradients_cancel():
