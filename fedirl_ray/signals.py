@@ -36,6 +36,8 @@ class _Watch:
         self.advice: Callable[[], str] = lambda: "it did not end by itself"
         self.over = threading.Event()
         self.hook = sys.unraisablehook
+        self.alarm: Any = None
+        """What SIGALRM led to before, once an interrupt was put off; None: it never was."""
         self.heard, self.told = os.pipe()
         os.set_blocking(self.told, False)
 
@@ -56,7 +58,9 @@ class _Watch:
 
     def put_off(self) -> None:
         """Try again soon."""
-        signal.signal(signal.SIGALRM, self.throw)
+        before = signal.signal(signal.SIGALRM, self.throw)
+        if before != self.throw:
+            self.alarm = before
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
     def unraisable(self, ignored: Any) -> None:
@@ -108,7 +112,9 @@ def heed(*, last: bool) -> Iterator[None]:
         watch.closed = True
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if last else handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        if watch.alarm is not None:  # else the timer is somebody else's
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, watch.alarm)
         watch.over.set()
         signal.set_wakeup_fd(awake)
         os.close(watch.told)

@@ -164,6 +164,33 @@ def test_handlers_and_hooks_are_put_back():
     assert all_of_them() == before
 
 
+def test_a_timer_of_the_programs_own_runs_on():
+    signal.setitimer(signal.ITIMER_REAL, 3600.0)
+    try:
+        with signals.heed(last=False):
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0.0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+
+def test_sigalrm_is_put_back_where_an_interrupt_was_put_off(tmp_path, monkeypatch):
+    (tmp_path / "alarming.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGALRM)
+
+    def begin():
+        with signals.heed(last=False):
+            import_module("alarming")
+            assert signal.getsignal(signal.SIGALRM) != before
+            wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    del sys.modules["alarming"]
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
 def test_a_signal_that_was_ignored_at_the_start_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
