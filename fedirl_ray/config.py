@@ -5,9 +5,9 @@ configuration that exists can be run. Numbers derived from others are properties
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from fedirl_ray.laws import require, require_discount_or_one, require_positive, require_share
 
@@ -356,3 +356,11 @@ class RunConfig:
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
         require(file is None or not drawn, "problem.demonstrations-file", law, file)
+
+
+T = TypeVar("T")
+
+
+def narrowed(config: T, schema: type[T]) -> T:
+    """The settings of a schema alone, without what a command has added to them."""
+    return schema(**{one.name: getattr(config, one.name) for one in fields(cast(Any, schema))})

@@ -10,7 +10,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.command.stopping import say
-from fedirl_ray.errors import ConfigError, FedirlError, one_line
+from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.signals import heed, interrupted
 
 COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
@@ -43,15 +43,18 @@ def _run(words: list[str]) -> int:
         command = _command(words)
         return command(words)
     except FedirlError as err:
-        print(one_line(err), file=sys.stderr)
+        say(str(err))
         return 2
     except BrokenPipeError:
         # Whoever read the output has left (`... | head`); nobody is there to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as err:
+        say(str(err) or "out of memory")
+        return 1
     except OSError as err:
         where = f": {err.filename}" if err.filename else ""
-        print(one_line(f"{err.strerror or err}{where}"), file=sys.stderr)
+        say(f"{err.strerror or err}{where}")
         return 1
 
 

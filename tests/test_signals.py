@@ -75,6 +75,23 @@ def test_what_fails_because_others_were_stopped_first_counts_as_the_signals_doin
     assert capsys.readouterr().err == "Hung up; go on so\n"
 
 
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (MemoryError("a barycenter needs 9 GiB"), "a barycenter needs 9 GiB"),
+        (OSError(28, "No space left on device", "x"), "No space left on device: x"),
+        (RunError("too few uploads"), "too few uploads"),
+    ],
+)
+def test_what_stops_work_is_one_line_and_how_to_go_on(capsys, raised, told):
+    def work():
+        raise raised
+
+    assert stoppable(work, lambda: "go on so") == 1
+    assert capsys.readouterr().err == f"{told}; go on so\n"
+
+
 def test_a_signal_in_a_destructor_is_not_lost(heeded, capsys):
     class Closing:
         def __del__(self):
@@ -219,9 +236,9 @@ from fedirl_ray import signals
 from fedirl_ray.command.stopping import stoppable
 signals.ENDING = 0.5
 def work():
-    print("begun", flush=True)
     while True:
         try:
+            print("begun", flush=True)
             time.sleep(60.0)
         except KeyboardInterrupt:
             pass

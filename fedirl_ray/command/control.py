@@ -1,10 +1,9 @@
 """`control`: federated inverse RL on one continuous control task, from experts to agents."""
 
-import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from rich.markdown import Markdown
 from fedirl_ray.cli import PROG, leaves, load, read_file, settings, spell
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, write_rows
-from fedirl_ray.command.stopping import stoppable
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.config import EngineConfig, narrowed
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, failing_late, reopen
 from fedirl_ray.engine.identity import (
@@ -110,7 +109,7 @@ def _resume(folder: Path, words: Sequence[str]) -> int:
     identity = _identify(asked)
     identity.require(begun or _identify(_load([file])), "a study", "engine.*, export and progress")
     if changed:
-        print(f"{folder} was begun by {by}: all its pieces are done again", file=sys.stderr)
+        say(f"{folder} was begun by {by}: all its pieces are done again")
         write_atomically(folder / IDENTITY, identity.encode())
     return _study(asked, folder)
 
@@ -166,11 +165,10 @@ def _kept(asked: Invocation) -> dict[str, object]:
 
 
 def _run(asked: Invocation, folder: Path) -> int:
-    config = ControlConfig(**{f.name: getattr(asked, f.name) for f in fields(ControlConfig)})
+    config = narrowed(asked, ControlConfig)
     rows: list[Record] = []
-    log = logging.getLogger(__name__)
     with (
-        Jobs(asked.engine, folder / "jobs", log.warning) as jobs,
+        Jobs(asked.engine, folder / "jobs", say) as jobs,
         progress_bar(shown=asked.progress) as bar,
     ):
         task = bar.add_task(config.task.name, total=size(config))

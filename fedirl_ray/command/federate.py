@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import actors_line, progress_bar
-from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import Keep, federate
@@ -21,7 +21,7 @@ from fedirl_ray.engine.identity import Identity, code_in_words, identify
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.report.figure import reward_maps
@@ -114,7 +114,7 @@ def _run(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
 
 
 def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
-    kept = Checkpoints(folder.seeds, identity, _warn)
+    kept = Checkpoints(folder.seeds, identity, say)
     done, begun = kept.seeds(), kept.rounds()
     with progress_bar(shown=config.record.progress) as bar:
         task = bar.add_task(f"starting {config.clients} clients", total=config.seeds)
@@ -125,7 +125,7 @@ def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
             for seed, result in federate(
                 config, fleet, done, begun=begun, keep=keep, report=folder.report
             ):
-                _unchanged(identity, identify(config))
+                identity.require_content(identify(config).inputs, "the run")
                 kept.save_seed(seed, result)
                 done[seed] = result
                 bar.advance(task)
@@ -141,10 +141,6 @@ def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
     return 0
 
 
-def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _every(seconds: float, keep: Keep) -> Keep:
     """Skip what comes too soon after the last: a round may take less than its checkpoint."""
     last = time.monotonic()
@@ -156,12 +152,3 @@ def _every(seconds: float, keep: Keep) -> Keep:
             last = time.monotonic()
 
     return patient
-
-
-def _unchanged(begun: Identity, now: Identity) -> None:
-    """Stop before results of other files are kept beside earlier ones."""
-    for name, before, digest in begun.differences(now):
-        raise RunError(
-            f"{name} must hold the same content until the run has ended, got other content "
-            f"(SHA-256 {digest}, at first {before})"
-        )

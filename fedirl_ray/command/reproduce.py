@@ -15,7 +15,7 @@ from rich.progress import Progress
 from fedirl_ray.cli import PROG, load, settings
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, read_rows, write_rows
-from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, failing_late, reopen
@@ -134,7 +134,7 @@ def _resumed(folder: Path, words: Sequence[str]) -> Invocation:
     by = "an earlier version" if begun is None else begun.code
     finished = [name for name in NAMES if _table(folder, name).is_file()]
     if not finished:
-        print(f"{folder} was begun by {by}, and nothing in it is finished", file=sys.stderr)
+        say(f"{folder} was begun by {by}, and nothing in it is finished")
         write_atomically(folder / IDENTITY, identity.encode())
     elif set(_wanted(asked)) - set(finished):
         raise ConfigError(
@@ -154,10 +154,10 @@ def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
     left = [name for name in wanted if not _table(folder, name).is_file()]
     kept = [name for name in wanted if name not in left]
     if kept:
-        print(f"Kept from before: {', '.join(kept)}", file=sys.stderr)
+        say(f"Kept from before: {', '.join(kept)}")
     if left and plan.scale != "smoke":
         minutes = sum(estimate(name, plan) for name in left) / 60.0
-        print(f"About {minutes:.0f} min of one core: {', '.join(left)}", file=sys.stderr)
+        say(f"About {minutes:.0f} min of one core: {', '.join(left)}")
     with progress_bar(shown=asked.progress) as bar:
         for name in left:
             write_rows(_table(folder, name), _rows(name, plan, bar))

@@ -1,6 +1,5 @@
 """Folders of results: claimed, with what they are for written down; tables in and out."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity
+from fedirl_ray.engine.record import parquet
 
 
 @contextmanager
@@ -43,9 +43,7 @@ def new_folder(
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table, the same names in every row, as Parquet."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows)), buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, parquet(pa.Table.from_pylist(list(rows))))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ def stoppable(work: Callable[[], int], advice: Callable[[], str]) -> int:
         return code
     except KeyboardInterrupt:
         why, code = interrupted()
-    except (RunError, OSError) as err:
+    except (RunError, OSError, MemoryError) as err:
         # A signal to all processes of a run may stop others first: what fails then is its doing.
         why, code = stopped() or (_reason(err), 1)
     over()
@@ -34,12 +34,14 @@ def stoppable(work: Callable[[], int], advice: Callable[[], str]) -> int:
     return code
 
 
-def _reason(err: RunError | OSError) -> str:
-    return f"{err.strerror}: {err.filename}" if isinstance(err, OSError) else str(err)
+def _reason(err: RunError | OSError | MemoryError) -> str:
+    if isinstance(err, OSError):
+        return f"{err.strerror}: {err.filename}"
+    return str(err) or "out of memory"  # Python's own says nothing
 
 
 def say(line: str) -> None:
-    """Write a last line to standard error, be there anybody to read it or not."""
+    """Write a line to standard error, be there anybody to read it or not."""
     try:
         print(one_line(line), file=sys.stderr, flush=True)
     except OSError:  # the terminal has gone

@@ -1,25 +1,21 @@
 """`stress`: how time and memory grow with the number of clients, as a table and a picture."""
 
 import dataclasses
-import io
-import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import actors_line, progress_bar
-from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.results import write_rows
+from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, end, failing_late
 from fedirl_ray.engine.memory import require_memory
+from fedirl_ray.engine.record import as_json
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
@@ -78,7 +74,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
         task = bar.add_task("starting", total=len(config.clients))
         sizes = stress(
             config,
-            lambda line: print(line, file=sys.stderr),
+            say,
             lambda clients: bar.update(task, description=f"{clients} clients"),
             actors_line(bar),
         )
@@ -94,9 +90,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
 
 def _write(path: Path, found: Sequence[Measurement], config: Invocation) -> None:
     """Write all results so far; table.txt last."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([_flat(one) for one in found]), buffer)
-    write_atomically(path / "stress.parquet", buffer.getvalue())
+    write_rows(path / "stress.parquet", [_flat(one) for one in found])
     grown = growth(found)
     summary = {
         "size": config.size,
@@ -106,8 +100,7 @@ def _write(path: Path, found: Sequence[Measurement], config: Invocation) -> None
         "measurements": [{**_flat(one), "driver_share": one.driver_share} for one in found],
         "growth": None if grown is None else dataclasses.asdict(grown),
     }
-    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    write_atomically(path / "summary.json", text.encode())
+    write_atomically(path / "summary.json", as_json(summary))
     write_atomically(path / "scaling.png", scaling_figure(found))
     write_atomically(path / "table.txt", scaling_text(found).encode())
 

@@ -1,6 +1,5 @@
 """`sweep`: many runs side by side, chosen by Optuna from a study file."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.progress import progress_bar
-from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
@@ -134,7 +133,7 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
     late = failing_late(folder, STUDIES)
     with late, open_study(folder, study, invocation.storage) as found:
         if invocation.storage is not None and has_password(invocation.storage):
-            _say(
+            say(
                 "The password is not kept: to go on, set PGPASSWORD, have it in ~/.pgpass, or "
                 f"repeat --storage. Kept in {folder / DATABASE}: the rest of the URL."
             )
@@ -148,7 +147,7 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
     print(f"Study folder: {folder}")
     print(f"Its page: {PROG} report {folder}")
     if lost:
-        _say(
+        say(
             f"{len(lost)} of {count} trials have not ended, the machine did not let them (trial "
             f"{lost[-1].number}: {lost[-1].user_attrs['error']}); run them again with: "
             f"{PROG} sweep --resume {folder}"
@@ -172,10 +171,6 @@ def _wait(study: Study, found: Any, folder: Path, count: int, invocation: Invoca
                 if time.monotonic() - published >= PUBLISHING:
                     publish(study, folder, shown(found))
                     published = time.monotonic()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def best(found: Any) -> list[Any]:

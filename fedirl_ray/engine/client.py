@@ -7,13 +7,13 @@ replacement computes the same bytes.
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.engine.cluster import connect, cpus, homes, leave, ray
 from fedirl_ray.engine.door import hear
 from fedirl_ray.engine.event import Event, Report, Started, ignore, on_change, unwatched
@@ -88,7 +88,7 @@ class RayFleet:
             pays_from: Clients times support points from which barycenters go to actors.
         """
         # Without what a command adds: actors would import the command line to unpickle it.
-        self._config = RunConfig(**{f.name: getattr(config, f.name) for f in fields(RunConfig)})
+        self._config = narrowed(config, RunConfig)
         self._report, self._holder = report, holder
         self._started, self._pays_from = started, pays_from
         self._tell_fused = on_change(report)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Self
 
 import fedirl_ray
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import RunConfig
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.config import RunConfig, narrowed
+from fedirl_ray.errors import ConfigError, DataError, RunError
 
 IDENTITY = "identity.json"
 FREE = ("engine", "record")
@@ -117,6 +117,24 @@ class Identity:
                 "change"
             )
 
+    def require_content(self, inputs: Mapping[str, str], what: str) -> None:
+        """Stop before results of other content are kept beside earlier ones.
+
+        Args:
+            inputs: Digests of what the settings point at now.
+            what: What is under way, such as "the run".
+
+        Raises:
+            RunError: Some content is not what it was.
+        """
+        for name, digest in inputs.items():
+            before = self.inputs.get(name)
+            if digest != before:
+                raise RunError(
+                    f"{name} must hold the same content until {what} has ended, got other content "
+                    f"(SHA-256 {digest}, at first {before})"
+                )
+
     @property
     def is_of_this_code(self) -> bool:
         """Whether the code that runs now is the same."""
@@ -150,9 +168,8 @@ def identify(config: RunConfig) -> Identity:
 
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Settings of a run that decide its results."""
-    names = [name.replace("_", "-") for name in RunConfig.__dataclass_fields__ if name not in FREE]
-    tree = settings(config)
-    return {name: tree[name] for name in names}
+    tree = settings(narrowed(config, RunConfig))
+    return {name: value for name, value in tree.items() if name not in FREE}
 
 
 def name_of(config: RunConfig) -> str:

@@ -41,7 +41,7 @@ import yaml
 
 import fedirl_ray
 from fedirl_ray.cli import settings
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, reopen, unwritable
@@ -119,7 +119,8 @@ class RunFolder:
                 folder.write("environment.json", as_json(environment(config)))
                 folder.write(IDENTITY, identity.encode())
                 # Last: from here on the run can be resumed.
-                folder.write(CONFIG, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+                tree = settings(narrowed(config, RunConfig))
+                folder.write(CONFIG, yaml.safe_dump(tree, sort_keys=False).encode())
             except OSError as err:
                 raise unwritable(path, "run-dir", err) from err
             yield folder
@@ -183,9 +184,9 @@ class RunFolder:
         self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
-        tables = {"results.parquet": parquet(_columns(Row, long_table(results, config)))}
+        tables = {"results.parquet": parquet(_table(Row, long_table(results, config)))}
         if config.federation.rounds > 1:
-            tables[ROUNDS] = parquet(_columns(RoundRow, round_table(results, config)))
+            tables[ROUNDS] = parquet(_table(RoundRow, round_table(results, config)))
         for name, data in tables.items():
             self.write(name, data)
         self.write("summary.json", as_json(summary(config, results)))
@@ -297,13 +298,6 @@ def _free(parent: Path, name: str) -> Path:
     return path
 
 
-def _plain(config: RunConfig) -> dict[str, Any]:
-    """What decides a run, without where it is kept."""
-    names = [field.name.replace("_", "-") for field in dataclasses.fields(RunConfig)]
-    tree = settings(config)
-    return {name: tree[name] for name in names}
-
-
 def environment(config: RunConfig) -> dict[str, Any]:
     """Versions, commit and machine."""
     names = ("ray", "numpy", "scipy", "POT", "gymnasium", "pyarrow")
@@ -338,12 +332,12 @@ def _finite(tree: Any) -> Any:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def _columns(kind: type[NamedTuple], rows: Sequence[Any]) -> dict[str, list[Any]]:
-    return {name: [getattr(row, name) for row in rows] for name in kind._fields}
+def _table(kind: type[NamedTuple], rows: Sequence[Any]) -> pa.Table:
+    return pa.table({name: [getattr(row, name) for row in rows] for name in kind._fields})
 
 
-def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+def parquet(table: pa.Table) -> bytes:
     """A table as the bytes of a Parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), buffer)
+    pq.write_table(table, buffer)
     return buffer.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from fedirl_ray.engine.identity import Identity, code_in_words, digest_of, identify
-from fedirl_ray.errors import ConfigError, DataError, RunError
+from fedirl_ray.errors import ConfigError, DataError
 from fedirl_ray.study.space import Study, Value
 
 ID, IDENTITY = "id", "identity"
@@ -102,13 +102,7 @@ def require_unchanged(study: Study, record: Record) -> None:
     Raises:
         RunError: An input's content has changed since the study began.
     """
-    for name, digest in _inputs(study).items():
-        before = record.identity.inputs.get(name)
-        if digest != before:
-            raise RunError(
-                f"{name} must hold the same content until the study has ended, got other content "
-                f"(SHA-256 {digest}, at first {before})"
-            )
+    record.identity.require_content(_inputs(study), "the study")
 
 
 def identify_study(study: Study) -> Identity:

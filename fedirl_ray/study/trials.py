@@ -4,7 +4,6 @@ Every table of a trial says of which trial of which study it is, so that one in 
 known.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def keep(folder: Path, mark: str, number: int, rows: Sequence[Row]) -> None:
     columns: dict[str, Any] = {"trial": [number] * len(rows)}
     columns |= {name: [getattr(row, name) for row in rows] for name in Row._fields}
     table = pa.table(columns).replace_schema_metadata({MARK: mark.encode()})
-    write_atomically(path_of(folder, number), _bytes(table))
+    write_atomically(path_of(folder, number), parquet(table))
 
 
 def require_own(folder: Path, marks: Mapping[int, str]) -> None:
@@ -122,12 +121,12 @@ def publish(study: Study, folder: Path, trials: Sequence[FrozenTrial]) -> None:
         folder: Its folder.
         trials: Those that have ended, or were lost.
     """
-    write_atomically(folder / "trials.parquet", parquet(trial_table(study, trials)))
+    write_atomically(folder / "trials.parquet", parquet(pa.table(trial_table(study, trials))))
     done = [path_of(folder, t.number) for t in trials if t.state == TrialState.COMPLETE]
     kept = [table for path in done if (table := _read(path)) is not None]
     if kept:
         table = pa.concat_tables([one.replace_schema_metadata() for one in kept])
-        write_atomically(folder / "results.parquet", _bytes(table))
+        write_atomically(folder / "results.parquet", parquet(table))
 
 
 def _read(path: Path) -> pa.Table | None:
@@ -136,9 +135,3 @@ def _read(path: Path) -> pa.Table | None:
         return pq.read_table(path)
     except (pa.ArrowException, OSError):
         return None
-
-
-def _bytes(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
