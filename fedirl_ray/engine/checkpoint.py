@@ -58,6 +58,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def drop_torn_line(path: Path) -> None:
+    """Cut a file of lines back to its last whole one; what came after was never done."""
+    data = path.read_bytes() if path.is_file() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
 class Checkpoints:
     """What is kept of a run under way: finished seeds, and where the others stand."""
 
@@ -145,6 +153,8 @@ class Shelf:
         """
         self._folder, self._code, self._warn = folder, code, warn
         self._paths = {match["name"]: (path, match["sum"]) for path, match in _named(folder, _JOB)}
+        self._by_work = {_without_code(name): name for name in self._paths}
+        self._by_work |= {name: name for name in self._paths}  # earlier versions wrote no code
 
     def put(self, name: str, result: Arrays) -> None:
         """Keep what came of a job."""
@@ -164,19 +174,25 @@ class Shelf:
         del self._paths[name]
         return None
 
-    def by_other_code(self, asked: str) -> str | None:
-        """Which code has done the same job, if other code has.
+    def by_other_code(self, name: str) -> str | None:
+        """Which code has done the same work before, if other code has.
 
         Args:
-            asked: The job's name without its code.
+            name: Of a job of which nothing is kept.
         """
-        for name, (path, checksum) in self._paths.items():
-            if name == asked:
-                return "an earlier version"  # which wrote down no code
-            if name.startswith(f"{asked}-"):
-                arrays = _read(path, checksum, "it is not used", self._warn)
-                return None if arrays is None else _text(arrays, _CODE)
-        return None
+        work = _without_code(name)
+        other = self._by_work.get(work)
+        if other == work:
+            return "an earlier version"
+        if other not in self._paths:
+            return None
+        arrays = _read(*self._paths.pop(other), "it is not used", self._warn)
+        return None if arrays is None else _text(arrays, _CODE)
+
+
+def _without_code(name: str) -> str:
+    """A job's name but for the digest of the code (see `engine.jobs.Job.name`)."""
+    return name.rpartition("-")[0]
 
 
 def _write(folder: Path, name: str, arrays: Arrays, marks: Mapping[str, str]) -> tuple[Path, str]:

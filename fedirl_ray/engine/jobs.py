@@ -125,7 +125,7 @@ class Jobs:
             kept = self._kept.get(name)
             if kept is None:
                 left.append(place)
-                self._tell_of_others(jobs[place])
+                self._tell_of_others(jobs[place].kind, name)
             else:
                 yield place, kept
         came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
@@ -133,12 +133,12 @@ class Jobs:
             self._kept.put(names[place], result)
             yield place, result
 
-    def _tell_of_others(self, job: Job) -> None:
+    def _tell_of_others(self, kind: str, name: str) -> None:
         """Say, once, that what other code has found is not used."""
-        by = None if self._told else self._kept.by_other_code(job.asked)
+        by = None if self._told else self._kept.by_other_code(name)
         if by is not None:
             self._told = True
-            self._warn(f"results of {by} are kept but not used: {job.kind} and others run again")
+            self._warn(f"results of {by} are kept but not used: {kind} and others run again")
 
     def all(self, jobs: Sequence[Job]) -> list[Arrays]:
         """Do jobs, and return all results in their order."""

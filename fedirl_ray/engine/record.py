@@ -42,7 +42,7 @@ import yaml
 import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
-from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, reopen, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
@@ -64,13 +64,14 @@ from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.family import slug, varies
 
 CONFIG = "config.yaml"
+EVENTS = "events.jsonl"
 ROUNDS = "rounds.parquet"
 ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
 """What is in the folder only if it was asked for."""
 RUN = Kind(
     what="a run",
     settings=CONFIG,
-    blank=frozenset((IDENTITY, "environment.json", "events.jsonl")),
+    blank=frozenset((IDENTITY, "environment.json", EVENTS)),
     made=ON_DEMAND
     | {
         "seeds",
@@ -139,6 +140,7 @@ class RunFolder:
                 folder.tidy_up()  # it died while it did
             else:
                 folder.seeds.mkdir(exist_ok=True)
+                drop_torn_line(path / EVENTS)  # a full disk tears lines, too
             yield folder
 
     @property
@@ -171,12 +173,12 @@ class RunFolder:
     def report(self, event: Event) -> None:
         """Add a line to events.jsonl."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
-        with (self.path / "events.jsonl").open("a") as file:
+        with (self.path / EVENTS).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def placement(self) -> str:
         """Where the clients ran, the last time anything did."""
-        lines = (self.path / "events.jsonl").read_text().splitlines()
+        lines = (self.path / EVENTS).read_text().splitlines()
         placed = [event for event in map(json.loads, lines) if event["what"] == "placed"]
         return str(placed[-1]["reason"])
 

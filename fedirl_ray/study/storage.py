@@ -24,7 +24,7 @@ from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.laws import require
 from fedirl_ray.study.space import Direction
@@ -313,15 +313,8 @@ def mend_journal(folder: Path) -> None:
 
     Call it with the folder held: a lock of the journal's own is a dead process's then.
     """
-    path = folder / JOURNAL
     (folder / f"{JOURNAL}.lock").unlink(missing_ok=True)
-    if not path.is_file():
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with path.open("r+b") as file:
-            file.truncate(whole)
+    drop_torn_line(folder / JOURNAL)
 
 
 def load(folder: Path) -> optuna.Study:

@@ -42,6 +42,20 @@ def content(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_a_line_that_a_full_disk_tore_costs_nothing(tmp_path, capsys, monkeypatch):
+    (tmp_path / "fickle.py").write_text(FICKLE)
+    words = [*LOCAL, "--seeds", "3", "--problem.name", "fickle:world", "--problem.horizon", "9"]
+    monkeypatch.setenv("FAILS_AFTER", "run")
+    assert main([*words, "--run-dir", "run"]) == 1
+    events = tmp_path / "run" / "events.jsonl"
+    whole = events.read_text()
+    events.write_text(whole + whole[: len(whole) // 2])
+    monkeypatch.setenv("FAILS_AFTER", "nowhere")
+    assert main(["--resume", "run"]) == 0
+    assert events.read_text().startswith(whole)
+    assert main(["report", "run"]) == 0
+
+
 def test_a_world_that_fails_late_costs_no_finished_seed(tmp_path, monkeypatch, capsys):
     (tmp_path / "fickle.py").write_text(FICKLE)
     words = [*LOCAL, "--seeds", "4", "--problem.name", "fickle:world", "--problem.horizon", "9"]
