@@ -51,7 +51,7 @@ def undiscounted_policy(stack: Stack, rewards: Floats) -> Floats:
     Raises:
         RunError: An episode cannot end, or not ending pays more than any end.
     """
-    policy = np.full((stack.a, *rewards.shape[1:]), 1.0 / stack.a)
+    policy = np.empty((stack.a, *rewards.shape[1:]))
     for i in range(stack.k):
         own = slice(i * stack.s, (i + 1) * stack.s)
         world = _look_at(stack, i)

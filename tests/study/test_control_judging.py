@@ -1,5 +1,7 @@
 """Rewards of one seed are judged on the same episodes, and agents begin alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,24 @@ def test_the_true_reward_is_the_last_column_and_no_distance_from_itself(planned)
     assert (planned["returns"][:, -1] > planned["returns"][:, :-1].max(axis=1)).all()
     np.testing.assert_array_equal(planned["distance"][:, -1], 0.0)
     assert (planned["distance"][:, :-1] > 0.1).all()
+
+
+def test_a_plan_knows_no_unit_of_reward():
+    one = np.random.default_rng(1).normal(size=8)
+    thetas, offsets = np.stack([[one, one / 1024.0]]), np.array([[0.5, 0.5 / 1024.0]])
+    found = judging.judge_by_planner(TASK, 1.0, LEARNER, None, thetas, offsets, 4, 3)
+    assert found["returns"][0, 0] == found["returns"][0, 1]
+
+
+def test_the_tasks_own_reward_is_known_where_its_equations_are():
+    task, rng = TASK.task(), np.random.default_rng(2)
+    places = np.stack([rng.uniform(-3.0, 3.0, 9), rng.uniform(-8.0, 8.0, 9)], axis=1)
+    push = rng.uniform(-1.0, 1.0, (9, 1))
+    # Gymnasium's Pendulum-v1; client 1 can push a tenth harder than its torque of 2.
+    wanted = -(places[:, 0] ** 2 + 0.1 * places[:, 1] ** 2 + 0.001 * (2.2 * push[:, 0]) ** 2)
+    reward = judging.true_reward(task, 1.0)
+    np.testing.assert_allclose(reward(places, push), wanted)
+    assert judging.true_reward(replace(task, physics=None), 1.0) is None
 
 
 def test_agents_of_one_seed_and_world_begin_alike_whatever_they_are_paid(monkeypatch):

@@ -67,6 +67,15 @@ def test_above_is_above_zero_by_the_interval():
     assert not is_above(Interval(2.0, float("nan")))
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_verdict_does_not_depend_on_the_unit_of_the_returns(unit):
+    above, below = Interval(unit, 0.5 * unit, "t", 0.01), Interval(-unit, 0.5 * unit, "t", 0.01)
+    assert is_above(above)
+    assert not is_above(below)
+    assert Standing("barycenter", above, {"+1": above}).better
+    assert Standing("barycenter", below, {"+1": above}).worse
+
+
 def test_every_rule_but_the_mean_is_paired_with_the_mean_and_all_controls():
     found = [
         *rows("mean", even(0.0)), *rows("barycenter", even(3.0)[::-1]),
