@@ -126,6 +126,16 @@ def test_a_hessian_that_was_asked_for_is_checked_like_theta():
     assert enter(upload(0), order=order).refused == ((0, "hessian is not an array but a NoneType"),)
 
 
+def test_a_curvature_as_large_as_features_can_make_is_let_in():
+    largest = upload(0, hessian=bent(1e4, 0, 0, 0))
+    assert (
+        len(enter(largest, order=CURVED, terms=replace(TERMS, rules=("precision",))).uploads) == 1
+    )
+    found = enter(largest._replace(hessian=bent(1e4 + 1e-6, 0, 0, 0)), order=CURVED,
+                  terms=replace(TERMS, rules=("precision",)))  # fmt: skip
+    assert "beyond the 1e+04 that features can make" in found.refused[0].reason
+
+
 NO_CURVATURES = {
     "indefinite": (bent(1, 0, 0, -0.5), "hessian is not positive semi-definite"),
     "hardly indefinite": (bent(1, 0, 0, -1e-6), "hessian is not positive semi-definite"),

@@ -16,6 +16,7 @@ from fedirl_ray.engine.federation import Federation, sample
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import communication
 from fedirl_ray.engine.result import SPLITS, long_table, round_table, sent, stack
+from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.rules import support_of
@@ -82,6 +83,14 @@ def test_the_fused_mean_is_that_of_the_clients_let_in():
     assert result.theta[RULES.index("mean")].tobytes() == mean.tobytes()
 
 
+def test_what_needs_no_barycenter_has_converged_in_no_steps():
+    result, _ = run(CONFIG)
+    others = [place for place, rule in enumerate(RULES) if rule != "barycenter"]
+    assert result.barycenter_converged[others].all()
+    assert not result.barycenter_iterations[others].any()
+    assert result.barycenter_iterations[RULES.index("barycenter")] > 0
+
+
 def test_a_client_that_never_delivers_has_no_own_reward_and_counts_in_no_mean():
     result, _ = run(CONFIG, lambda order, uploads: uploads[1:])
     local = RULES.index("local")
@@ -97,6 +106,27 @@ def test_a_round_without_its_quorum_stops_the_run():
     run(config, lambda order, uploads: uploads[:3])
     with pytest.raises(RunError, match=r"quorum 0.75 needs 3 of 4 uploads in round 0 .* got 2"):
         run(config, lambda order, uploads: uploads[:2])
+
+
+@pytest.mark.parametrize(
+    ("quorum", "needed"), [(0.5, 2), (0.5 + 1e-7, 3), (np.nextafter(0.5, 1.0), 2)]
+)
+def test_a_quorum_is_rounded_up_but_not_for_what_rounding_adds(quorum, needed):
+    config = federation(quorum=quorum)
+    run(config, lambda order, uploads: uploads[:needed])
+    with pytest.raises(RunError, match=f"needs {needed} of 4 uploads"):
+        run(config, lambda order, uploads: uploads[: needed - 1])
+
+
+@pytest.mark.parametrize("rule", ["mean", "median", "barycenter"])
+def test_a_rule_costs_eight_bytes_a_number_each_way(rule):
+    assert traffic(rule, 7) == (56, 56)
+
+
+def test_only_precision_sends_a_matrix_and_references_send_nothing():
+    assert traffic("precision", 7) == (56, 8 * (7 + 49))
+    for rule in ("local", "pooled", "expert", "ceiling"):
+        assert traffic(rule, 7) == (0, 0)
 
 
 def rule_by_rule(*rules, quorum=0.1, bound=4.0):

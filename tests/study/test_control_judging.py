@@ -5,9 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedirl_ray.evaluate.agent import LatticeAgent
 from fedirl_ray.evaluate.ppo import Training
+from fedirl_ray.problem.control.arena import play
+from fedirl_ray.problem.control.planning import plan
+from fedirl_ray.seeds import stream
 from fedirl_ray.study.control import judging
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
+from fedirl_ray.study.control.learning import model_of
 
 TASK = TaskConfig(name="Pendulum-v1")
 LEARNER = LearnerConfig(features=8)
@@ -37,6 +42,21 @@ def test_the_true_reward_is_the_last_column_and_no_distance_from_itself(planned)
     assert (planned["returns"][:, -1] > planned["returns"][:, :-1].max(axis=1)).all()
     np.testing.assert_array_equal(planned["distance"][:, -1], 0.0)
     assert (planned["distance"][:, :-1] > 0.1).all()
+
+
+def test_a_plan_is_followed_by_looking_one_true_step_ahead(planned):
+    task, discount = TASK.task(), LEARNER.irl.discount
+    model, physics = model_of(task, 1.0, None, 3), task.physics(1.0)
+    found = plan(model, model.reward, discount=discount, temperature=0.0)
+    name = ("control", task.name, "seed", 0, "world", "1", "planner")
+
+    def reward(places, actions):
+        return physics.step(places, actions).reward
+
+    rng = stream(3, *name, "ties")
+    agent = LatticeAgent(task, model, found, reward, physics, discount, rng)
+    played = play(task, [1.0] * 6, agent, stream(3, *name))
+    assert planned["returns"][0, -1] == pytest.approx(played.returns.mean())
 
 
 def test_a_plan_knows_no_unit_of_reward():
