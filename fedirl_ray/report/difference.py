@@ -25,7 +25,9 @@ def in_points(found: Interval, star: bool = False) -> str:
 
 
 def with_marks(found: Interval, mean: str, unit: float, digits: int, star: bool) -> str:
-    """A mean as it is written, its half width times a unit, and its marks."""
+    """A mean as it is written, its half width times a unit, and its marks; empty where none is."""
+    if np.isnan(found.mean):
+        return ""
     if np.isnan(found.half_width):
         return mean
     marks = (STAR if star else "") + (TIED if found.doubt == "tied" else "")

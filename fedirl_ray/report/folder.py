@@ -15,7 +15,7 @@ from fedirl_ray.cli import PROG, load
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.record import CONFIG, RunFolder
-from fedirl_ray.engine.result import SPLITS, TIMED, SeedResult
+from fedirl_ray.engine.result import SPLITS, TIMED, SeedResult, mean_over_worlds
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.figure import reward_maps
 
@@ -107,11 +107,15 @@ def _agree(
             f"{arrays['client_success'].shape[:3]}"
         )
     table = path / "results.parquet"
+    means = {
+        each: np.array([mean_over_worlds(seed) for seed in arrays[each]])
+        for each in ("client_success", "held_out_success")
+    }
     for p, policy in enumerate(dict.fromkeys(policy for _, policy, _ in success)):
-        for split, each in zip(SPLITS, ("client_success", "held_out_success"), strict=True):
+        for split, each in zip(SPLITS, means, strict=True):
             for c, rule in enumerate(rules):
                 found = success.get((split, policy, rule))
-                kept = np.nanmean(arrays[each][:, :, c, p], axis=1)
+                kept = means[each][:, c, p]
                 if found is None or found.shape != kept.shape:
                     raise DataError(
                         f"{table} must hold the success of {rule} in every seed of {CONFIG}, "

@@ -72,7 +72,7 @@ def _main_table(
         (split, rule): found[rule].difference
         for split, found in zip(SPLITS, (inside, outside), strict=True)
         for rule in rules
-        if rule != "mean" and (wide or split == SPLITS[1]) and not np.isnan(found[rule].mean)
+        if rule != "mean" and (wide or split == SPLITS[1])
     }
     said = mark(gaps)
     lines = []
@@ -118,7 +118,6 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
         for rule in rules
         if rule != "mean"
         for p, found in enumerate(by_policy)
-        if not np.isnan(found[rule].mean)
     }
     # The total is the barycenter's difference once more.
     gaps |= {
@@ -133,7 +132,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
             LABELS[rule],
             *(
                 ("" if np.isnan(found[rule].mean) else f"{100 * found[rule].mean:.1f}")
-                + (f" ({said[rule, p]})" if (rule, p) in said else "")
+                + (f" ({gap})" if (gap := said.get((rule, p))) else "")
                 for p, found in enumerate(by_policy)
             ),
         ]
@@ -228,10 +227,7 @@ def _notes(
         lines.append("seconds a seed: local: all clients' learning; others: what comes on top.")
     gain = split_gain(_success(results, SPLITS[1])[:, :, 0], config.fusion.rules)
     if gain is not None:
-        parts = ", ".join(
-            f"{name} {in_points(getattr(gain, name)).strip()}"
-            for name in ("normalisation", "blur", "transport")
-        )
+        parts = ", ".join(f"{name} {in_points(getattr(gain, name)).strip()}" for name in PARTS[:-1])
         lines.append(f"Barycenter's held-out gain {in_points(gain.total).strip()}: {parts}.")
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (

@@ -4,10 +4,13 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import yaml
+from worlds import save_episodes
 
 from fedirl_ray.evaluate.statistics import Interval, stand_out
+from fedirl_ray.problem.demonstrations import Demonstrations
 from fedirl_ray.report.page import write_page
 from fedirl_ray.report.table import LABELS
 from fedirl_ray.report.wording import signed
@@ -246,3 +249,22 @@ def test_a_browser_opens_everything_without_complaint(
 def test_the_browser_would_tell_of_an_error(tmp_path):
     _, said = opened("<script>throw new Error('here')</script>", tmp_path)
     assert any("here" in line for line in said)
+
+
+def test_a_rule_without_a_number_in_some_split_leaves_its_cells_empty(tmp_path):
+    # Recorded demonstrations say nothing of an expert in held-out worlds.
+    still = Demonstrations(np.zeros((2, 18), np.int32), np.zeros((2, 18), np.int32))
+    save_episodes(tmp_path / "shown.npz", [still, still])
+    words = ["--clients", "2", "--seeds", "2", "--problem.size", "3", "--problem.slip", "0"]
+    words += ["--problem.demonstrations-file", str(tmp_path / "shown.npz")]
+    words += ["--fusion.rules", "mean,barycenter,expert", "--evaluation.held-out", "2"]
+    words += ["--engine.backend", "local", "--record.progress", "False"]
+    assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0
+    assert "nan" not in (tmp_path / "run" / "table.txt").read_text()
+    page = Parsed(write_page([tmp_path / "run"]))
+    tables = [rows for kind, rows in page.tables if kind == "success"]
+    assert tables
+    for rows in tables:
+        (expert,) = (row for row in rows if row[0][0] == LABELS["expert"])
+        assert [cell[0] for cell in expert[3:]] == ["", ""]
+        assert not any("data-value" in attrs for _, attrs in expert[3:])
