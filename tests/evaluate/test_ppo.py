@@ -118,7 +118,7 @@ def test_an_expert_is_the_best_checkpoint_judged_anew():
     found = train_expert(CARTPOLE, 0.0, SHORT, 7)
     best = int(found.training.returns.argmax())
     assert found.actor is found.training.actors[best]
-    assert found.reached > 40.0
+    assert 40.0 < found.reached <= CARTPOLE.steps  # a mean of episodes that earn one a step
     assert found.reached == train_expert(CARTPOLE, 0.0, SHORT, 7).reached
 
 

@@ -233,6 +233,16 @@ def test_a_pooled_reward_of_many_features_pays_the_whole_l2_term(l2):
     np.testing.assert_allclose(slopes.mean(axis=0), -l2 * theta, atol=1e-6)
 
 
+def test_pooling_ends_where_no_entry_of_the_gradient_is_above_the_tolerance():
+    worlds, counts = problem(4)
+    small = 0.1 * counts  # below one, so that the tolerance is absolute
+    assert np.abs(small).max() < 1.0
+    _, slopes = dual(Stack(worlds), np.zeros((4, 2)), small, config(), 5)
+    steepest = np.abs(slopes.mean(axis=0)).max()
+    assert not fit_pooled(worlds, small, config(tolerance=1.1 * steepest), 5).any()
+    assert fit_pooled(worlds, small, config(tolerance=0.9 * steepest), 5).any()
+
+
 def test_the_pooled_reward_settles_where_the_clients_gradients_cancel():
     worlds, counts = problem(4)
     theta = fit_pooled(worlds, counts, config(l2=0.3), 5)

@@ -156,6 +156,10 @@ def test_slip_mixes_an_action_with_those_beside_it(slip, seed):
         ({"reward": np.full((6, 1), np.nan)}, "reward must be finite"),
         ({"axes": (np.arange(5.0),)}, r"axes must span as many points .* \(6\), got 5"),
         ({"successors": np.full((6, 3, 2), 6, np.int32)}, r"successors must lie in 0\.\.5"),
+        (
+            {"successors": np.array([[[-1, 0]] * 3] * 6, np.int32)},
+            r"successors must lie in 0\.\.5, got -1 to 0",
+        ),
         ({"terminal": np.ones(6, dtype=bool)}, "terminal states must lead only to themselves"),
         ({"goal": np.ones(6, dtype=bool)}, "goal states must be terminal"),
     ],
