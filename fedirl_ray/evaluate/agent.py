@@ -12,6 +12,7 @@ from fedirl_ray.problem.control.physics import Physics
 from fedirl_ray.problem.control.planning import SETTLED, LatticePlan
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats, Places
+from fedirl_ray.problem.ties import as_good
 
 PlacedReward = Callable[[Floats, Floats], Floats]
 """A reward anywhere: places `[n, p]` and actions `[n, q]` to `[n]`."""
@@ -73,10 +74,7 @@ class LatticeAgent:
 
     def _pick(self, promise: Floats, room: Floats) -> Places:
         """One of each row's best, `[n]`, of promises `[n, a]` that are sure up to `room`."""
-        rows = np.arange(len(promise))
-        best = promise.argmax(axis=1)
-        least = promise[rows, best] - room[rows, best]
-        equal = promise >= least[:, None] - room
+        equal = as_good(promise.T, room.T).T
         rank = np.floor(self._rng.random(len(promise)) * equal.sum(axis=1))
         picked: Places = (equal.cumsum(axis=1) > rank[:, None]).argmax(axis=1)
         return picked

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from fedirl_ray.errors import DataError, RunError
 from fedirl_ray.problem.chains import Chains
 from fedirl_ray.problem.mdp import Bools, Floats, Places, Stack
+from fedirl_ray.problem.ties import as_good
 from fedirl_ray.problem.undiscounted import undiscounted_policy
 
 ROUNDING = 1e-12
@@ -76,14 +77,12 @@ def greedy_policy(stack: Stack, rewards: Floats, *, discount: float) -> Floats:
         columns = np.flatnonzero(moving.any(axis=0))
         held, narrow = actions[:, columns], np.ascontiguousarray(own[:, :, columns])
         q, room = _look_ahead(stack, ahead, narrow, held, moving[:, columns], discount)
-        best = q.argmax(axis=0)
-        least = _of(q, best) - slack * _of(room, best)
-        better = least > _of(q, held) + slack * _of(room, held)
-        actions[:, columns] = np.where(better, best, held)
+        good = as_good(q, slack * room)
+        better = ~np.take_along_axis(good, held[None], axis=0)[0]
+        actions[:, columns] = np.where(better, q.argmax(axis=0), held)
         ended = moving[:, columns] & ~_any(better, k)
-        ties = (q >= least - slack * room).astype(np.float64)
-        ties /= ties.sum(axis=0)
-        policy[:, :, columns] = np.where(np.repeat(ended, s, axis=0), ties, policy[:, :, columns])
+        even = good / good.sum(axis=0)
+        policy[:, :, columns] = np.where(np.repeat(ended, s, axis=0), even, policy[:, :, columns])
         moving[:, columns] &= ~ended
         if not moving.any():
             return policy

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import splu
 
 from fedirl_ray.errors import RunError
 from fedirl_ray.problem.mdp import Bools, Floats, Places, Stack
+from fedirl_ray.problem.ties import as_good
 
 ROUNDING = 1e-12
 """Share of what an action's gain or bias is summed from, within which another is as good."""
@@ -137,10 +138,7 @@ class Ahead(NamedTuple):
     @property
     def ties(self) -> Bools:
         """Whether an action is as good as the best, `[a, s]`."""
-        best = self.q.argmax(axis=0)[None]
-        least = np.take_along_axis(self.q - self.room, best, axis=0)
-        equal: Bools = self.q >= least - self.room
-        return equal
+        return as_good(self.q, self.room)
 
     def better(self, actions: Places) -> Bools:
         """Whether some action is better than the one held, `[s]`."""

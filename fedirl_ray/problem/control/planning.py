@@ -21,6 +21,7 @@ import scipy.sparse.linalg as linalg
 from fedirl_ray.errors import RunError
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.ties import as_good
 
 SETTLED = 1e-9
 """Share at which a plan is final: of a state's own values; at a temperature, or where rounding lets
@@ -210,7 +211,7 @@ def _improve(
     if temperature == 0.0:
         size = np.abs(reward) + discount * _ahead(model, np.abs(value))
         own = np.take_along_axis(size, q.argmax(axis=0)[None], axis=0)[0]
-        ties = (q >= best - TIED * (own + size)).astype(np.float64)
+        ties = as_good(q, TIED * size)
         return q, ties / ties.sum(axis=0), best, own
     weight = np.exp((q - best) / temperature)
     total = weight.sum(axis=0)
