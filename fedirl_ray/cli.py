@@ -7,6 +7,7 @@ which is what makes "defaults, then file, then flags" true.
 import dataclasses
 import difflib
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,11 @@ def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -
     if HELP & set(argv):
         _print_manual(schema, prog, description)
     return typing.cast(T, _build(schema, values))
+
+
+def typed(*words: object) -> str:
+    """A command of this package as one types it into a shell: what has spaces is in quotes."""
+    return shlex.join([*PROG.split(), *map(str, words)])
 
 
 def _print_manual(schema: type[Any], prog: str, description: str) -> typing.Never:

@@ -33,6 +33,14 @@ class RunError(FedirlError, RuntimeError):
     """A run had to stop: too few uploads, or no answer; what it had finished is kept."""
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, and with which file where the system's error names one."""
+    if not isinstance(error, OSError):
+        return str(error) or "out of memory"  # Python's own MemoryError says nothing
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
 MOST = 2_000
 """Characters of a message that are shown."""
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.command.stopping import say
-from fedirl_ray.errors import ConfigError, FedirlError
+from fedirl_ray.errors import ConfigError, FedirlError, reason
 from fedirl_ray.signals import heed, interrupted
+from fedirl_ray.streams import ready_streams
 
 COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 the machine failed (e.g. disk full, Ray died) or too few uploads came,
         2 bad input, 130 interrupted, 143 terminated (SIGTERM), 129 its terminal has gone (SIGHUP).
     """
+    ready_streams()
     with heed(last=argv is None):
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))
@@ -49,12 +51,8 @@ def _run(words: list[str]) -> int:
         # Whoever read the output has left (`... | head`); nobody is there to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError as err:
-        say(str(err) or "out of memory")
-        return 1
-    except OSError as err:
-        where = f": {err.filename}" if err.filename else ""
-        say(f"{err.strerror or err}{where}")
+    except (MemoryError, OSError) as err:
+        say(reason(err))
         return 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
-from fedirl_ray.cli import PROG, leaves, load, read_file, settings, spell
+from fedirl_ray.cli import PROG, leaves, load, read_file, settings, spell, typed
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.command.stopping import say, stoppable
@@ -102,7 +102,7 @@ def _resume(folder: Path, words: Sequence[str]) -> int:
     if changed and (folder / PAGE).is_file():
         raise ConfigError(
             f"resume must be a study that {code_in_words()} began, got {folder}, which {by} has "
-            f"ended; begin anew with: {PROG} control {folder / SETTINGS}"
+            f"ended; begin anew with: {typed('control', folder / SETTINGS)}"
         )
     file = str(folder / SETTINGS)
     asked = _load([file, *words])
@@ -121,7 +121,7 @@ def _study(asked: Invocation, folder: Path) -> int:
 
     return stoppable(
         work,
-        lambda: f"finished pieces are kept, go on with: {PROG} control --resume {folder}",
+        lambda: f"finished pieces are kept, go on with: {typed('control', '--resume', folder)}",
     )
 
 
@@ -194,8 +194,9 @@ def _said(config: ControlConfig) -> str:
     """The command that says the same: what differs from the task's defaults."""
     usual = dict(leaves(settings(ControlConfig.of(config.task.name))))
     words = [
-        f"--{name} {','.join(map(str, value)) if isinstance(value, list) else value}"
+        word
         for name, value in leaves(settings(config))
         if usual[name] != value
+        for word in (f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else value)
     ]
-    return " ".join([f"{PROG} control {config.task.name}", *words])
+    return typed("control", config.task.name, *words)

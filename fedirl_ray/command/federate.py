@@ -1,5 +1,6 @@
 """`federate`, the default command: run a federation, or go on with one, and print its table."""
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedirl_ray.cli import PROG, load
+from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import RunConfig
@@ -98,7 +99,7 @@ def _same_code(folder: RunFolder, begun: Identity | None) -> None:
     if begun is None or not begun.is_of_this_code:
         raise ConfigError(
             f"resume must be a run that {code_in_words()} began, got {folder.path} of {by}; go on "
-            f"with that, or begin anew with: {PROG} {folder.path / CONFIG}"
+            f"with that, or begin anew with: {typed(folder.path / CONFIG)}"
         )
 
 
@@ -109,7 +110,7 @@ def _run(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
 
     return stoppable(
         work,
-        lambda: f"what was finished is kept, go on with: {PROG} --resume {folder.path}",
+        lambda: f"what was finished is kept, go on with: {typed('--resume', folder.path)}",
     )
 
 
@@ -136,8 +137,8 @@ def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
     console.print(main_table(config, results, width=console.width), crop=False)
     print(f"\nEngine: {folder.placement()}")
     print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
-    print(f"See it again: cat {folder.path / 'table.txt'}")
-    print(f"Run it again: {PROG} {folder.path / CONFIG}")
+    print(f"See it again: cat {shlex.quote(str(folder.path / 'table.txt'))}")
+    print(f"Run it again: {typed(folder.path / CONFIG)}")
     return 0
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from fedirl_ray.cli import PROG, load, settings
+from fedirl_ray.cli import PROG, load, settings, typed
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import say, stoppable
@@ -98,7 +98,7 @@ def _work(asked: Invocation, folder: Path) -> int:
 
     return stoppable(
         work,
-        lambda: f"finished parts are kept, go on with: {PROG} reproduce --resume {folder}",
+        lambda: f"finished parts are kept, go on with: {typed('reproduce', '--resume', folder)}",
     )
 
 

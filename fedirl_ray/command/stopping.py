@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from fedirl_ray.errors import RunError, one_line
+from fedirl_ray.errors import RunError, one_line, reason
 from fedirl_ray.signals import advise, interrupted, over, stopped
 
 
@@ -28,16 +28,10 @@ def stoppable(work: Callable[[], int], advice: Callable[[], str]) -> int:
         why, code = interrupted()
     except (RunError, OSError, MemoryError) as err:
         # A signal to all processes of a run may stop others first: what fails then is its doing.
-        why, code = stopped() or (_reason(err), 1)
+        why, code = stopped() or (reason(err), 1)
     over()
     say(f"{why}; {advice()}")
     return code
-
-
-def _reason(err: RunError | OSError | MemoryError) -> str:
-    if isinstance(err, OSError):
-        return f"{err.strerror}: {err.filename}"
-    return str(err) or "out of memory"  # Python's own says nothing
 
 
 def say(line: str) -> None:

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fedirl_ray.cli import PROG, load
+from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
@@ -92,7 +92,7 @@ def command(argv: Sequence[str]) -> int:
         prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{path.stem}"
     folder = invocation.study_dir or Path("studies", name)
-    hint = f"go on with its study: {PROG} sweep --resume {folder}"
+    hint = f"go on with its study: {typed('sweep', '--resume', folder)}"
     with claim(folder, STUDIES, "study-dir", hint=hint):
         return _begin(study, folder, invocation)
 
@@ -124,7 +124,7 @@ def _as_long_as(invocation: Invocation, study: Study) -> Study:
 def _run(study: Study, folder: Path, invocation: Invocation) -> int:
     return stoppable(
         lambda: _sweep(study, folder, invocation),
-        lambda: f"trials that had ended are kept, go on with: {PROG} sweep --resume {folder}",
+        lambda: f"trials that had ended are kept, go on with: {typed('sweep', '--resume', folder)}",
     )
 
 
@@ -145,15 +145,15 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
         _show(study, trial_table(study, shown(found)), [trial.number for trial in best(found)])
         lost = [trial for trial in shown(found) if trial.user_attrs.get(LOST)]
     print(f"Study folder: {folder}")
-    print(f"Its page: {PROG} report {folder}")
+    print(f"Its page: {typed('report', folder)}")
     if lost:
         say(
             f"{len(lost)} of {count} trials have not ended, the machine did not let them (trial "
             f"{lost[-1].number}: {lost[-1].user_attrs['error']}); run them again with: "
-            f"{PROG} sweep --resume {folder}"
+            f"{typed('sweep', '--resume', folder)}"
         )
         return 1
-    print(f"More trials: {PROG} sweep --resume {folder} --trials {2 * count}")
+    print(f"More trials: {typed('sweep', '--resume', folder, '--trials', str(2 * count))}")
     return 0
 
 

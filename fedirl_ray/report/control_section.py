@@ -2,14 +2,13 @@
 
 import base64
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from fedirl_ray.cli import PROG
+from fedirl_ray.cli import typed
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.wording import printable
 
@@ -31,7 +30,7 @@ def control_section(path: Path, prefix: str) -> dict[str, Any]:
     if not page.is_file():
         raise DataError(
             f"{path} must be a control study that has ended, got one without {PAGE}; "
-            f"go on with: {PROG} control --resume {shlex.quote(str(path))}"
+            f"go on with: {typed('control', '--resume', path)}"
         )
     try:
         text, png = page.read_text(), picture.read_bytes() if picture.is_file() else None
@@ -51,8 +50,8 @@ def control_section(path: Path, prefix: str) -> dict[str, Any]:
         "told": _as_html(printable(body)),
         "picture": png and base64.b64encode(png).decode(),
         "commands": [
-            ("Go on with it", f"{PROG} control --resume {shlex.quote(str(path))}"),
-            ("This page", f"{PROG} report {shlex.quote(str(path))}"),
+            ("Go on with it", typed("control", "--resume", path)),
+            ("This page", typed("report", path)),
         ],
     }
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fedirl_ray.cli import PROG, load
+from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.record import CONFIG, RunFolder
@@ -62,7 +62,7 @@ def read_run(path: Path) -> Run:
     if not RunFolder(path).finished:
         raise DataError(
             f"{path} must be a run that has ended, got one that has not; "
-            f"go on with: {PROG} --resume {path}"
+            f"go on with: {typed('--resume', path)}"
         )
     config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="")
     arrays = _arrays(path / "arrays.npz")

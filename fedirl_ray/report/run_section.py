@@ -2,13 +2,12 @@
 
 import base64
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fedirl_ray.cli import PROG, leaves, settings, spell
+from fedirl_ray.cli import leaves, settings, spell, typed
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.record import CONFIG
 from fedirl_ray.engine.result import SPLITS
@@ -200,11 +199,11 @@ def _cost_table(run: Run) -> Table:
 
 def _run_commands(run: Run) -> list[tuple[str, str]]:
     usual = settings(RunConfig())
-    said = shlex.join(spell(_changes(settings(run.config), usual)))
+    said = spell(_changes(settings(run.config), usual))
     return [
-        ("From its own settings file", f"{PROG} {shlex.quote(str(run.path / CONFIG))}"),
-        ("From the defaults", f"{PROG} {said}".rstrip()),
-        ("This page", f"{PROG} report {shlex.quote(str(run.path))}"),
+        ("From its own settings file", typed(run.path / CONFIG)),
+        ("From the defaults", typed(*said)),
+        ("This page", typed("report", run.path)),
     ]
 
 

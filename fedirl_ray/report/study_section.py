@@ -1,13 +1,12 @@
 """What the page says of a study."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from fedirl_ray.cli import PROG, leaves
+from fedirl_ray.cli import leaves, typed
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
 from fedirl_ray.report.difference import STAR, in_points
@@ -65,9 +64,9 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             (trial["number"], trial["error"]) for trial in archive.trials if trial["error"]
         ][:MOST_TRIALS],
         "commands": [
-            ("The study again", f"{PROG} sweep {shlex.quote(str(archive.path / STUDY))}"),
-            ("Go on with it", f"{PROG} sweep --resume {shlex.quote(str(archive.path))}"),
-            ("This page", f"{PROG} report {shlex.quote(str(archive.path))}"),
+            ("The study again", typed("sweep", archive.path / STUDY)),
+            ("Go on with it", typed("sweep", "--resume", archive.path)),
+            ("This page", typed("report", archive.path)),
         ],
         "environment": list(leaves(archive.environment)),
     }
