@@ -87,7 +87,7 @@ def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
     alone = load(Invocation, [file], prog=PROG, description="")
     identity.require(begun or identify(alone), "a run", "engine.* and record.*")
     if folder.finished:
-        print((folder.path / "table.txt").read_text(), end="")
+        print((folder.path / "table.txt").read_text("utf-8"), end="")
         print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
         return 0
     return _run(config, folder, identity)

@@ -83,7 +83,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
             _write(path, found, config)
             bar.advance(task)
     end(path)
-    print((path / "table.txt").read_text(), end="")
+    print((path / "table.txt").read_text("utf-8"), end="")
     print(f"\nResults: {path}  (picture: {path / 'scaling.png'})")
     return 0
 

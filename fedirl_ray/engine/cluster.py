@@ -113,7 +113,7 @@ def _found() -> str:
     if named != "auto":
         return named
     try:
-        found = (ray_folder() / "ray" / "ray_current_cluster").read_text().strip()
+        found = (ray_folder() / "ray" / "ray_current_cluster").read_text("utf-8").strip()
     except OSError:
         raise _refused("auto", "", "no Ray was started here by `ray start`") from None
     # As Ray does where it finds the address itself.

@@ -284,7 +284,7 @@ def run_round(
     for q, rule in enumerate(ground.terms.rules):
         with clock.timing(rule):
             here = np.flatnonzero(admission.let_in[:, 1 + q])
-            if not _has_quorum(config, order, rule, len(here), report):
+            if not _has_quorum(config, order, rule, len(here), admission, report):
                 fused.append(None)
                 continue
             uploads = [admission.uploads[i] for i in here]
@@ -322,7 +322,9 @@ def receive(
     return admission
 
 
-def _has_quorum(config: RunConfig, order: Order, rule: Rule, count: int, report: Report) -> bool:
+def _has_quorum(
+    config: RunConfig, order: Order, rule: Rule, count: int, admission: Admission, report: Report
+) -> bool:
     """Whether enough uploads were let in to a rule's federation.
 
     Raises:
@@ -336,7 +338,8 @@ def _has_quorum(config: RunConfig, order: Order, rule: Rule, count: int, report:
         f"{len(order.clients)} uploads"
     )
     if rule == "mean":
-        raise RunError(f"{said} in round {order.round} of seed {order.seed}, got {count}")
+        why = next((f"; client {client}: {told}" for client, told in admission.refused), "")
+        raise RunError(f"{said} in round {order.round} of seed {order.seed}, got {count}{why}")
     reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
     report(Event("skipped", reason, order.seed, order.round))
     return False

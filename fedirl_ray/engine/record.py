@@ -156,7 +156,7 @@ class RunFolder:
     def version(self) -> str:
         """The version that began the run, in words."""
         try:
-            said = json.loads((self.path / "environment.json").read_text())["fedirl_ray"]
+            said = json.loads((self.path / "environment.json").read_text("utf-8"))["fedirl_ray"]
         except (OSError, ValueError, KeyError, TypeError):
             return "an earlier version"
         return f"fedirl_ray {said}"
@@ -173,12 +173,12 @@ class RunFolder:
     def report(self, event: Event) -> None:
         """Add a line to events.jsonl."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
-        with (self.path / EVENTS).open("a") as file:
+        with (self.path / EVENTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def placement(self) -> str:
         """Where the clients ran, the last time anything did."""
-        lines = (self.path / EVENTS).read_text().splitlines()
+        lines = (self.path / EVENTS).read_text("utf-8").splitlines()
         placed = [event for event in map(json.loads, lines) if event["what"] == "placed"]
         return str(placed[-1]["reason"])
 

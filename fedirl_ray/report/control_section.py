@@ -33,7 +33,7 @@ def control_section(path: Path, prefix: str) -> dict[str, Any]:
             f"go on with: {typed('control', '--resume', path)}"
         )
     try:
-        text, png = page.read_text(), picture.read_bytes() if picture.is_file() else None
+        text, png = page.read_text("utf-8"), picture.read_bytes() if picture.is_file() else None
     except (OSError, ValueError) as err:
         raise DataError(f"{path} must hold a readable {PAGE} and {PICTURE}: {err}") from None
     title = re.match(r"# (.+)\n", text)

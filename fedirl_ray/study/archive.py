@@ -99,8 +99,8 @@ def read_study(path: Path) -> Archive:
         raise DataError(f"{path} must be a study with {missing[0]}, got none")
     environment = path / "environment.json"
     try:
-        said = json.loads(environment.read_text()) if environment.is_file() else {}
-        plan = (path / STUDY).read_text()
+        said = json.loads(environment.read_text("utf-8")) if environment.is_file() else {}
+        plan = (path / STUDY).read_text("utf-8")
     except ValueError as err:
         raise DataError(f"{path} must hold readable text: {err}") from None
     return Archive(

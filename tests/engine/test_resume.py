@@ -261,3 +261,11 @@ def test_a_missed_quorum_is_one_line_and_exit_code_1(tmp_path, monkeypatch, caps
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("federation.quorum 0.5 needs 1 of 2 uploads in round 0 of seed 0, got 0")
     assert line.endswith(f"go on with: {PROG} --resume {run}")
+
+
+def test_a_missed_quorum_names_an_upload_that_was_refused(tmp_path, capsys):
+    words = ["--run-dir", str(tmp_path / "run"), "--federation.norm-bound", "1e-9"]
+    assert main([*JOB, *LOCAL, *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got 0; client 0: theta has norm " in line
+    assert "beyond federation.norm-bound 1e-09; what was finished is kept" in line
