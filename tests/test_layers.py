@@ -14,9 +14,9 @@ import fedirl_ray
 ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
-ORDER = ("errors", "signals", "seeds", "laws", "config", "yaml_file", "cli", "problem", "irl",
-         "transport", "fusion", "evaluate", "engine", "study", "report", "command",
-         "run")  # fmt: skip
+ORDER = ("errors", "streams", "signals", "seeds", "laws", "config", "yaml_file", "cli",
+         "problem", "irl", "transport", "fusion", "evaluate", "engine", "study", "report",
+         "command", "run")  # fmt: skip
 """Left never imports right. `cli` only turns words into a configuration."""
 MATHS = ("problem", "irl", "transport", "fusion", "evaluate")
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}

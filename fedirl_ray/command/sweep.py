@@ -153,7 +153,9 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
             f"{typed('sweep', '--resume', folder)}"
         )
         return 1
-    print(f"More trials: {typed('sweep', '--resume', folder, '--trials', str(2 * count))}")
+    more = count_trials(replace(study, trials=2 * count))  # a grid or a star may have no more
+    if more > count:
+        print(f"More trials: {typed('sweep', '--resume', folder, '--trials', str(more))}")
     return 0
 
 

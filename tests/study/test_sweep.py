@@ -75,6 +75,7 @@ def test_a_study_is_run_and_kept(tmp_path, capsys):
     assert main(["sweep", keep(tmp_path), "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
     said = capsys.readouterr().out
     assert "best trial; 8 trials: 8 complete" in said
+    assert said.endswith(f"sweep --resume {tmp_path / 's'} --trials 16\n")
     table = trials(tmp_path / "s")
     assert table["number"] == list(range(8))
     assert set(table["state"]) == {"COMPLETE"}
@@ -233,7 +234,9 @@ def test_several_objectives_leave_a_front(tmp_path, capsys):
     fixed = {name: value for name, value in PLAN["fixed"].items() if name != "clients"}
     path = keep(tmp_path, fixed=fixed, search=search, objectives=objectives, sampler="grid")
     assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
-    assert "Pareto front; 3 trials" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Pareto front; 3 trials" in said
+    assert "More trials" not in said  # a grid has no others
     # One round, two features of eight bytes, a client.
     assert sorted(trials(tmp_path / "s")["values.bytes_up/barycenter"]) == [16.0, 32.0, 48.0]
 
