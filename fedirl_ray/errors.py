@@ -53,3 +53,9 @@ def one_line(error: object) -> str:
     text = str(error)
     text = text if len(text) <= MOST else f"{text[:MOST]}..."
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def in_short(said: object, most: int = 200) -> str:
+    """What somebody else says, for a message of ours: its words on one line, cut after `most`."""
+    text = " ".join(str(said).split())
+    return text if len(text) <= most else f"{text[:most]}..."

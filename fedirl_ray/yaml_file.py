@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, in_short
 
 SIZE = 2**18
 """Bytes a file may have; the settings of a run have some 2,000."""
@@ -45,8 +45,7 @@ def read_yaml(path: Path) -> Any:
         _bound(text)
         return yaml.load(text, _PlainLoader)
     except (yaml.YAMLError, ValueError) as err:
-        where = " ".join(str(err).split())
-        raise ConfigError(f"{path} must be a YAML file: {where}") from None
+        raise ConfigError(f"{path} must be a YAML file: {in_short(err, 500)}") from None
 
 
 def _bound(text: str) -> None:

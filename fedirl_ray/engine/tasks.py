@@ -20,6 +20,7 @@ from fedirl_ray.config import EngineConfig, RunConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.errors import MOST, in_short
 
 
 class Failed(NamedTuple):
@@ -30,7 +31,7 @@ class Failed(NamedTuple):
     @classmethod
     def of(cls, err: Exception) -> Self:
         """Say in one line what was raised."""
-        return cls(" ".join(f"{type(err).__name__}: {err}".split()))
+        return cls(in_short(f"{type(err).__name__}: {err}", MOST))
 
 
 class Lost(NamedTuple):

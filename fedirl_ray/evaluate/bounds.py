@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
-from fedirl_ray.errors import NotConvergedError
+from fedirl_ray.errors import NotConvergedError, in_short
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
 from fedirl_ray.transport.simplex import exact_transport
@@ -110,7 +110,7 @@ def exact_barycenter(measures: Floats, weights: Floats, ground: Ground) -> Float
         # POT slices the solution before it looks whether there is one.
         raise NotConvergedError("the exact barycenter's linear program has no solution") from err
     if not program.success:
-        said = " ".join(str(program.message).split())
+        said = in_short(program.message)
         raise NotConvergedError(f"the exact barycenter's linear program was not solved: {said}")
     density: Floats = np.maximum(np.asarray(found, dtype=np.float64), 0.0)
     density /= density.sum()

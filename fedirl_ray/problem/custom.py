@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from fedirl_ray.errors import ConfigError, DataError, FedirlError, UserCodeError
+from fedirl_ray.errors import ConfigError, DataError, FedirlError, UserCodeError, in_short
 from fedirl_ray.problem.mdp import TabularMDP
 from fedirl_ray.problem.table import read_table
 from fedirl_ray.problem.tabular import close
@@ -125,11 +125,9 @@ def _said(error: BaseException) -> str:
     """An error's type and message in one line, whatever its `__str__` does."""
     kind = type(error).__name__
     try:
-        message = " ".join(str(error).split())
+        message = in_short(error, 300)
     except Exception:
         message = "its message cannot be shown"
-    if len(message) > 300:
-        message = message[:300] + "..."
     return f"{kind}: {message}" if message else kind
 
 

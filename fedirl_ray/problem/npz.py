@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.errors import DataError
+from fedirl_ray.errors import DataError, in_short
 
 MOST_BYTES = 2**30
 """Of all arrays wanted, once unpacked: a small archive may swell a thousandfold."""
@@ -68,7 +68,7 @@ def read_arrays(path: Path, names: Sequence[str], what: str) -> dict[str, NDArra
         raise
     # Broken archives raise whatever zipfile, zlib and NumPy's header parser happen to meet.
     except Exception as err:
-        reason = " ".join(str(err).split()) or type(err).__name__
+        reason = in_short(err) or type(err).__name__
         raise DataError(f"{law}, got: {reason}") from err
 
 

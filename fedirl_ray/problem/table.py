@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from fedirl_ray.errors import DataError
+from fedirl_ray.errors import DataError, in_short
 from fedirl_ray.problem.mdp import Bools, Floats, Ints
 
 _PASSED_BY = (
@@ -152,8 +152,7 @@ def _shown(value: Any) -> str:
     """A value in a few words of one line."""
     if isinstance(value, np.ndarray) and value.ndim:
         return f"an array of shape {value.shape}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:60] + "..."
+    return in_short(repr(value), 60)
 
 
 def _paid_through(env: Any) -> Callable[[float], float]:

@@ -25,7 +25,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
-from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.errors import ConfigError, RunError, in_short
 from fedirl_ray.laws import require
 from fedirl_ray.study.space import Direction
 from fedirl_ray.yaml_file import read_yaml
@@ -198,13 +198,9 @@ def _journal(path: Path) -> JournalStorage:
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
         count = len(storage.get_all_studies())
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as err:  # not lines of JSON, or others'
-        raise ConfigError(f"{path} must be the journal of a study: {_in_short(err)}") from None
+    # Not lines of JSON, or others'.
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise ConfigError(f"{path} must be the journal of a study: {in_short(err)}") from None
     if count != 1:
         raise ConfigError(f"{path} must be the journal of one study, got {count}")
     return storage
@@ -229,12 +225,12 @@ def _database(place: Place, url: str, *, new: bool) -> Iterator[RDBStorage]:
         hint = "; a password is read from PGPASSWORD, ~/.pgpass or --storage"
         raise ConfigError(
             f"storage must be a database that can be opened, got {place.url}: "
-            f"{_in_short(err)}{'' if _is_file(parsed) or has_password(url) else hint}"
+            f"{in_short(err)}{'' if _is_file(parsed) or has_password(url) else hint}"
         ) from None
     try:
         yield storage
     except (SQLAlchemyError, StorageInternalError) as err:
-        raise RunError(f"the database {place.url} no longer answers: {_in_short(err)}") from None
+        raise RunError(f"the database {place.url} no longer answers: {in_short(err)}") from None
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -302,10 +298,6 @@ def _lock(place: Place, url: str) -> Iterator[bool]:
     finally:
         connection.invalidate()  # closed without a word more, which may be one too many
         connection.close()
-
-
-def _in_short(err: Exception) -> str:
-    return " ".join(str(err).split())[:200]
 
 
 def mend_journal(folder: Path) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedirl_ray.errors import in_short
 from fedirl_ray.transport.axis import Floats
 
 MOST_STEPS = 10**8
@@ -47,5 +48,5 @@ def exact_transport(p: Floats, q: Floats, cost: Floats, max_steps: int = MOST_ST
     )
     flaw = log["warning"]
     if flaw is not None:
-        flaw = f"POT's network simplex: {' '.join(str(flaw).split())}"
+        flaw = f"POT's network simplex: {in_short(flaw)}"
     return Transport(max(0.0, float(value)), error, flaw)

@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.errors import ConfigError, UserCodeError
+from fedirl_ray.errors import ConfigError, UserCodeError, in_short
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.problem.control.task import Task, choices
 from fedirl_ray.problem.custom import load, user_code
@@ -172,9 +172,7 @@ class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _require(self, holds: bool, law: str, got: object) -> None:
         if not holds:
-            shown = " ".join(repr(got).split())
-            shown = shown if len(shown) <= 80 else shown[:80] + "..."
-            raise UserCodeError(f"{self._what} must {law}, got {shown}")
+            raise UserCodeError(f"{self._what} must {law}, got {in_short(repr(got), 80)}")
 
 
 def _brought(

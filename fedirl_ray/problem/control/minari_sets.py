@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import ConfigError, DataError, in_short
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.commands import from_box, to_box, to_numbers
 from fedirl_ray.problem.control.task import Task
@@ -118,15 +118,13 @@ def _require_space(what: str, dataset: str, wanted: gymnasium.Space[Any], found:
     if alike and isinstance(wanted, gymnasium.spaces.Discrete):
         alike = got.n == wanted.n and got.start == wanted.start
     if not alike:
-        shown = " ".join(str(got).split())
-        shown = shown if len(shown) <= 80 else shown[:80] + "..."
         raise DataError(
-            f"learner.data {dataset}: {what} are {' '.join(str(wanted).split())}, got {shown}"
+            f"learner.data {dataset}: {what} are {in_short(wanted)}, got {in_short(got, 80)}"
         )
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {in_short(error)}"
 
 
 def _padded(rows: Sequence[tuple[Floats, Floats, float, bool]]) -> Episodes:
