@@ -409,13 +409,16 @@ def test_trials_lost_for_good_one_after_the_other_end_a_study(tmp_path):
 
 
 def test_a_trial_that_died_while_it_was_drawn_is_drawn_again_and_the_same(tmp_path):
-    study = parse_study({**PLAN, "sampler": "random", "trials": 2})
+    ends = {"low": 0.0, "high": 0.9}
+    search = {"fusion.epsilon": PLAN["search"]["fusion.epsilon"], "problem.layout": ends}
+    study = parse_study({**PLAN, "sampler": "random", "search": search, "trials": 2})
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     for folder in (whole, torn):
         (folder / "trials").mkdir(parents=True)
         create_study(folder, study)
     with open_study(whole, study) as found:
         expected = [end.params for end in sweep(study, found, whole, LocalTasks(), 2)]
+    assert expected[0]["problem.layout"] != expected[1]["problem.layout"]
     with open_study(torn, study) as found:
         found.sampler = make_sampler(study, 0)
         first = found.ask()
