@@ -196,16 +196,17 @@ def test_a_torn_line_is_cut_off(tmp_path):
 def test_a_trial_that_fails_is_recorded_and_too_many_end_the_study(tmp_path, capsys):
     # A path from corner to corner leaves room for few obstacles.
     fixed = {name: value for name, value in PLAN["fixed"].items() if name != "problem"}
-    mixed = {"problem.obstacles": [0.1, 0.95, 0.2], "problem.demonstrations": [2]}
-    path = keep(tmp_path, fixed={**fixed, "problem.size": 3}, search=mixed, sampler="grid")
+    mixed = {"problem.obstacles": [0.1, 0.95, 0.2, 0.96], "problem.demonstrations": [2]}
+    fixed["problem.size"] = 3
+    path = keep(tmp_path, fixed=fixed, search=mixed, sampler="grid", **{"max-failures": 2})
     assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
     table = trials(tmp_path / "s")
-    assert table["state"] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert table["state"] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]  # not in a row
     assert "problem.obstacles must leave a path" in table["error"][1]
     assert table["error"][0] is None
     path = keep(
         tmp_path,
-        fixed={**fixed, "problem.size": 3},
+        fixed=fixed,
         search={"problem.obstacles": [0.9, 0.91, 0.92, 0.93]},
         sampler="grid",
         **{"max-failures": 3},
