@@ -30,11 +30,12 @@ from fedirl_ray.engine.memory import require_room
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.demonstrations import check_target, read_episodes
+from fedirl_ray.report.control_section import PAGE, PICTURE, SETTINGS
 from fedirl_ray.report.reproduction.control import control_figure, control_text
 from fedirl_ray.study.control.config import SIZES, ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
 
-PAGE, ROWS, PICTURE, SETTINGS = "results.md", "results.parquet", "curves.png", "control.yaml"
+ROWS = "results.parquet"
 STUDY = Kind(what="a control study", settings=SETTINGS, blank=frozenset((IDENTITY,)))
 OCCASION = ("export", "progress", "run-dir", "resume")  # of one invocation
 FREE = ("engine", *OCCASION)  # decide no result

@@ -129,11 +129,13 @@ class RayFleet:
     def close(self) -> None:
         """Stop the actors, and Ray if this fleet started it."""
         with quiet():
-            for seat in self._seats:
-                if seat.actor is not None:
-                    ray.kill(seat.actor)
-            if self._joined:
-                leave()
+            try:
+                for seat in self._seats:
+                    if seat.actor is not None:
+                        ray.kill(seat.actor)
+            finally:
+                if self._joined:
+                    leave()
 
     def _start(self, wave: int) -> None:
         """Start the actors, so many at a time: all at once, a small machine only swaps tasks."""

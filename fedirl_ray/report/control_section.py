@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from fedirl_ray.cli import typed
 from fedirl_ray.errors import DataError
+from fedirl_ray.report.folder import PNG
 from fedirl_ray.report.wording import printable
 
 SETTINGS, PAGE, PICTURE = "control.yaml", "results.md", "curves.png"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def control_section(path: Path, prefix: str) -> dict[str, Any]:

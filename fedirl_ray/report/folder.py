@@ -20,7 +20,7 @@ from fedirl_ray.errors import DataError
 from fedirl_ray.report.figure import reward_maps
 
 _ARRAYS = frozenset(field.name for field in fields(SeedResult)) - {TIMED}
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _figure(path: Path, config: RunConfig, arrays: Mapping[str, NDArray[Any]]) -
     """
     if path.is_file():
         png = _read(path)
-        if not png.startswith(_PNG):
+        if not png.startswith(PNG):
             raise DataError(f"{path} must be a PNG, got something else")
         return png
     if ":" in config.problem.name:

@@ -1,9 +1,7 @@
 """A study file: what stays fixed, what is searched, and what makes a trial good. Data, no code.
 
 fixed: {clients: 10, seeds: 20}
-search:
-fusion.epsilon: {low: 0.01, high: 10.0, log: true}
-fusion.sigma: [shared, client]
+search: {fusion.epsilon: {low: 0.01, high: 10.0, log: true}, fusion.sigma: [shared, client]}
 objectives: {difference/held-out/barycenter: maximize}
 sampler: tpe
 trials: 40
