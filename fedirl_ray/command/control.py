@@ -1,7 +1,6 @@
 """`control`: federated inverse RL on one continuous control task, from experts to agents."""
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig, narrowed
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import Kind, failing_late, reopen
+from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import (
     IDENTITY,
     Identity,
@@ -85,7 +84,7 @@ def command(argv: Sequence[str]) -> int:
     name = [] if not words or words[0].startswith("-") else [words.pop(0)]
     asked = _load([*name, *words])
     if asked.resume is None:
-        folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-control"
+        folder = asked.run_dir or fresh("runs", "control")
         identity = _identify(asked)
         with new_folder(folder, STUDY, _kept(asked), identity):
             return _study(asked, folder)

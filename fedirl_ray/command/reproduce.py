@@ -2,7 +2,6 @@
 
 import difflib
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from fedirl_ray.command.results import new_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import Kind, failing_late, reopen
+from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
@@ -83,7 +82,7 @@ def command(argv: Sequence[str]) -> int:
     if asked.resume is not None:
         with reopen(asked.resume, REPRODUCTION, "resume"):
             return _work(_resumed(asked.resume, words), asked.resume)
-    folder = asked.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-reproduce"
+    folder = asked.run_dir or fresh("runs", "reproduce")
     tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
     with new_folder(folder, REPRODUCTION, tree, _identify(asked)):
         return _work(asked, folder)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.results import write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import Kind, claim, end, failing_late
+from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import as_json
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
@@ -53,7 +52,7 @@ def command(argv: Sequence[str]) -> int:
     config = load(Invocation, argv, prog=f"{PROG} stress", description=MANUAL)
     for clients in config.clients:
         require_memory(config.run(clients))
-    path = config.run_dir or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-stress"
+    path = config.run_dir or fresh("runs", "stress")
     hint = "--overwrite True replaces earlier results of stress"
     found: list[Measurement] = []
 

@@ -16,7 +16,7 @@ from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
-from fedirl_ray.engine.folder import Kind, claim, failing_late, reopen, unwritable
+from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.irl.block import prepare
@@ -90,8 +90,7 @@ def command(argv: Sequence[str]) -> int:
         has_password(invocation.storage)  # what is no URL is refused before anything is written
     if not any(name.startswith("problem.") for name in study.search):
         prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{path.stem}"
-    folder = invocation.study_dir or Path("studies", name)
+    folder = invocation.study_dir or fresh("studies", path.stem)
     hint = f"go on with its study: {typed('sweep', '--resume', folder)}"
     with claim(folder, STUDIES, "study-dir", hint=hint):
         return _begin(study, folder, invocation)

@@ -92,9 +92,7 @@ class RayFleet:
         self._report, self._holder = report, holder
         self._started, self._pays_from = started, pays_from
         self._tell_fused = on_change(report)
-        self._joined = not ray.is_initialized()
-        if self._joined:
-            connect(config.engine.address, workers=config.clients)
+        self._joined = connect(config.engine.address, workers=config.clients)
         self._seats: list[Seat] = []
         try:
             self._pulse = Pulse()

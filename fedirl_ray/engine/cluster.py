@@ -27,7 +27,7 @@ _session: Session | None = None
 """Of the Ray that this process has started."""
 
 
-def connect(address: str | None, *, workers: int) -> None:
+def connect(address: str | None, *, workers: int) -> bool:
     """Join a Ray cluster, or start one on this machine that only this process uses.
 
     All ports of one that is started are on 127.0.0.1. Ended by `leave`. A signal that comes while
@@ -37,11 +37,16 @@ def connect(address: str | None, *, workers: int) -> None:
         address: `auto`, `HOST:PORT`, or None.
         workers: Processes that may start at once without Ray warning of it.
 
+    Returns:
+        Whether `leave` is due; not where this process was in a cluster before.
+
     Raises:
         ConfigError: No cluster answers there, or lets this process in; or RAY_TMPDIR is no place
             for one's files.
         RunError: None could be started.
     """
+    if ray.is_initialized():
+        return False
     try:
         if address is None:
             with quiet():
@@ -51,6 +56,7 @@ def connect(address: str | None, *, workers: int) -> None:
     except KeyboardInterrupt:
         leave()
         raise
+    return True
 
 
 def leave() -> None:

@@ -19,6 +19,7 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,16 @@ def _files(path: Path) -> Iterator[Path]:
     else:
         for below in path.iterdir():
             yield from _files(below)
+
+
+def fresh(parent: str, name: str) -> Path:
+    """The first of PARENT/<time>-NAME, the same with -2, -3 ... that does not exist."""
+    path, count = Path(parent, f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"), 1
+    first = path.name
+    while path.exists():
+        count += 1
+        path = path.with_name(f"{first}-{count}")
+    return path
 
 
 @contextlib.contextmanager

@@ -88,10 +88,8 @@ class Jobs:
             from fedirl_ray.engine.cluster import connect, leave, ray
             from fedirl_ray.engine.pulse import BEAT, Pulse
 
-            self._ray, self._joined = ray, not ray.is_initialized()
-            if self._joined:
-                connect(engine.address, workers=8)
-            self._leave, self._pulse, self._beat = leave, Pulse(), BEAT
+            self._joined = connect(engine.address, workers=8)
+            self._ray, self._leave, self._pulse, self._beat = ray, leave, Pulse(), BEAT
 
     def __enter__(self) -> Self:
         """Be ready to work."""

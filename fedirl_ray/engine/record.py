@@ -44,7 +44,7 @@ from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.engine.event import Event
-from fedirl_ray.engine.folder import Kind, claim, end, reopen, unwritable
+from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
 from fedirl_ray.engine.result import (
     SPLITS,
@@ -109,9 +109,7 @@ class RunFolder:
             ConfigError: The folder cannot be written, holds something, or is another process's.
         """
         if path is None:
-            path = _free(
-                Path("runs"), f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(config.problem.name)}"
-            )
+            path = fresh("runs", slug(config.problem.name))
         hint = "--overwrite True replaces a run"
         with claim(path, RUN, "run-dir", overwrite=overwrite, hint=hint):
             folder = cls(path)
@@ -289,15 +287,6 @@ def timings(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, list[
         for c, rule in enumerate(config.fusion.rules)
         if not np.isnan(table[:, c]).any()
     }
-
-
-def _free(parent: Path, name: str) -> Path:
-    """The first of name, name-2, name-3 ... that does not exist."""
-    path, count = parent / name, 1
-    while path.exists():
-        count += 1
-        path = parent / f"{name}-{count}"
-    return path
 
 
 def environment(config: RunConfig) -> dict[str, Any]:

@@ -156,9 +156,7 @@ class RayTasks:
         from fedirl_ray.engine.pulse import BEAT, Pulse
 
         self._ray, self._leave, self._beat = ray, leave, BEAT
-        self._joined = not ray.is_initialized()
-        if self._joined:
-            connect(engine.address, workers=most or 8)
+        self._joined = connect(engine.address, workers=most or 8)
         self._pulse = Pulse()
         self.most = min(most or cpus(), cpus())
         self._deadline = engine.timeout
@@ -179,10 +177,12 @@ class RayTasks:
         trace: TracebackType | None,
     ) -> None:
         """Give all runs up, and Ray if it was started for them."""
-        for stream in self._running:
-            self._ray.cancel(stream, force=True)
-        if self._joined:
-            self._leave()
+        try:
+            for stream in self._running:
+                self._ray.cancel(stream, force=True)
+        finally:
+            if self._joined:
+                self._leave()
 
     def start(self, key: int, config: RunConfig) -> None:
         """Begin a run."""

@@ -1,6 +1,7 @@
 """Folders that one process at a time works in."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from fedirl_ray.engine.folder import (
     claim,
     end,
     failing_late,
+    fresh,
     hold,
     reopen,
 )
@@ -286,3 +288,12 @@ def test_what_is_no_folder_of_its_kind_is_not_touched(tmp_path):
         with pytest.raises(ConfigError, match=r"resume must be the folder of a thing \(with set"):
             reopen(folder, KIND, "resume").__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_of_no_name_is_one_that_is_not_there(tmp_path):
+    made = []
+    for _ in range(3):  # two of them at least within one second
+        made.append(fresh(str(tmp_path), "run"))
+        made[-1].mkdir()
+    assert len(set(made)) == 3
+    assert all(re.fullmatch(r"\d{8}-\d{6}-run(-[23])?", path.name) for path in made)
