@@ -404,13 +404,15 @@ def test_a_folder_of_something_else_is_not_resumed(tmp_path, capsys):
     assert "must be the folder of a control study" in capsys.readouterr().err
 
 
-def test_matched_rewards_have_the_means_offset_and_scale():
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_matched_rewards_have_the_means_offset_and_scale(unit):
     support = Support(RadialBasis(PENDULUM.support, 16).at(PENDULUM.support.points), ())
     support = Support(support.features, ground_of(PENDULUM.support))
-    thetas = np.random.default_rng(0).normal(size=(3, 16))
+    thetas = unit * np.random.default_rng(0).normal(size=(3, 16))
     found = fused_columns(
         thetas, np.zeros((3, 16, 16)), support, FusionConfig(rules=("mean", "barycenter"))
     )
+    assert found["mean"].offset == found["barycenter"].offset == 0.0
     base = support.features @ found["mean"].theta
     matched = found["barycenter" + MATCHED]
     reward = support.features @ matched.theta + matched.offset
