@@ -1,5 +1,7 @@
 """The default, which mixes steps, is held against the plain loop with as many steps."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,6 +104,27 @@ def failing():
     rows = [bell(shape, periods, place, 1.5) for place in [(4, 15), (8, 15), (6, 10)]]
     options = {"epsilon": 1.0, "periodic": periods, "cost_scale": "none", "debiased": True}
     return rows, [np.arange(12.0), np.arange(30.0)], options
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20])
+def test_the_error_is_that_of_the_client_farthest_from_its_measure(steps, monkeypatch):
+    errors = []
+
+    def watched(advance, *arguments):
+        def step(asked):
+            term = advance(asked)
+            errors.append(np.array(term.measured.errors))
+            return term
+
+        return solver.solve(step, *arguments)
+
+    monkeypatch.setattr(import_module("fedirl_ray.transport.barycenter"), "solve", watched)
+    x = np.arange(20.0)
+    rows = np.stack([np.ones(20), np.exp(-0.5 * (x - 3.0) ** 2), np.exp(-2.0 * (x - 17.0) ** 2)])
+    options = {"epsilon": 0.5, "cost_scale": "none", "anderson": 0}
+    found = barycenter(rows, [x], tol=1e-12, max_iters=steps, **options)
+    moved = found.error - errors[-1].max()
+    assert 0.0 <= moved < found.error - errors[-1].min()
 
 
 def test_steps_taken_back_leave_the_bytes_of_any_number_of_shards(monkeypatch):
