@@ -127,12 +127,13 @@ def test_a_hessian_that_was_asked_for_is_checked_like_theta():
 
 
 def test_a_curvature_as_large_as_features_can_make_is_let_in():
-    largest = upload(0, hessian=bent(1e4, 0, 0, 0))
-    assert (
-        len(enter(largest, order=CURVED, terms=replace(TERMS, rules=("precision",))).uploads) == 1
-    )
-    found = enter(largest._replace(hessian=bent(1e4 + 1e-6, 0, 0, 0)), order=CURVED,
-                  terms=replace(TERMS, rules=("precision",)))  # fmt: skip
+    terms = replace(TERMS, rules=("precision",))
+    largest, beyond = (upload(0, hessian=bent(x, 0, 0, 0)) for x in (1e4, 1e4 + 1e-6))
+    found = enter(largest, order=CURVED, terms=terms)
+    assert found.let_in.tolist() == [[True, True]]
+    assert not found.refused
+    found = enter(beyond, order=CURVED, terms=terms)
+    assert found.let_in.tolist() == [[True, False]]
     assert "beyond the 1e+04 that features can make" in found.refused[0].reason
 
 
