@@ -173,7 +173,6 @@ class Stack:
         for i, world in enumerate(worlds):
             b = world.successors.shape[2]
             to[i, ..., :b] = world.successors + i * self.s
-            to[i, ..., b:] = i * self.s
             chance[i, ..., :b] = world.probabilities
         to, chance = to.transpose(2, 0, 1, 3), chance.transpose(2, 0, 1, 3)
         kept = chance > 0.0

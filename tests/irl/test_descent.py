@@ -176,7 +176,10 @@ def test_adam_takes_the_steps_of_the_paper_that_names_it(seed):
     assert not found.converged.any()
 
 
-def test_adam_spares_its_start():
+def test_descents_spare_their_start():
     start = np.ones((2, 3))
+    tight = {"tolerance": np.full(2, 1e-9), "iterations": np.array([5, 5])}
+    assert (lbfgs(quadratics(0, 2, 3)[0], start, **tight).theta != start).any()
+    np.testing.assert_array_equal(start, 1.0)
     adam(quadratics(0, 2, 3)[0], start, step=0.1, iterations=np.array([5, 5]))
     np.testing.assert_array_equal(start, 1.0)

@@ -224,6 +224,17 @@ def test_pooling_identical_clients_is_fitting_one():
     np.testing.assert_allclose(many, one.theta[0], atol=1e-8)
 
 
+@pytest.mark.parametrize("pull", [0.3, 30.0])
+def test_a_fit_that_is_pulled_to_its_start_settles_where_pull_and_gradient_cancel(pull):
+    worlds, counts = problem(3, d=6)
+    start = np.random.default_rng(2).normal(size=counts.shape)
+    found = fit(worlds, counts, config(), 5, start=start, proximal=np.full(3, pull))
+    assert found.converged.all()
+    _, slopes = dual(Stack(worlds), found.theta, counts, config(), 5)
+    away = found.theta - start
+    np.testing.assert_allclose(slopes, -0.1 * found.theta - pull * away, atol=1e-6)
+
+
 @pytest.mark.parametrize("l2", [0.3, 30.0])
 def test_a_pooled_reward_of_many_features_pays_the_whole_l2_term(l2):
     worlds, counts = problem(4, d=6)

@@ -153,6 +153,7 @@ def test_slip_mixes_an_action_with_those_beside_it(slip, seed):
         ({"initial": np.full(6, np.nan)}, "initial must be >= 0 and sum to 1"),
         ({"features": np.ones((6, 2, 2))}, r"features must have shape \(6, 1, 2\) or \(6, 3, 2\)"),
         ({"features": np.full((6, 1, 2), np.inf)}, "features must be finite"),
+        ({"reward": np.ones((6, 2))}, r"reward must have shape \(6, 1\) or \(6, 3\)"),
         ({"reward": np.full((6, 1), np.nan)}, "reward must be finite"),
         ({"axes": (np.arange(5.0),)}, r"axes must span as many points .* \(6\), got 5"),
         ({"successors": np.full((6, 3, 2), 6, np.int32)}, r"successors must lie in 0\.\.5"),

@@ -91,3 +91,22 @@ def test_agents_of_one_seed_and_world_begin_alike_whatever_they_are_paid(monkeyp
         judging.judge_by_agent(TASK, world, LEARNER, None, theta, 0.0, 3, seed)
     assert len(set(begun[:3])) == 1
     assert len({begun[0], *begun[3:]}) == 3
+
+
+def test_an_agent_is_paid_what_the_reward_says_of_what_it_sees(monkeypatch):
+    paid = []
+
+    def train(task, world, config, seed, reward=None):
+        paid.append(reward)
+        return Training(np.array([1]), np.zeros((1, 1)), ())
+
+    monkeypatch.setattr(judging, "train", train)
+    theta = np.random.default_rng(3).normal(size=8)
+    for one in (None, theta):
+        judging.judge_by_agent(TASK, 1.0, LEARNER, None, one, 0.25, 3, 0)
+    assert paid[0] is None  # the task's own
+    task, angle, speed = TASK.task(), np.array([0.5, -2.0, 3.0]), np.array([1.0, -4.0, 0.0])
+    seen = np.stack([np.cos(angle), np.sin(angle), speed], axis=1)
+    push = np.array([[0.1], [-1.0], [0.7]])
+    features = LEARNER.basis(task).at(np.column_stack([angle, speed, push]))
+    np.testing.assert_allclose(paid[1](seen, push), features @ theta + 0.25)
