@@ -108,6 +108,17 @@ def test_a_round_without_its_quorum_stops_the_run():
         run(config, lambda order, uploads: uploads[:2])
 
 
+def test_the_largest_curvature_grows_with_the_cube_of_the_horizon():
+    def most(steps, **model):
+        irl = IRLConfig(l2=0.0, discount=1.0, **model)
+        problem = replace(CONFIG.problem, horizon=steps)
+        return ground_of(replace(CONFIG, problem=problem, irl=irl), 0).terms.curvature_bound
+
+    # Over h steps it adds up the squares of sums of h features.
+    assert most(20) == pytest.approx(8.0 * most(10))
+    assert most(10, temperature=2.0) == pytest.approx(most(10, temperature=1.0) / 2.0)
+
+
 @pytest.mark.parametrize(
     ("quorum", "needed"), [(0.5, 2), (0.5 + 1e-7, 3), (np.nextafter(0.5, 1.0), 2)]
 )

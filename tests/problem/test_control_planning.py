@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
+from fedirl_ray.errors import RunError
 from fedirl_ray.problem.control import planning
 from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
-from fedirl_ray.problem.control.planning import Chain, plan
+from fedirl_ray.problem.control.planning import Chain, _krylov, plan
 from fedirl_ray.problem.lattice import Axis, Lattice
 from fedirl_ray.seeds import stream
 
@@ -182,3 +183,9 @@ def test_greedy_values_are_those_of_the_linear_program(seed, axes, discount, spr
     value = np.linalg.solve(np.eye(s) - discount * moves, (ours.policy * reward).sum(axis=0))
     assert ours.value == pytest.approx(value, rel=1e-8)
     assert value == pytest.approx(found.x, rel=1e-6, abs=1e-6)
+
+
+def test_a_value_that_does_not_exist_is_not_made_up():
+    stays = sp.eye_array(5, format="csr")  # undiscounted, for ever: x = 1 + x has no solution
+    with pytest.raises(RunError, match="did not converge"):
+        _krylov(stays, np.ones(5), None, None)
