@@ -108,6 +108,13 @@ def test_a_round_without_its_quorum_stops_the_run():
         run(config, lambda order, uploads: uploads[:2])
 
 
+def test_where_a_seed_stands_is_told_after_every_round_but_the_last():
+    told, config = [], federation(rounds=3)
+    fleet = Clients(config, range(config.clients))
+    list(federate(config, fleet, keep=lambda seed, state: told.append((seed, state.done))))
+    assert told == [(0, 1), (0, 2)]
+
+
 def test_the_largest_curvature_grows_with_the_cube_of_the_horizon():
     def most(steps, **model):
         irl = IRLConfig(l2=0.0, discount=1.0, **model)

@@ -149,3 +149,14 @@ def test_a_file_for_another_horizon_is_refused(tmp_path):
     save_episodes(path, shown(prepare(RUN, 0, range(5)).worlds, 7))
     with pytest.raises(DataError, match=r"states must have shape \(20, 30\)"):
         prepare(recorded(path), 0, range(1))
+
+
+@pytest.mark.parametrize(("field", "most"), [("states", 24), ("actions", 3)])
+def test_states_and_actions_that_the_worlds_do_not_have_are_refused(field, most, tmp_path):
+    path = tmp_path / "demos.npz"
+    first, *others = shown(prepare(RUN, 0, range(5)).worlds)
+    strange = getattr(first, field).copy()
+    strange[0, 0] = most + 1
+    save_episodes(path, [dataclasses.replace(first, **{field: strange}), *others])
+    with pytest.raises(DataError, match=rf"{field} must lie in 0\.\.{most}, got 0\.\.{most + 1}"):
+        prepare(recorded(path), 0, range(1))
