@@ -70,11 +70,13 @@ def legend(
     said = []
     if differences:
         over = "seeds" if seeds is None else counted(seeds, "seed")
-        said.append(
-            f"± of a difference: 95 % interval of the paired difference over {over}, each alone; "
-            f"{STAR} stands out among the {len(differences)} of this table (Holm: where nothing "
-            "differs, the chance of any star is 5 %)."
-        )
+        star = f"; {STAR} excludes zero."
+        if len(differences) > 1:
+            star = (
+                f", each alone; {STAR} stands out among the {len(differences)} of this table "
+                "(Holm: where nothing differs, the chance of any star is 5 %)."
+            )
+        said.append(f"± of a difference: 95 % interval of the paired difference over {over}{star}")
     said += _methods(known)
     if any(one.doubt == "tied" for one in known):
         said.append(

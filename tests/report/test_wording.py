@@ -109,3 +109,8 @@ def test_no_column_is_cut_and_no_markup_obeyed(width):
     assert "[bold]x[/bold]" in text.getvalue()
     assert "100.0 ± 12.3" in text.getvalue()
     assert "…" not in text.getvalue()
+
+
+def test_a_single_difference_needs_no_correction_and_is_said_to_exclude_zero():
+    (said, *_) = legend([Interval(1.0, 0.5, "t", 0.001)], 20)
+    assert said.endswith("over 20 seeds; * excludes zero.")
