@@ -14,8 +14,10 @@ from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 
 threadpool_limits(limits=1)  # as every process of a run does
-# A shell's background jobs ignore Ctrl-C, and so would the processes that tests start and stop.
+# A shell's background jobs ignore Ctrl-C, those under nohup a hang-up, and so would the processes
+# that tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repeatable")
 
