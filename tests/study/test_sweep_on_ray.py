@@ -27,7 +27,7 @@ PLAN = {
     "sampler": "grid",
 }
 WORLDS = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 import numpy as np
 from fedirl_ray.problem.mdp import TabularMDP
 
@@ -51,6 +51,10 @@ def once(role, index, rng):
 
 def always(role, index, rng):
     (HERE / "healed").exists() or die()
+    return fine(role, index, rng)
+
+def slow(role, index, rng):  # that its sweep is still at it when Ray's death is noticed
+    (HERE / "healed").exists() or time.sleep(0.3)
     return fine(role, index, rng)
 
 class Odd(Exception):
@@ -123,12 +127,15 @@ def test_what_the_machine_did_is_tried_again_and_what_a_trial_did_is_kept(tmp_pa
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("part", "name"), [("raylet", "raylet"), ("gcs_server", "GCS")])
-def test_a_sweep_whose_ray_dies_says_so_and_loses_no_point(part, name, tmp_path):
+def test_a_sweep_whose_ray_dies_says_so_and_loses_no_point(part, name, tmp_path, monkeypatch):
+    (tmp_path / "mortal.py").write_text(WORLDS)
     epsilons = [0.1 * i for i in range(1, 41)]
     search = {"fusion.epsilon": epsilons}
+    fixed = {**PLAN["fixed"], "problem": {"name": "mortal:slow", "demonstrations": 2}}
     path, folder = tmp_path / "plan.yaml", tmp_path / "s"
-    path.write_text(yaml.safe_dump({**PLAN, "search": search}))
-    process = start(path, "--study-dir", folder)
+    path.write_text(yaml.safe_dump({**PLAN, "fixed": fixed, "search": search}))
+    where = os.pathsep.join([str(ROOT), str(tmp_path)])
+    process = start(path, "--study-dir", folder, env=os.environ | {"PYTHONPATH": where})
     while not list(folder.glob("trials/*.parquet")):
         assert process.poll() is None
         psutil.cpu_percent(interval=0.05)
@@ -145,7 +152,9 @@ def test_a_sweep_whose_ray_dies_says_so_and_loses_no_point(part, name, tmp_path)
     before = {row["number"]: row for row in rows(folder)}
     assert set(row["state"] for row in before.values()) == {"COMPLETE"}  # none is called failed
 
+    (tmp_path / "healed").touch()
     on_this_process(folder)
+    monkeypatch.syspath_prepend(tmp_path)
     assert main(["sweep", "--resume", str(folder), "--progress", "False"]) == 0
     after = {row["number"]: row for row in rows(folder)}
     assert (
