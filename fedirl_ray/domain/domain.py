@@ -1,0 +1,188 @@
+"""The seam: what a federation needs to know of a kind of world, and nothing more.
+
+Tables of states and lattices of continuous control are two kinds; a federation does not know which
+it runs. To add one: write this protocol, and name it in `domain.kinds`.
+
+Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` worlds of a split,
+`c` columns (rules and references), `x` channels, `f` facts, `n` support points, `d` features.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.job import Arrays, Plan
+from fedirl_ray.fusion.rules import Support
+from fedirl_ray.problem.mdp import Floats
+
+Split = Literal["in-distribution", "held-out"]
+SPLITS: tuple[Split, Split] = ("in-distribution", "held-out")
+"""The clients' own worlds, and worlds that no client has seen."""
+
+
+class Channel(NamedTuple):
+    """One of the numbers that a reward is judged by in a world."""
+
+    judge: str
+    """Who judges: a planner, agents, ..."""
+    metric: str
+    """What of: success, return, ..."""
+    step: int = 0
+    """After how many steps of training, of judges that learn."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all rounds of a seed stand on."""
+
+    support: Support
+    """Where rewards are compared and fused, the same for all clients."""
+    curvature_bound: float
+    """Largest trace that a client's curvature can have."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Rewards that a block of clients learnt, each from several starting points."""
+
+    theta: Floats
+    """`[m, j, d]`."""
+    hessian: Floats
+    """Curvature of each client's objective at them, L2 term included, `[m, j, d, d]`."""
+    objective: Floats
+    """Negative log-likelihood (see the domain) without the L2 term, `[m, j]`."""
+    iterations: NDArray[np.int64]
+    """Optimiser steps, `[m, j]`."""
+    converged: NDArray[np.bool_]
+    """Whether they reached their tolerance, `[m, j]`."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rewards theta . phi + offset to judge in the worlds of a split; NaN: there is none."""
+
+    names: tuple[str, ...]
+    """Rules and references, `c` of them."""
+    theta: Floats
+    """`[w, c, d]`."""
+    offset: Floats
+    """`[w, c]`."""
+    matched_theta: Floats
+    """Those rewards with the mean and spread, over the support, of the parameter mean's."""
+    matched_offset: Floats
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of judging."""
+
+    scores: Mapping[Split, Floats]
+    """`[w, c, x]` by split; NaN where there is none."""
+    facts: Floats
+    """Of the clients' data and models, for the record, `[k, f]`."""
+
+
+class Domain(Protocol):
+    """A kind of world, under the settings of a run."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The run."""
+        ...
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What rewards are judged by; the main table's first."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """The metric of tables and verdicts: success (a share, shown in %) or return."""
+        ...
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Names of facts about clients, `f` of them."""
+        ...
+
+    @property
+    def references(self) -> frozenset[str]:
+        """References that can be judged here (see `fusion.rules.REFERENCES`)."""
+        ...
+
+    def check(self) -> None:
+        """Refuse what cannot be run, before anything is written.
+
+        Raises:
+            FedirlError: Says which setting, or which file.
+        """
+        ...
+
+    def recorded(self) -> Iterable[bytes] | None:
+        """Content of demonstrations brought along; None: experts make them."""
+        ...
+
+    def costs(self) -> list[float]:
+        """Expected work of each client's fits, `[k]`, in any unit."""
+        ...
+
+    def pooled_bytes(self) -> int:
+        """Bytes that all clients' demonstrations take, sent once."""
+        ...
+
+    def ground(self, seed: int) -> Ground:
+        """The shared support of a seed."""
+        ...
+
+    def lay(self) -> Plan[list[Arrays]]:
+        """Do what a run does once, before its seeds.
+
+        Returns:
+            What each client is given, `k` of them, then whatever `judge` and `pool` read beside.
+        """
+        ...
+
+    def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
+        """Draw some clients' worlds and demonstrations.
+
+        Args:
+            seed: Which repetition.
+            clients: Whose.
+            laid: What `lay` gave them, by client; empty if that is nothing.
+
+        Returns:
+            One object a client, of which `learn` alone knows what it is.
+        """
+        ...
+
+    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+        """Fit rewards to what clients hold.
+
+        Args:
+            held: `m` of them, see `hold`.
+            start: Where each begins, `[m, j, d]`.
+            pull: Weight of |theta - start|^2 / 2, `[m, j]`.
+        """
+        ...
+
+    def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
+        """Fit one reward, `[d]`, to all clients' data: what privacy forbids."""
+        ...
+
+    def judge(
+        self, seed: int, columns: Mapping[Split, Columns], laid: Sequence[Arrays], workers: int
+    ) -> Plan[Judged]:
+        """Judge rewards, and the references that are none, in all worlds.
+
+        Args:
+            seed: Which repetition.
+            columns: By split. Of references whose reward is NaN (expert, ceiling, true) the domain
+                knows itself what they come to.
+            laid: See `lay`.
+            workers: How many jobs can be done at once.
+        """
+        ...
