@@ -16,7 +16,8 @@ import gymnasium
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from fedirl_ray.evaluate.ppo import PPOConfig, _environments, _learner
+from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.evaluate.ppo import _environments, _learner
 from fedirl_ray.evaluate.presets import LAPTOP
 from fedirl_ray.problem.control.arena import Arena
 from fedirl_ray.problem.control.paper import TASKS

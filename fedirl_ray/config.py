@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
+from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.laws import require, require_discount_or_one, require_positive, require_share
 
 Rule = Literal[
@@ -343,6 +344,7 @@ class RunConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedirl_ray.evaluate.ppo import PPOConfig, Training, train
+from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.evaluate.ppo import Training, train
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.task import Task

@@ -15,8 +15,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.laws import require, require_discount, require_positive
 from fedirl_ray.problem.control.actor import SEEN, Actor
 from fedirl_ray.problem.control.arena import Arena, play
 from fedirl_ray.problem.control.task import Task
@@ -29,49 +29,6 @@ if TYPE_CHECKING:
 
 SeenReward = Callable[[Floats, Floats], Floats]
 """A reward of what is seen: observations `[n, o]` and actions `[n, q]` to `[n]`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """How an agent is trained; what is not here is stable-baselines3's default."""
-
-    steps: int = 100_000
-    """Environment steps, of all rows together."""
-    rows: int = 16
-    """Environments side by side."""
-    rollout: int = 2_048
-    """Steps, of all rows together, between updates."""
-    batch: int = 64
-    """Steps in a gradient."""
-    epochs: int = 10
-    """Passes over a rollout."""
-    learning_rate: float = 3e-3
-    """Of Adam."""
-    discount: float = 0.99
-    """Of the agent's returns."""
-    gae: float = 0.95
-    """Lambda of generalised advantage estimation."""
-    clip: float = 0.2
-    """Most a probability ratio may leave 1."""
-    entropy: float = 0.0
-    """Weight of the policy's entropy."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers, policy and value each."""
-    evaluations: int = 10
-    """Points of the learning curve."""
-    episodes: int = 10
-    """Episodes of true return at each."""
-
-    def __post_init__(self) -> None:
-        """Check every limit."""
-        for name in ("steps", "rows", "batch", "epochs", "evaluations", "episodes"):
-            require(getattr(self, name) >= 1, name, "an integer >= 1", getattr(self, name))
-        whole = self.rollout % self.rows == 0 and self.rollout % self.batch == 0
-        require(whole, "rollout", "a multiple of rows and of batch", self.rollout)
-        require_positive("learning-rate", self.learning_rate)
-        require_discount("discount", self.discount)
-        require_positive("clip", self.clip)
-        require(min(self.hidden, default=0) >= 1, "hidden", "units >= 1", self.hidden)
 
 
 @dataclass(frozen=True)

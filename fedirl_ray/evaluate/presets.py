@@ -8,7 +8,7 @@ side, larger batches, a smaller step. They were chosen on the tasks' own rewards
 from dataclasses import replace
 from typing import NamedTuple
 
-from fedirl_ray.evaluate.ppo import PPOConfig
+from fedirl_ray.config_control import USUAL, PPOConfig
 
 
 class Budgets(NamedTuple):
@@ -19,8 +19,6 @@ class Budgets(NamedTuple):
 
 
 _PAPER = PPOConfig(rows=1)
-USUAL = PPOConfig(rows=32, rollout=2_048, batch=256, learning_rate=1e-3, episodes=20)
-"""An agent's, where nothing better is known."""
 _FLIGHT = replace(USUAL, rows=16, rollout=4_096, epochs=6, gae=0.98, steps=300_000, episodes=10)
 
 PAPER = {

@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate import expert
 from fedirl_ray.evaluate.expert import train_expert
-from fedirl_ray.evaluate.ppo import PPOConfig, _actor, _environments, _learner, _one_thread, train
+from fedirl_ray.evaluate.ppo import _actor, _environments, _learner, _one_thread, train
 from fedirl_ray.evaluate.presets import LAPTOP, PAPER
 from fedirl_ray.problem.control.arena import Arena
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM, TASKS

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedirl_ray.config import FusionConfig, IRLConfig
-from fedirl_ray.evaluate.ppo import PPOConfig
-from fedirl_ray.evaluate.presets import USUAL, budgets_for
+from fedirl_ray.config_control import USUAL, PPOConfig
+from fedirl_ray.evaluate.presets import budgets_for
 from fedirl_ray.irl.stationary import Goal
 from fedirl_ray.laws import require, require_positive
 from fedirl_ray.problem.control.basis import RadialBasis

@@ -5,9 +5,10 @@ Every function here is a job. Letters: `e` seeds, `c` columns, `d` features, `k`
 
 import numpy as np
 
+from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.evaluate.agent import LatticeAgent, PlacedReward
-from fedirl_ray.evaluate.ppo import PPOConfig, train
+from fedirl_ray.evaluate.ppo import train
 from fedirl_ray.evaluate.reward_distance import reward_distance
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.basis import LinearReward

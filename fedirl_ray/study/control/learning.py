@@ -10,9 +10,9 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.evaluate.expert import train_expert
-from fedirl_ray.evaluate.ppo import PPOConfig
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.actor import Actor
