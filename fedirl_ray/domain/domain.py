@@ -114,6 +114,20 @@ class Domain(Protocol):
         """References that can be judged here (see `fusion.rules.REFERENCES`)."""
         ...
 
+    @property
+    def varies(self) -> str:
+        """What differs between the seeds of a run, in words."""
+        ...
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Settings that say how much of something there is, as the user types them."""
+        ...
+
+    def room(self) -> int:
+        """Bytes that a run in one process holds at its largest, beside the interpreter itself."""
+        ...
+
     def check(self) -> None:
         """Refuse what cannot be run, before anything is written.
 

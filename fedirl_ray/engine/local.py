@@ -8,42 +8,56 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.job import Arrays, Job
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
-from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
-from fedirl_ray.fusion.rules import Support, support_of
+from fedirl_ray.fusion.rules import Support
 from fedirl_ray.fusion.upload import open_channel
-from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
-from fedirl_ray.irl.maxent import fit, fit_pooled
-from fedirl_ray.problem.family import Role, draw_world, horizon
-from fedirl_ray.problem.mdp import Floats, TabularMDP
-from fedirl_ray.problem.planning import Outcome
+from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+
+
+def do(job: Job) -> Arrays:
+    """Do a job in this process, with one thread."""
+    threadpool_limits(limits=1)
+    return job.work(**job.arguments)
 
 
 class Clients:
     """Some clients of a run. Holds a seed's data between calls, and nothing that matters more.
 
-    Letters: `m` clients asked, `w` worlds, `c` rewards to judge, `d` features; see also
-    `engine.upload`.
+    Letters: `m` clients asked, `d` features; see also `engine.upload`.
     """
 
-    def __init__(self, config: RunConfig, members: Sequence[int], report: Report = ignore) -> None:
+    workers = 1
+
+    def __init__(
+        self,
+        config: RunConfig,
+        members: Sequence[int],
+        report: Report = ignore,
+        laid: Sequence[Arrays] = (),
+    ) -> None:
         """Hold nothing yet.
 
         Args:
             config: The run.
             members: Their numbers.
             report: Told where barycenters are computed, of those that this process is asked for.
+            laid: What the run has made for each of them.
         """
         # The work is parallel over clients already, and equal bytes need equal summation.
         threadpool_limits(limits=1)
         self.config = config
         self.members = tuple(members)
+        self._domain = domain_of(config)
+        self._laid: dict[int, Arrays] = {}
         self._seed = -1
-        self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
+        self._held: dict[int, Any] = {}
         self._support: Support | None = None
         self._tell_fused = on_change(report)
+        self.equip(laid)
 
     def barycenter(
         self, measures: Floats, axes: Sequence[Floats], **settings: Any
@@ -55,6 +69,10 @@ class Clients:
     def ready(self) -> None:
         """Answer, which tells that this process is up."""
 
+    def equip(self, laid: Sequence[Arrays]) -> None:
+        """Take what the run has made for each member."""
+        self._laid = dict(zip(self.members, laid, strict=False))
+
     def prepare(self, seed: int, clients: Sequence[int] | None = None) -> None:
         """Draw worlds and demonstrations that are not held yet; of all members by default."""
         clients = self.members if clients is None else clients
@@ -62,9 +80,8 @@ class Clients:
             self._seed, self._held, self._support = seed, {}, None
         missing = [i for i in clients if i not in self._held]
         if missing:
-            block = prepare(self.config, seed, missing)
-            data = zip(block.worlds, block.counts, block.iterations, strict=True)
-            self._held.update(zip(missing, data, strict=True))
+            held = self._domain.hold(seed, missing, self._laid)
+            self._held.update(zip(missing, held, strict=True))
 
     def learn(self, order: Order) -> list[Answer]:
         """Do what an order asks of its clients.
@@ -82,33 +99,24 @@ class Clients:
     def fit(self, order: Order) -> list[Upload]:
         """Fit every client's reward, from each starting point, and send what it sends of them."""
         self.prepare(order.seed, order.clients)
-        held = [self._held[i] for i in order.clients]
         j, (m, d) = order.fits, order.own.shape
         start = np.empty((m, j, d))
         start[:, 0] = order.own
         start[:, 1:] = order.broadcast
         pull = np.zeros((m, j))
         pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
-        found = fit(
-            [world for world, _, _ in held for _ in range(j)],
-            np.repeat([counts for _, counts, _ in held], j, axis=0),
-            self.config.irl,
-            horizon(self.config.problem),
-            start=start.reshape(m * j, d),
-            iterations=np.repeat([iterations for _, _, iterations in held], j),
-            proximal=pull.ravel(),
-        )
-        learnt, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
+        found = self._domain.learn([self._held[i] for i in order.clients], start, pull)
         first = 1 if j > 1 else 0  # in the first round all federations share the one fit
-        theta = np.concatenate([learnt[:, :1], self._send(order, learnt[:, first:])], axis=1)
+        sent = self._send(order, found.theta[:, first:])
+        theta = np.concatenate([found.theta[:, :1], sent], axis=1)
         return [
             Upload(
                 order.key(client),
                 theta[i],
-                None if order.hessian is None else hessian[i, order.hessian - 1 + first],
-                float(found.negative_log_likelihood[i * j]),
-                int(found.iterations[i * j]),
-                bool(found.converged[i * j]),
+                None if order.hessian is None else found.hessian[i, order.hessian - 1 + first],
+                float(found.objective[i, 0]),
+                int(found.iterations[i, 0]),
+                bool(found.converged[i, 0]),
             )
             for i, client in enumerate(order.clients)
         ]
@@ -119,52 +127,12 @@ class Clients:
         if not (dials.adversaries or dials.hidden_support):
             return learnt
         if self._support is None:
-            self._support = support_of(
-                draw_world(config.problem, config.seed, order.seed, "probe", 0)
-            )
+            self._support = self._domain.ground(order.seed).support
         channel = open_channel(
             dials, self._support, order.clients, config.clients, config.seed, order.seed
         )
         return channel.send(learnt)
 
-    def pool(self, seed: int) -> Floats:
-        """Fit one theta `[d]` to the data of *all* clients: what privacy forbids."""
-        everyone = prepare(self.config, seed, range(self.config.clients))
-        return fit_pooled(
-            everyone.worlds, everyone.counts, self.config.irl, horizon(self.config.problem)
-        )
-
-    def judge(
-        self, seed: int, role: Role, indices: Sequence[int], thetas: Floats, matched: Floats
-    ) -> tuple[Judgement, Outcome]:
-        """Judge rewards, and the references, in some worlds.
-
-        The demonstrator of a client's world is its own expert. A held-out world is nobody's: there
-        the clients' experts take turns, as their rewards do; recorded demonstrations say nothing.
-
-        Args:
-            seed: Which repetition.
-            role: Clients' own worlds, or held-out ones.
-            indices: Which worlds, `[w]`.
-            thetas: `[w, c, d]`.
-            matched: The same at one norm, `[w, c, d]`.
-
-        Returns:
-            The rewards' outcomes and the references' (see `judge_references`).
-        """
-        problem = self.config.problem
-        worlds = [draw_world(problem, self.config.seed, seed, role, i) for i in indices]
-        takers = [i % self.config.clients for i in indices]
-        recorded = None
-        if problem.demonstrations_file is not None:
-            nothing = np.full(len(worlds), np.nan)
-            recorded = Outcome(nothing, nothing)
-            if role == "client":
-                recorded = recorded_outcome(self.config, takers, worlds)
-        references = judge_references(
-            worlds,
-            self.config,
-            temperatures=demonstrators(self.config, seed, takers),
-            recorded=recorded,
-        )
-        return judge(worlds, thetas, matched, self.config), references
+    def do(self, jobs: Sequence[Job]) -> list[Arrays]:
+        """Do jobs, one after the other."""
+        return [do(job) for job in jobs]

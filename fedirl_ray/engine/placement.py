@@ -4,12 +4,6 @@ import heapq
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from fedirl_ray.config import RunConfig
-from fedirl_ray.problem.dials import iteration_limits
-from fedirl_ray.problem.family import draw_world
-
 ROOMY = 8  # clients a CPU up to which each gets an actor of its own
 
 
@@ -53,25 +47,3 @@ def place(costs: Sequence[float], asked: Literal["auto"] | int, cpus: int) -> Pl
         tuple(tuple(sorted(block)) for block in blocks if block),
         f"{clients} clients in {count} actors on {cpus} CPUs ({why}{spread})",
     )
-
-
-def costs(config: RunConfig) -> list[float]:
-    """Expected work of each client: branches of its transitions times optimiser steps, relative.
-
-    The families that come with the package give every client a world of one size; only a user's
-    own are looked at. Steps count where the optimiser takes a fixed number of them.
-    """
-    work = np.ones(config.clients)
-    if config.irl.optimizer == "adam":
-        most, dials = max(1, config.irl.iterations), config.heterogeneity
-        limits = [
-            iteration_limits(most, dials, config.clients, config.seed, seed)
-            for seed in range(config.seeds)
-        ]
-        work *= np.mean(limits, axis=0) / most
-    if ":" in config.problem.name:
-        worlds = (
-            draw_world(config.problem, config.seed, 0, "client", i) for i in range(config.clients)
-        )
-        work *= [world.successors.size for world in worlds]
-    return [float(one) for one in work]

@@ -5,10 +5,10 @@ config.yaml       settings that decide the results; fed back, they give the same
 environment.json  versions, commit, machine
 seeds/            finished seeds and rounds while the run is under way (see `engine.checkpoint`)
 .lock, .replaced  while a process is at it (see `engine.folder`)
-results.parquet   seed, rule, split, policy, metric, value: one number a row
-rounds.parquet    seed, round, rule, split, policy, success, of a run of several rounds
+results.parquet   seed, round, split, rule, judge, metric, step, value: one number a row
 summary.json      means, paired differences, intervals
-arrays.npz        theta, rewards, measures, success by world; seeds leading
+arrays.npz        theta, rewards, measures, scores by world; seeds leading; and the names of what
+                  they hold: rules, and judges, metrics and steps of the scores
 timings.json      seconds by rule
 events.jsonl      placement, refused uploads, replaced actors: what happened on the way
 table.txt, figure.png
@@ -42,31 +42,29 @@ import yaml
 import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
+from fedirl_ray.domain.domain import SPLITS, Domain
 from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
 from fedirl_ray.engine.result import (
-    SPLITS,
-    RoundRow,
     Row,
     SeedResult,
+    judges,
     long_table,
-    round_table,
+    samples,
     sent,
     stack,
 )
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
-from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.problem.family import slug, varies
+from fedirl_ray.problem.family import slug
 
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
-ROUNDS = "rounds.parquet"
-ON_DEMAND = frozenset((TENSORBOARD, "report.html", ROUNDS))
+ON_DEMAND = frozenset((TENSORBOARD, "report.html", "rounds.parquet"))
 """What is in the folder only if it was asked for."""
 RUN = Kind(
     what="a run",
@@ -83,6 +81,12 @@ RUN = Kind(
         "figure.png",
     },
 )
+
+
+UNITS = {
+    "success": "shares: 1 is all episodes; tables and pages show %, and points of it",
+    "return": "true return of an episode",
+}
 
 
 class RunFolder:
@@ -181,23 +185,21 @@ class RunFolder:
         return str(placed[-1]["reason"])
 
     def finish(
-        self, config: RunConfig, results: Sequence[SeedResult], table: str, figure: bytes | None
+        self, domain: Domain, results: Sequence[SeedResult], table: str, figure: bytes | None
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
-        tables = {"results.parquet": parquet(_table(Row, long_table(results, config)))}
-        if config.federation.rounds > 1:
-            tables[ROUNDS] = parquet(_table(RoundRow, round_table(results, config)))
-        for name, data in tables.items():
-            self.write(name, data)
-        self.write("summary.json", as_json(summary(config, results)))
+        config = domain.config
+        self.write("results.parquet", parquet(_table(Row, long_table(results, domain))))
+        self.write("summary.json", as_json(summary(domain, results)))
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **stack(results))
+        arrays = stack(results) | names_of(domain)
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
         self.write("arrays.npz", buffer.getvalue())
         self.write("timings.json", as_json(timings(config, results)))
         if figure is not None:
             self.write("figure.png", figure)
         if config.record.tensorboard:
-            write_events(self.path / TENSORBOARD, config, results)
+            write_events(self.path / TENSORBOARD, domain, results)
         self.write("table.txt", table.encode())  # last: its presence says that all is there
         self.tidy_up()
 
@@ -207,15 +209,27 @@ class RunFolder:
         end(self.path)
 
 
-def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
-    """Means, spreads, paired differences and the split of the barycenter's gain, in shares."""
-    rules, names = config.fusion.rules, policies(config)
+def names_of(domain: Domain) -> dict[str, Any]:
+    """Names of what the arrays of a run hold, along their axes `c`, `x` and `f`."""
+    return {
+        "rules": np.array(domain.config.fusion.rules),
+        "judges": np.array([channel.judge for channel in domain.channels]),
+        "metrics": np.array([channel.metric for channel in domain.channels]),
+        "steps": np.array([channel.step for channel in domain.channels]),
+        "fact_names": np.array(domain.facts, dtype=np.str_),
+    }
+
+
+def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
+    """Means, spreads, paired differences and the split of the barycenter's gain."""
+    config = domain.config
+    rules, names = config.fusion.rules, list(judges(domain))
     tables: dict[str, Any] = {}
     gains: dict[str, Any] = {}
     for split in SPLITS:
-        samples = np.stack([result.success(split) for result in results])
+        each = samples(domain, results, split)
         for p, policy in enumerate(names):
-            by_rule = compare(samples[:, :, p], rules)
+            by_rule = compare(each[:, :, p], rules)
             tables.setdefault(split, {})[policy] = {
                 rule: {
                     "mean": found.mean,
@@ -225,7 +239,7 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
                 }
                 for rule, found in by_rule.items()
             }
-            gain = split_gain(samples[:, :, p], rules)
+            gain = split_gain(each[:, :, p], rules)
             if gain is not None:
                 gains.setdefault(split, {})[policy] = {
                     field.name: {"mean": value.mean, **_said_of(value)}
@@ -236,16 +250,17 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
         "clients": config.clients,
         "seeds": list(range(config.seeds)),
         "root_seed": config.seed,
-        "seeds_vary": varies(config.problem),
+        "seeds_vary": domain.varies,
         "compared_to": "mean",
-        "unit": "shares: 1 is all episodes; tables and pages show %, and points of it",
-        "success": tables,
+        "metric": domain.metric,
+        "unit": UNITS[domain.metric],
+        domain.metric: tables,
         "gain_of_barycenter": gains,
         "clients_with_unachievable_demonstrations": int(
             sum((result.negative_log_likelihood < 0.0).sum() for result in results)
         ),
         "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
-        "communication": communication(config, results),
+        "communication": communication(domain, results),
     }
 
 
@@ -259,13 +274,13 @@ def _said_of(found: Interval) -> dict[str, Any]:
     }
 
 
-def communication(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
+def communication(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
     """Bytes up and down, by client and round and in all, and who took part, by seed and round."""
     d = results[0].theta.shape[1]
     rules: dict[str, Any] = {}
-    for rule in config.fusion.rules:
+    for rule in domain.config.fusion.rules:
         each = traffic(rule, d)
-        totals = [sent(rule, result, config) for result in results]
+        totals = [sent(rule, result, domain) for result in results]
         rules[rule] = {
             "bytes_down_per_client_and_round": each.down,
             "bytes_up_per_client_and_round": each.up,

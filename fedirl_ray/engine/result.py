@@ -1,46 +1,42 @@
 """What a run has found, as arrays and as a long table.
 
-Letters: `k` clients, `r` rounds, `w` held-out worlds, `s` splits, `c` rules, `p` policies, `n`
-support points, `d` features.
+Letters: `k` clients, `r` rounds, `w` held-out worlds, `s` splits, `c` columns (rules and
+references), `x` channels (see `domain.domain.Channel`), `f` facts, `n` support points, `d` features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import Rule
+from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.upload import Traffic, traffic
-from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import Floats
-
-SPLITS = ("in-distribution", "held-out")
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One repetition. NaN stands where a rule has no such thing."""
+    """One repetition. NaN stands where a column has no such thing."""
 
     client_theta: Floats
     """The clients' own rewards, `[k, d]`."""
     theta: Floats
-    """Each rule's reward, `[c, d]`."""
+    """Each column's reward, `[c, d]`."""
+    offset: Floats
+    """Constant beside theta . phi, of blind controls, `[c]`."""
     reward: Floats
-    """theta on the probe's support, `[c, n]`."""
+    """theta . phi + offset on the shared support, `[c, n]`."""
     measure: Floats
     """Fused probability measure, `[c, n]`."""
-    client_success: Floats
-    """Success in the clients' worlds, `[k, c, p]`."""
-    client_value: Floats
-    """Discounted true return in the clients' worlds, `[k, c, p]`."""
-    held_out_success: Floats
-    """Success in the held-out worlds, `[w, c, p]`."""
-    held_out_value: Floats
-    """Discounted true return in the held-out worlds, `[w, c, p]`."""
+    client_scores: Floats
+    """What rewards come to in the clients' worlds, `[k, c, x]`."""
+    held_out_scores: Floats
+    """The same in the held-out worlds, `[w, c, x]`."""
+    facts: Floats
+    """Of the clients' data and models, `[k, f]`."""
     negative_log_likelihood: Floats
     """Of the clients' last fits, `[k]`; negative: demonstrations the model cannot achieve."""
     fit_iterations: NDArray[np.int64]
@@ -51,9 +47,9 @@ class SeedResult:
     """Which clients each round asked, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads it let in to which rule's federation, `[r, c, k]`; references have none."""
-    round_success: Floats
-    """Mean success by split after each round, `[r, s, c, p]`; NaN where no round but the last was
-    judged."""
+    round_scores: Floats
+    """Mean over each split's worlds after each round, `[r, s, c, x]`; NaN where no round but the
+    last was judged."""
     barycenter_iterations: NDArray[np.int64]
     """`[c]`, last round."""
     barycenter_converged: NDArray[np.bool_]
@@ -61,10 +57,9 @@ class SeedResult:
     seconds: Floats
     """Wall time each rule took beyond the clients' learning, `[c]`; `local`: that learning."""
 
-    def success(self, split: str) -> Floats:
-        """Mean success over the worlds of a split, `[c, p]`."""
-        each = self.client_success if split == SPLITS[0] else self.held_out_success
-        return mean_over_worlds(each)
+    def scores(self, split: Split) -> Floats:
+        """Mean over the worlds of a split, `[c, x]`."""
+        return mean_over_worlds(self.client_scores if split == SPLITS[0] else self.held_out_scores)
 
     @property
     def heard(self) -> NDArray[np.bool_]:
@@ -72,20 +67,36 @@ class SeedResult:
         heard: NDArray[np.bool_] = np.any(self.admitted, axis=1)
         return heard
 
-    def value(self, split: str) -> Floats:
-        """Mean discounted true return over the worlds of a split, `[c, p]`."""
-        each = self.client_value if split == SPLITS[0] else self.held_out_value
-        return mean_over_worlds(each)
+
+def judges(domain: Domain) -> dict[str, int]:
+    """Channels of the metric that tables are of: each judge's, once it has learnt all it will.
+
+    The judge behind the main table comes first.
+    """
+    last: dict[str, int] = {}
+    for number, channel in enumerate(domain.channels):
+        if channel.metric != domain.metric:
+            continue
+        before = last.get(channel.judge)
+        if before is None or domain.channels[before].step < channel.step:
+            last[channel.judge] = number
+    return last
+
+
+def samples(domain: Domain, results: Sequence[SeedResult], split: Split) -> Floats:
+    """Mean over a split's worlds of the metric that tables are of, `[seeds, c, judges]`."""
+    chosen = list(judges(domain).values())
+    return np.stack([result.scores(split)[:, chosen] for result in results])
 
 
 def mean_over_worlds(each: Floats) -> Floats:
     """Mean over worlds, without clients that never had a reward of their own.
 
     Args:
-        each: `[worlds, c, p]`, NaN of those.
+        each: `[worlds, c, x]`, NaN of those.
 
     Returns:
-        `[c, p]`; NaN of a rule that had none in any world.
+        `[c, x]`; NaN of a rule that had none in any world.
     """
     known = ~np.isnan(each)
     total, count = np.where(known, each, 0.0).sum(axis=0), known.sum(axis=0)
@@ -103,17 +114,16 @@ def stack(results: Sequence[SeedResult]) -> dict[str, NDArray[Any]]:
     return {name: np.stack([getattr(result, name) for result in results]) for name in names}
 
 
-def sent(rule: Rule, result: SeedResult, config: RunConfig) -> Traffic:
+def sent(rule: Rule, result: SeedResult, domain: Domain) -> Traffic:
     """Bytes a rule would move in a whole seed if it ran alone, all clients and rounds together.
 
     Theta goes down to every client asked and comes up from every client let in (see
     `engine.upload.traffic`). `pooled` sends the demonstrations instead, once.
     """
     if rule == "pooled":
-        steps = config.clients * config.problem.demonstrations * horizon(config.problem)
-        return Traffic(0, 2 * 4 * steps)  # a state and an action, 32 bits each
+        return Traffic(0, domain.pooled_bytes())
     each = traffic(rule, result.theta.shape[1])
-    heard = result.admitted[:, config.fusion.rules.index(rule)]
+    heard = result.admitted[:, domain.config.fusion.rules.index(rule)]
     return Traffic(each.down * int(result.asked.sum()), each.up * int(heard.sum()))
 
 
@@ -121,71 +131,59 @@ class Row(NamedTuple):
     """One number of the long table."""
 
     seed: int
-    rule: str
+    round: int
+    """After which round, from 1."""
     split: str
-    policy: str
+    """Mean over whose worlds; empty of what no world has."""
+    rule: str
+    """Rule or reference."""
+    judge: str
     metric: str
+    step: int
+    """After how many steps of training, of judges that learn."""
     value: float
 
 
-def long_table(results: Sequence[SeedResult], config: RunConfig) -> list[Row]:
-    """Every seed's success, return, bytes sent, theta's norm and direction, one number a row.
+def long_table(results: Sequence[SeedResult], domain: Domain) -> list[Row]:
+    """Every seed's scores by round, bytes sent, theta's norm and direction, one number a row.
 
     `theta_angle` is measured from the parameter mean's theta; `theta_direction` is the angle of a
-    two-feature theta from the first axis; both in degrees.
+    two-feature theta from the first axis; both in degrees. Facts about clients are means over them.
     """
-    rows = []
-    rules, names = config.fusion.rules, policies(config)
+    rows: list[Row] = []
+    rules, last = domain.config.fusion.rules, domain.config.federation.rounds
     mean = rules.index("mean")
     for seed, result in enumerate(results):
+
+        def tell(number: int, rule: str, metric: str, value: float, seed: int = seed) -> None:
+            rows.append(Row(seed, number, "", rule, "", metric, 0, float(value)))
+
+        for number in range(1, last + 1):
+            judged = result.round_scores[number - 1]
+            if np.isnan(judged).all():
+                continue
+            rows += [
+                Row(seed, number, split, rule, *channel[:2], channel.step, float(value))
+                for split, table in zip(SPLITS, judged, strict=True)
+                for rule, line in zip(rules, table, strict=True)
+                for channel, value in zip(domain.channels, line, strict=True)
+                if channel.step == 0 or not np.isnan(value)
+            ]
         for c, rule in enumerate(rules):
-            for split in SPLITS:
-                for metric, table in (
-                    ("success", result.success(split)),
-                    ("return", result.value(split)),
-                ):
-                    rows += [
-                        Row(seed, rule, split, policy, metric, float(table[c, p]))
-                        for p, policy in enumerate(names)
-                    ]
-            for metric, count in zip(
-                ("bytes_down", "bytes_up"), sent(rule, result, config), strict=True
-            ):
-                rows.append(Row(seed, rule, "", "", metric, float(count)))
+            traffic_of = sent(rule, result, domain)
+            for metric, count in zip(("bytes_down", "bytes_up"), traffic_of, strict=True):
+                tell(last, rule, metric, count)
             theta = result.theta[c]
-            if not np.isnan(theta).any():
-                rows.append(Row(seed, rule, "", "", "theta_norm", float(np.linalg.norm(theta))))
-                angle = angle_between(theta, result.theta[mean])
-                rows.append(Row(seed, rule, "", "", "theta_angle", angle))
-                if theta.size == 2:
-                    direction = float(np.degrees(np.arctan2(theta[1], theta[0])) % 360.0)
-                    rows.append(Row(seed, rule, "", "", "theta_direction", direction))
+            if np.isnan(theta).any():
+                continue
+            tell(last, rule, "theta_norm", np.linalg.norm(theta))
+            tell(last, rule, "theta_angle", angle_between(theta, result.theta[mean]))
+            if theta.size == 2:
+                direction = np.degrees(np.arctan2(theta[1], theta[0])) % 360.0
+                tell(last, rule, "theta_direction", direction)
+        for name, each in zip(domain.facts, result.facts.T, strict=True):
+            tell(last, "", name, each.mean())
     return rows
-
-
-class RoundRow(NamedTuple):
-    """Success after one round."""
-
-    seed: int
-    round: int
-    """From 1."""
-    rule: str
-    split: str
-    policy: str
-    success: float
-
-
-def round_table(results: Sequence[SeedResult], config: RunConfig) -> list[RoundRow]:
-    """Every seed's success after each round that was judged, one number a row."""
-    names = (range(1, config.federation.rounds + 1), SPLITS, config.fusion.rules, policies(config))
-    return [
-        RoundRow(seed, number, rule, split, policy, float(value))
-        for seed, result in enumerate(results)
-        for (number, split, rule, policy), value in zip(
-            product(*names), result.round_success.ravel(), strict=True
-        )
-        if not np.isnan(value)
-    ]
 
 
 def angle_between(left: Floats, right: Floats) -> float:

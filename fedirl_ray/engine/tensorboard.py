@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.engine.result import SeedResult, long_table
+from fedirl_ray.domain.domain import Domain
+from fedirl_ray.engine.result import SeedResult, judges, long_table
 from fedirl_ray.laws import require
 
 TENSORBOARD = "tensorboard"
@@ -30,21 +31,24 @@ def require_writer(config: RunConfig) -> None:
     )
 
 
-def write_events(path: Path, config: RunConfig, results: Sequence[SeedResult]) -> None:
-    """Write success by split, policy and rule, and the norm of theta by rule.
+def write_events(path: Path, domain: Domain, results: Sequence[SeedResult]) -> None:
+    """Write the metric by split, policy and rule, and the norm of theta by rule.
 
     Args:
         path: Folder of the event files; what is there is replaced.
-        config: The run.
+        domain: The run's kind of world, and settings.
         results: Its seeds, in order: the steps.
     """
     from tensorboardX import SummaryWriter
 
+    last = {judge: domain.channels[x].step for judge, x in judges(domain).items()} | {"": 0}
     shutil.rmtree(path, ignore_errors=True)
     with SummaryWriter(str(path)) as writer:
-        for row in long_table(results, config):
-            if row.metric == "success":
-                tag = f"success/{row.split}/{row.policy}/{row.rule}"
+        for row in long_table(results, domain):
+            if row.round < domain.config.federation.rounds or row.step != last[row.judge]:
+                continue
+            if row.metric == domain.metric:
+                tag = f"{row.metric}/{row.split}/{row.judge}/{row.rule}"
             elif row.metric == "theta_norm":
                 tag = f"theta_norm/{row.rule}"
             else:

@@ -63,13 +63,13 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
         raise ConfigError(f"problem.name {name}: {err}; or return a TabularMDP") from err
 
 
-def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., object]:
+def load(name: str, setting: str, arguments: Sequence[str] | None) -> Callable[..., object]:
     """Find a user's function.
 
     Args:
         name: `module:function`.
         setting: As the user types it, for messages.
-        arguments: What the function will be called with, one after the other.
+        arguments: What the function will be called with, one after the other; None: not known yet.
 
     Raises:
         ConfigError: It cannot be imported, or takes other arguments.
@@ -84,6 +84,8 @@ def load(name: str, setting: str, arguments: Sequence[str]) -> Callable[..., obj
         raise UserCodeError(f"{law}, got {name!r} ({err})") from err
     if not callable(function):
         raise ConfigError(f"{law}, got {name!r} (no such function in {module_name})")
+    if arguments is None:
+        return cast(Callable[..., object], function)
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError as err:

@@ -1,6 +1,5 @@
 """From a problem's name to its worlds: which family draws them, and from which streams."""
 
-import difflib
 import re
 from typing import Literal
 
@@ -13,9 +12,6 @@ from fedirl_ray.seeds import stream
 
 Role = Literal["client", "held-out", "probe"]
 """Whose world it is: a client's, one no client has seen, or the slip-free one to look at."""
-
-NAMES = ("GridWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4")
-"""Families that come with the package."""
 
 
 def draw_world(config: ProblemConfig, root: int, seed: int, role: Role, index: int) -> TabularMDP:
@@ -59,7 +55,7 @@ def _draw_family(config: ProblemConfig, root: int, seed: int, role: Role, index:
         case name if ":" in name:
             return custom.draw(name, role, index, own)
         case name:
-            raise _unknown(name)
+            raise ConfigError(f"problem.name must be a family of tables, got {name!r}")
 
 
 def horizon(config: ProblemConfig) -> int:
@@ -78,7 +74,7 @@ def horizon(config: ProblemConfig) -> int:
         case name if name == "Taxi-v4" or ":" in name:
             return 200
         case name:
-            raise _unknown(name)
+            raise ConfigError(f"problem.name must be a family of tables, got {name!r}")
 
 
 def varies(config: ProblemConfig) -> str:
@@ -91,17 +87,3 @@ def varies(config: ProblemConfig) -> str:
 def slug(name: str) -> str:
     """A problem's name as part of a folder's: up to 60 letters, digits, and `-_.` between them."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-._") or "problem"
-
-
-def _unknown(name: str) -> ConfigError:
-    plain = name.rpartition("/")[2]
-    for known in NAMES:
-        family, _, version = known.partition("-v")
-        older = re.fullmatch(rf"{family}-v(\d+)", plain)
-        if older and version and int(older[1]) < int(version):
-            return ConfigError(f"problem.name {name} is out of date, use {known}")
-    near = difflib.get_close_matches(plain.lower(), [known.lower() for known in NAMES], n=1)
-    hint = next((f"; perhaps {known}" for known in NAMES if [known.lower()] == near), "")
-    return ConfigError(
-        f"problem.name must be {', '.join(NAMES)} or module:function, got {name!r}{hint}"
-    )

@@ -1,0 +1,233 @@
+"""Worlds as tables of states: fitted and judged exactly.
+
+Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` worlds, `c` columns,
+`p` policies, `d` features.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import SPLITS, Channel, Columns, Fits, Ground, Judged, Split
+from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
+from fedirl_ray.fusion.rules import support_of
+from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
+from fedirl_ray.irl.maxent import fit, fit_pooled
+from fedirl_ray.problem.dials import iteration_limits
+from fedirl_ray.problem.family import Role, draw_world, horizon, varies
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.planning import Outcome
+
+LONGER = 10.0
+"""How much longer a world's features may be than the longest of the probe's."""
+METRICS = ("success", "return")
+ROLES: Mapping[Split, Role] = {"in-distribution": "client", "held-out": "held-out"}
+
+
+class Tabular:
+    """Families of tables, the package's and the user's own."""
+
+    metric = "success"
+    facts = ()
+    references = frozenset(("local", "pooled", "expert", "ceiling"))
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.channels = tuple(
+            Channel(policy, metric) for metric in METRICS for policy in policies(config)
+        )
+
+    @property
+    def varies(self) -> str:
+        """Worlds and demonstrations, unless those are recorded."""
+        return varies(self.config.problem)
+
+    def check(self) -> None:
+        """Draw a client's world; all clients' where their demonstrations are recorded."""
+        recorded = self.config.problem.demonstrations_file is not None
+        prepare(self.config, 0, range(self.config.clients if recorded else 1))
+
+    def recorded(self) -> Iterable[bytes] | None:
+        """Content of the file of demonstrations."""
+        file = self.config.problem.demonstrations_file
+        return None if file is None else [file.read_bytes()]
+
+    def costs(self) -> list[float]:
+        """Branches of a client's transitions times optimiser steps, relative.
+
+        The families that come with the package give every client a world of one size; only a
+        user's own are looked at. Steps count where the optimiser takes a fixed number of them.
+        """
+        config = self.config
+        work = np.ones(config.clients)
+        if config.irl.optimizer == "adam":
+            most, dials = max(1, config.irl.iterations), config.heterogeneity
+            limits = [
+                iteration_limits(most, dials, config.clients, config.seed, seed)
+                for seed in range(config.seeds)
+            ]
+            work *= np.mean(limits, axis=0) / most
+        if ":" in config.problem.name:
+            worlds = (
+                draw_world(config.problem, config.seed, 0, "client", i)
+                for i in range(config.clients)
+            )
+            work *= [world.successors.size for world in worlds]
+        return [float(one) for one in work]
+
+    def pooled_bytes(self) -> int:
+        """A state and an action a step, 32 bits each."""
+        problem = self.config.problem
+        return 2 * 4 * self.config.clients * problem.demonstrations * horizon(problem)
+
+    def ground(self, seed: int) -> Ground:
+        """The support that the seed's probe shows."""
+        problem, irl = self.config.problem, self.config.irl
+        support = support_of(draw_world(problem, self.config.seed, seed, "probe", 0))
+        d, steps = support.features.shape[1], horizon(problem)
+        # A curvature adds up, over the steps, the spread of the discounted features that lie ahead.
+        ahead = min(steps, 1.0 / (1.0 - irl.discount)) if irl.discount < 1.0 else steps
+        longest = LONGER * ahead * float(np.linalg.norm(support.features, axis=1).max())
+        return Ground(support, d * irl.l2 + ahead * longest**2 / irl.temperature)
+
+    def lay(self) -> Plan[list[Arrays]]:
+        """Nothing: worlds are drawn when they are needed."""
+        yield from ()
+        return [{} for _ in range(self.config.clients)]
+
+    def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
+        """Draw worlds, feature counts of demonstrations, and limits of iterations."""
+        block = prepare(self.config, seed, clients)
+        return list(zip(block.worlds, block.counts, block.iterations, strict=True))
+
+    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+        """Fit all clients' rewards side by side."""
+        m, j, d = start.shape
+        found = fit(
+            [world for world, _, _ in held for _ in range(j)],
+            np.repeat([counts for _, counts, _ in held], j, axis=0),
+            self.config.irl,
+            horizon(self.config.problem),
+            start=start.reshape(m * j, d),
+            iterations=np.repeat([iterations for _, _, iterations in held], j),
+            proximal=pull.ravel(),
+        )
+        return Fits(
+            found.theta.reshape(m, j, d),
+            found.hessian.reshape(m, j, d, d),
+            found.negative_log_likelihood.reshape(m, j),
+            found.iterations.reshape(m, j),
+            found.converged.reshape(m, j),
+        )
+
+    def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
+        """One job."""
+        (found,) = yield [Job("pooled", pool_clients, {"config": self.config, "seed": seed})]
+        return found["theta"]
+
+    def judge(
+        self, seed: int, columns: Mapping[Split, Columns], laid: Sequence[Arrays], workers: int
+    ) -> Plan[Judged]:
+        """Worlds in as many parts as there are workers."""
+        jobs, places = [], []
+        for split in SPLITS:
+            own = columns[split]
+            edges = np.linspace(0, len(own.theta), workers + 1).astype(int)
+            for first, last in itertools.pairwise(edges.tolist()):
+                if first == last:
+                    continue
+                more = {
+                    "config": self.config,
+                    "seed": seed,
+                    "split": split,
+                    "first": first,
+                    "names": own.names,
+                    "theta": own.theta[first:last],
+                    "matched": own.matched_theta[first:last],
+                }
+                jobs.append(Job("judged", judge_worlds, more))
+                places.append(split)
+        found = yield jobs
+        scores = {
+            split: np.concatenate(
+                [one["scores"] for one, place in zip(found, places, strict=True) if place == split]
+            )
+            for split in SPLITS
+        }
+        return Judged(scores, np.empty((self.config.clients, 0)))
+
+
+def pool_clients(config: RunConfig, seed: int) -> Arrays:
+    """Fit one theta `[d]` to the data of all clients."""
+    everyone = prepare(config, seed, range(config.clients))
+    theta = fit_pooled(everyone.worlds, everyone.counts, config.irl, horizon(config.problem))
+    return {"theta": theta}
+
+
+def judge_worlds(
+    config: RunConfig,
+    seed: int,
+    split: Split,
+    first: int,
+    names: Sequence[str],
+    theta: Floats,
+    matched: Floats,
+) -> Arrays:
+    """Judge rewards, and the references that have none, in some worlds.
+
+    A constant added to a reward changes no plan in a table, whose episodes all earn equally many
+    terms (see `problem.mdp`), so that offsets are left out. The demonstrator of a client's world is
+    its own expert. A held-out world is nobody's: there the clients' experts take turns, as their
+    rewards do; recorded demonstrations say nothing.
+
+    Args:
+        config: The run.
+        seed: Which repetition.
+        split: Whose worlds.
+        first: Number of the first.
+        names: Of the columns.
+        theta: `[w, c, d]`, NaN where there is no reward.
+        matched: The same at one scale.
+
+    Returns:
+        `scores` `[w, c, 2 p]`: success, then return, by policy.
+    """
+    problem = config.problem
+    indices = range(first, first + len(theta))
+    worlds = [draw_world(problem, config.seed, seed, ROLES[split], i) for i in indices]
+    planned = [c for c, name in enumerate(names) if name not in UNLEARNT]
+    learnt = theta[:, planned]
+    found = judge(worlds, np.nan_to_num(learnt), np.nan_to_num(matched[:, planned]), config)
+    count = found.success.shape[2]
+    scores = np.empty((*theta.shape[:2], 2 * count))
+    scores[:, planned] = np.concatenate(found, axis=2)
+    for c in planned:
+        scores[np.isnan(theta[:, c]).any(axis=1), c] = np.nan
+    if len(planned) < len(names):
+        others = _references(config, seed, split, [i % config.clients for i in indices], worlds)
+        for column, name in enumerate(UNLEARNT):
+            if name in names:
+                pair = [table[:, column, None].repeat(count, axis=1) for table in others]
+                scores[:, list(names).index(name)] = np.concatenate(pair, axis=1)
+    return {"scores": scores}
+
+
+def _references(
+    config: RunConfig, seed: int, split: Split, takers: Sequence[int], worlds: Sequence[Any]
+) -> Outcome:
+    recorded = None
+    if config.problem.demonstrations_file is not None:
+        nothing = np.full(len(worlds), np.nan)
+        recorded = Outcome(nothing, nothing)
+        if split == "in-distribution":
+            recorded = recorded_outcome(config, takers, worlds)
+    return judge_references(
+        worlds,
+        config,
+        temperatures=demonstrators(config, seed, takers),
+        recorded=recorded,
+    )

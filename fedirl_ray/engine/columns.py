@@ -1,0 +1,98 @@
+"""What is judged at the end of a round: every rule's reward, and the references beside them.
+
+Letters: `k` clients, `w` worlds, `c` columns, `n` support points, `d` features.
+"""
+
+import numpy as np
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import SPLITS, Columns, Split
+from fedirl_ray.fusion.rules import BLIND, Support
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.seeds import stream
+
+
+def blind_controls(config: RunConfig, seed: int, mean: Floats) -> dict[str, tuple[Floats, float]]:
+    """Rewards that know nothing: constants, and random directions as long as the mean's theta.
+
+    Args:
+        config: The run; those among its columns are made.
+        seed: Repetition, which draws directions anew.
+        mean: The parameter mean's theta, `[d]`.
+
+    Returns:
+        theta and offset by name.
+    """
+    made: dict[str, tuple[Floats, float]] = {}
+    for name in BLIND:
+        if name not in config.fusion.rules:
+            continue
+        if name in CONSTANTS:
+            made[name] = (np.zeros_like(mean), CONSTANTS[name])
+            continue
+        drawn = stream(config.seed, "seed", seed, name).normal(size=mean.size)
+        made[name] = (drawn * (np.linalg.norm(mean) / np.linalg.norm(drawn)), 0.0)
+    return made
+
+
+CONSTANTS = {"plus-one": 1.0, "minus-one": -1.0}
+
+
+def columns_of(
+    config: RunConfig, support: Support, theta: Floats, offset: Floats, alone: Floats
+) -> dict[Split, Columns]:
+    """The rewards to judge in either split.
+
+    Args:
+        config: The run.
+        support: Where rewards are compared.
+        theta: Each column's reward, `[c, d]`; NaN where there is none.
+        offset: `[c]`.
+        alone: The clients' own rewards, `[k, d]`, NaN of those that never delivered one. A
+            held-out world is nobody's own: there the others take turns.
+    """
+    names = config.fusion.rules
+    counts = dict(zip(SPLITS, (len(alone), held_out(config)), strict=True))
+    level = _Level(support.features, theta[names.index("mean")])
+    found: dict[Split, Columns] = {}
+    for split, count in counts.items():
+        own = np.broadcast_to(theta, (count, *theta.shape)).copy()
+        constant = np.broadcast_to(offset, (count, len(offset))).copy()
+        matched, shift = (
+            np.broadcast_to(x, (count, *x.shape)).copy() for x in level(theta, offset)
+        )
+        if "local" in names:
+            place = names.index("local")
+            takers = np.flatnonzero(~np.isnan(alone).any(axis=1))
+            turns = alone if split == SPLITS[0] else alone[takers[np.arange(count) % len(takers)]]
+            own[:, place] = turns
+            matched[:, place], shift[:, place] = level(turns, np.zeros(count))
+        found[split] = Columns(names, own, constant, matched, shift)
+    return found
+
+
+def held_out(config: RunConfig) -> int:
+    """Number of held-out worlds."""
+    return len(config.control.held_out) or config.evaluation.held_out
+
+
+class _Level:
+    """Brings rewards to the mean and the spread of one of them over the support."""
+
+    def __init__(self, features: Floats, theta: Floats) -> None:
+        # By moments of the features: no reward is written out over the support.
+        self._mean = features.mean(axis=0)
+        self._root = np.linalg.qr(features - self._mean, mode="r") / np.sqrt(len(features))
+        self._level, self._spread = self._mean @ theta, np.linalg.norm(self._root @ theta)
+
+    def __call__(self, theta: Floats, offset: Floats) -> tuple[Floats, Floats]:
+        """Rewards theta . phi + offset, `[i, d]` and `[i]`, at that level; constants become it."""
+        spread = np.linalg.norm(theta @ self._root.T, axis=1)
+        apart = spread > ROUNDING * np.linalg.norm(theta, axis=1)
+        scale = np.where(np.isnan(spread), np.nan, 0.0)
+        scale[apart] = self._spread / spread[apart]
+        return scale[:, None] * theta, self._level - scale * (theta @ self._mean)
+
+
+ROUNDING = 1e-12
+"""Spread of a reward, as a share of its theta's norm, below which it is a constant."""

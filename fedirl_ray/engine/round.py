@@ -1,0 +1,151 @@
+"""One round: clients are asked and answer, the door looks at uploads, every rule fuses its own.
+
+Letters: `m` uploads, `d` features.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Protocol
+
+import numpy as np
+
+from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.domain.domain import Domain
+from fedirl_ray.engine.door import Admission, Terms, admit
+from fedirl_ray.engine.event import Event, Report
+from fedirl_ray.engine.federation import Federation, federated
+from fedirl_ray.engine.stopwatch import Stopwatch
+from fedirl_ray.engine.upload import Answer, Order, Upload
+from fedirl_ray.errors import RunError
+from fedirl_ray.fusion.rules import Barycenter, Fused, Support, fuse
+from fedirl_ray.problem.dials import seen_support
+from fedirl_ray.problem.mdp import Bools, Floats
+
+
+class Learners(Protocol):
+    """What a round needs of a fleet."""
+
+    def learn(self, order: Order) -> list[Answer]:
+        """Have clients learn."""
+        ...
+
+    @property
+    def barycenter(self) -> Barycenter:
+        """Computes barycenters."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all rounds of a seed stand on."""
+
+    support: Support
+    """Where rewards are compared."""
+    terms: Terms
+    """What an upload must keep."""
+    seen: Bools | None
+    """Support points each client sees, `[k, n]`; None: all."""
+
+
+def stage_of(domain: Domain, seed: int) -> Stage:
+    """Draw the shared support of a seed, and what depends on it."""
+    config, ground = domain.config, domain.ground(seed)
+    terms = Terms(
+        d=ground.support.features.shape[1],
+        norm_bound=config.federation.norm_bound,
+        curvature_bound=ground.curvature_bound,
+        iterations=config.irl.iterations,
+        rules=federated(config),
+    )
+    hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
+    axes = ground.support.axes
+    seen = seen_support(axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
+    return Stage(ground.support, terms, seen)
+
+
+def run_round(
+    config: RunConfig,
+    fleet: Learners,
+    seed: int,
+    state: Federation,
+    stage: Stage,
+    clock: Stopwatch,
+    report: Report,
+) -> Federation:
+    """One round. Every fused rule keeps a federation of its own, beside the clients alone."""
+    order = state.order(config, seed)
+    out = time.monotonic()
+    answers = fleet.learn(order)
+    clock.add_exchange(out, answers, time.monotonic())
+    with clock.timing("door"):
+        admission = receive(config, order, answers, stage.terms, report)
+    fused: list[Fused | None] = []
+    for q, rule in enumerate(stage.terms.rules):
+        with clock.timing(rule):
+            here = np.flatnonzero(admission.let_in[:, 1 + q])
+            if not _has_quorum(config, order, rule, len(here), admission, report):
+                fused.append(None)
+                continue
+            uploads = [admission.uploads[i] for i in here]
+            row = 1 + q if len(order.broadcast) else 1
+            weights = np.full(len(uploads), 1.0 / len(uploads))
+            who = [upload.key.client for upload in uploads]
+            fused.append(
+                fuse(
+                    rule,
+                    np.stack([upload.theta[row] for upload in uploads]),
+                    _hessians(uploads) if rule == "precision" else None,
+                    weights,
+                    stage.support,
+                    config.fusion,
+                    None if stage.seen is None else stage.seen[who],
+                    fleet.barycenter,
+                )
+            )
+    return state.close(order.clients, admission, fused)
+
+
+def receive(
+    config: RunConfig, order: Order, answers: Sequence[Answer], terms: Terms, report: Report
+) -> Admission:
+    """Check uploads at the door, and tell of those refused and missing."""
+    admission = admit(answers, terms)
+    for client, reason in admission.refused:
+        who = () if client is None else (client,)
+        report(Event("refused", reason, order.seed, order.round, who))
+    heard = np.flatnonzero(np.any(admission.let_in[:, 1:], axis=1))
+    came = {admission.uploads[i].key.client for i in heard}
+    missing = tuple(client for client in order.clients if client not in came)
+    if missing:
+        report(Event("missing", "no upload was let in", order.seed, order.round, missing))
+    return admission
+
+
+def _has_quorum(
+    config: RunConfig, order: Order, rule: Rule, count: int, admission: Admission, report: Report
+) -> bool:
+    """Whether enough uploads were let in to a rule's federation.
+
+    Raises:
+        RunError: Too few to that of the mean, which all others are compared to.
+    """
+    needed = max(1, ceil(config.federation.quorum * len(order.clients) - 1e-9))
+    if count >= needed:
+        return True
+    said = (
+        f"federation.quorum {config.federation.quorum:g} needs {needed} of "
+        f"{len(order.clients)} uploads"
+    )
+    if rule == "mean":
+        why = next((f"; client {client}: {told}" for client, told in admission.refused), "")
+        raise RunError(f"{said} in round {order.round} of seed {order.seed}, got {count}{why}")
+    reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
+    report(Event("skipped", reason, order.seed, order.round))
+    return False
+
+
+def _hessians(uploads: Sequence[Upload]) -> Floats:
+    """Curvatures, `[m, d, d]`, where they were asked for."""
+    return np.stack([upload.hessian for upload in uploads if upload.hessian is not None])
