@@ -25,6 +25,11 @@ Rule = Literal[
     "pooled",
     "expert",
     "ceiling",
+    "true",
+    "plus-one",
+    "minus-one",
+    "random-1",
+    "random-2",
 ]
 
 Features = Literal["distance", "rbf", "one-hot"]

@@ -58,15 +58,14 @@ def columns_of(
     for split, count in counts.items():
         own = np.broadcast_to(theta, (count, *theta.shape)).copy()
         constant = np.broadcast_to(offset, (count, len(offset))).copy()
-        matched, shift = (
-            np.broadcast_to(x, (count, *x.shape)).copy() for x in level(theta, offset)
-        )
+        each = level(theta)
+        matched, shift = (np.broadcast_to(one, (count, *one.shape)).copy() for one in each)
         if "local" in names:
             place = names.index("local")
             takers = np.flatnonzero(~np.isnan(alone).any(axis=1))
             turns = alone if split == SPLITS[0] else alone[takers[np.arange(count) % len(takers)]]
             own[:, place] = turns
-            matched[:, place], shift[:, place] = level(turns, np.zeros(count))
+            matched[:, place], shift[:, place] = level(turns)
         found[split] = Columns(names, own, constant, matched, shift)
     return found
 
@@ -85,8 +84,8 @@ class _Level:
         self._root = np.linalg.qr(features - self._mean, mode="r") / np.sqrt(len(features))
         self._level, self._spread = self._mean @ theta, np.linalg.norm(self._root @ theta)
 
-    def __call__(self, theta: Floats, offset: Floats) -> tuple[Floats, Floats]:
-        """Rewards theta . phi + offset, `[i, d]` and `[i]`, at that level; constants become it."""
+    def __call__(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Rewards theta . phi plus any constant, `[i, d]`, at that level: theta and offset."""
         spread = np.linalg.norm(theta @ self._root.T, axis=1)
         apart = spread > ROUNDING * np.linalg.norm(theta, axis=1)
         scale = np.where(np.isnan(spread), np.nan, 0.0)

@@ -1,10 +1,11 @@
 """What a run has found, as arrays and as a long table.
 
 Letters: `k` clients, `r` rounds, `w` held-out worlds, `s` splits, `c` columns (rules and
-references), `x` channels (see `domain.domain.Channel`), `f` facts, `n` support points, `d` features.
+references), `x` channels (see `domain.domain.Channel`), `f` facts, `n` support points, `d`
+features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -150,40 +151,33 @@ def long_table(results: Sequence[SeedResult], domain: Domain) -> list[Row]:
     `theta_angle` is measured from the parameter mean's theta; `theta_direction` is the angle of a
     two-feature theta from the first axis; both in degrees. Facts about clients are means over them.
     """
-    rows: list[Row] = []
+    return [row for seed, result in enumerate(results) for row in _rows(seed, result, domain)]
+
+
+def _rows(seed: int, result: SeedResult, domain: Domain) -> Iterator[Row]:
     rules, last = domain.config.fusion.rules, domain.config.federation.rounds
-    mean = rules.index("mean")
-    for seed, result in enumerate(results):
-
-        def tell(number: int, rule: str, metric: str, value: float, seed: int = seed) -> None:
-            rows.append(Row(seed, number, "", rule, "", metric, 0, float(value)))
-
-        for number in range(1, last + 1):
-            judged = result.round_scores[number - 1]
-            if np.isnan(judged).all():
-                continue
-            rows += [
-                Row(seed, number, split, rule, *channel[:2], channel.step, float(value))
-                for split, table in zip(SPLITS, judged, strict=True)
-                for rule, line in zip(rules, table, strict=True)
-                for channel, value in zip(domain.channels, line, strict=True)
-                if channel.step == 0 or not np.isnan(value)
-            ]
-        for c, rule in enumerate(rules):
-            traffic_of = sent(rule, result, domain)
-            for metric, count in zip(("bytes_down", "bytes_up"), traffic_of, strict=True):
-                tell(last, rule, metric, count)
-            theta = result.theta[c]
-            if np.isnan(theta).any():
-                continue
-            tell(last, rule, "theta_norm", np.linalg.norm(theta))
-            tell(last, rule, "theta_angle", angle_between(theta, result.theta[mean]))
-            if theta.size == 2:
-                direction = np.degrees(np.arctan2(theta[1], theta[0])) % 360.0
-                tell(last, rule, "theta_direction", direction)
-        for name, each in zip(domain.facts, result.facts.T, strict=True):
-            tell(last, "", name, each.mean())
-    return rows
+    for number, judged in enumerate(result.round_scores, start=1):
+        if np.isnan(judged).all():
+            continue  # of this round nobody was asked
+        for split, table in zip(SPLITS, judged, strict=True):
+            for rule, line in zip(rules, table, strict=True):
+                for channel, value in zip(domain.channels, line, strict=True):
+                    yield Row(seed, number, split, rule, *channel, float(value))
+    for c, rule in enumerate(rules):
+        counts = sent(rule, result, domain)
+        yield Row(seed, last, "", rule, "", "bytes_down", 0, float(counts.down))
+        yield Row(seed, last, "", rule, "", "bytes_up", 0, float(counts.up))
+        theta = result.theta[c]
+        if np.isnan(theta).any():
+            continue
+        angle = angle_between(theta, result.theta[rules.index("mean")])
+        yield Row(seed, last, "", rule, "", "theta_norm", 0, float(np.linalg.norm(theta)))
+        yield Row(seed, last, "", rule, "", "theta_angle", 0, angle)
+        if theta.size == 2:
+            direction = float(np.degrees(np.arctan2(theta[1], theta[0])) % 360.0)
+            yield Row(seed, last, "", rule, "", "theta_direction", 0, direction)
+    for name, each in zip(domain.facts, result.facts.T, strict=True):
+        yield Row(seed, last, "", "", "", name, 0, float(each.mean()))
 
 
 def angle_between(left: Floats, right: Floats) -> float:

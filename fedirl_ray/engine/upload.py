@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import Rule
+from fedirl_ray.fusion.rules import REFERENCES
 
 Floats = NDArray[np.float64]
 
@@ -111,7 +112,7 @@ class Traffic(NamedTuple):
 def traffic(rule: Rule, d: int) -> Traffic:
     """Bytes a fused rule would send if it ran alone: theta each way, curvature for `precision`."""
     match rule:
-        case "local" | "pooled" | "expert" | "ceiling":
+        case reference if reference in REFERENCES:
             return Traffic(0, 0)
         case "precision":
             return Traffic(NUMBER * d, NUMBER * (d + d * d))

@@ -7,7 +7,7 @@ tests apply to it. Letters: `k` clients, `n` support points, `d` features.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.transport.axis import CostScale
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
 
-REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert", "ceiling")
+BLIND: tuple[Rule, ...] = ("plus-one", "minus-one", "random-1", "random-2")
+"""References that know nothing: constant rewards, and random theta."""
+REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
 """Rows that fuse nothing: a client alone, all data in one place, the expert, the best policy."""
 
 
@@ -127,10 +129,10 @@ def fuse(
         case "self-control":
             copies = np.broadcast_to(weights @ thetas, thetas.shape)
             return _through_measures(copies, weights, support, config, None, solver)
-        case "local" | "pooled" | "expert" | "ceiling":
-            raise ValueError(f"{rule} is a reference, not a fusion rule")
+        case reference if reference in REFERENCES:
+            raise ValueError(f"{reference} is a reference, not a fusion rule")
         case other:
-            assert_never(other)
+            raise ValueError(f"no rule is called {other}")
 
 
 def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
