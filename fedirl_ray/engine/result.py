@@ -69,14 +69,20 @@ class SeedResult:
         return heard
 
 
-def judges(domain: Domain) -> dict[str, int]:
-    """Channels of the metric that tables are of: each judge's, once it has learnt all it will.
+def judges(domain: Domain, metric: str | None = None) -> dict[str, int]:
+    """Channels of a metric: each judge's, once it has learnt all it will.
 
-    The judge behind the main table comes first.
+    Args:
+        domain: The kind of world.
+        metric: Which; None: the one that tables are of.
+
+    Returns:
+        Numbers of channels by judge, the one behind the main table first.
     """
+    metric = metric or domain.metric
     last: dict[str, int] = {}
     for number, channel in enumerate(domain.channels):
-        if channel.metric != domain.metric:
+        if channel.metric != metric:
             continue
         before = last.get(channel.judge)
         if before is None or domain.channels[before].step < channel.step:

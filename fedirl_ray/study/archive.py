@@ -3,7 +3,7 @@
 study.yaml       the study as its user wrote it
 journal.log      Optuna's journal, the study itself; or database.yaml (see `study.storage`)
 trials.parquet   number, state, values.NAME, params.FIELD, seconds, error: one trial a row
-results.parquet  trial, seed, rule, split, policy, metric, value: one number a row
+results.parquet  trial, seed, round, split, rule, judge, metric, step, value: one number a row
 environment.json versions, commit, machine
 """
 
@@ -27,7 +27,7 @@ from fedirl_ray.study.storage import DATABASE, JOURNAL, load
 
 STUDY = "study.yaml"
 TRIAL = ("number", "state", "seconds", "error")
-RESULT = ("trial", "seed", "rule", "split", "policy", "metric", "value")
+RESULT = ("trial", "seed", "round", "split", "rule", "judge", "metric", "step", "value")
 COMPLETE = "COMPLETE"
 FEWEST = 4
 """Trials below which importances say nothing."""
@@ -103,6 +103,10 @@ def read_study(path: Path) -> Archive:
         plan = (path / STUDY).read_text("utf-8")
     except ValueError as err:
         raise DataError(f"{path} must hold readable text: {err}") from None
+    results = _table(path / "results.parquet", ("trial", "value"))
+    if "judge" not in results.column_names:
+        by = said.get("fedirl_ray", "an earlier version")
+        raise DataError(f"{path} is of fedirl_ray {by}, whose tables this version does not read")
     return Archive(
         path=path,
         plan=plan,

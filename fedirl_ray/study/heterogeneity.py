@@ -11,7 +11,7 @@ setting was (a random search), all trials count, and `Point.balanced` says so.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ MOST_LEVELS = 8
 
 @dataclass(frozen=True)
 class Point:
-    """One dial at one level; differences in shares of success."""
+    """One dial at one level; differences in the unit of the metric."""
 
     dial: str
     """The setting, as the user types it."""
@@ -63,24 +63,25 @@ def heterogeneity_map(
     table: Mapping[str, Sequence[Any]],
     *,
     split: str = "held-out",
-    policy: str | None = None,
+    judge: str | None = None,
 ) -> list[Point]:
     """Compare the barycenter with simpler rules at every level of every dial.
 
     Args:
         trials: What was tried in the trials that ended.
-        table: Long table with columns trial, seed, rule, split, policy, metric, value.
-        split: Whose worlds success is read from.
-        policy: Under which policy; None: the table's first, the one tables lead with.
+        table: Long table with columns trial, seed, rule, split, judge, metric, step, value and
+            round.
+        split: Whose worlds the metric is read from.
+        judge: By whom; None: the table's first, the one tables lead with.
 
     Returns:
         Points, dial by dial in the order of the trials' fields, levels ascending. Empty where
         nothing varies.
 
     Raises:
-        DataError: The barycenter or the parameter mean was not run, or no such split or policy.
+        DataError: The barycenter or the parameter mean was not run, or no such split or judge.
     """
-    success, rules = _samples(table, split, policy)
+    success, rules = _samples(table, split, judge)
     known = {number: fields for number, fields in trials.items() if number in success}
     points = []
     for dial in dict.fromkeys(name for fields in known.values() for name in fields):
@@ -99,43 +100,52 @@ def heterogeneity_map(
 def gain_of_trial(
     number: int, table: Mapping[str, Sequence[Any]], *, split: str = "held-out"
 ) -> tuple[Interval, int]:
-    """Barycenter minus parameter mean in one trial, under the table's first policy.
+    """Barycenter minus parameter mean in one trial, by the table's first judge.
 
     Args:
         number: The trial's.
         table: As for `heterogeneity_map`.
-        split: Whose worlds success is read from.
+        split: Whose worlds the metric is read from.
 
     Returns:
-        The difference in shares of success, and how many seeds it is over.
+        The difference in the unit of the metric, and how many seeds it is over.
 
     Raises:
         DataError: There is no such trial, or the barycenter or the parameter mean was not run.
     """
     success, _ = _samples(table, split, None)
     if number not in success:
-        raise DataError(f"no success of trial {number} in the study's results")
+        raise DataError(f"nothing of trial {number} in the study's results")
     seeds = success[number].values()
     fused, mean = (np.array([s[rule] for s in seeds]) for rule in ("barycenter", "mean"))
     return paired(fused, mean), len(seeds)
 
 
+def metric_of(metrics: Iterable[str]) -> str:
+    """The metric that the tables of some results are of."""
+    return "success" if "success" in set(metrics) else "return"
+
+
 def _samples(
-    table: Mapping[str, Sequence[Any]], split: str, policy: str | None
+    table: Mapping[str, Sequence[Any]], split: str, judge: str | None
 ) -> tuple[dict[int, dict[int, dict[Rule, float]]], tuple[Rule, ...]]:
-    """Success by trial, seed and rule, and the rules that all trials ran."""
-    columns = ("trial", "seed", "rule", "split", "policy", "metric", "value")
+    """The metric by trial, seed and rule, after the last round, and the rules all trials ran."""
+    names = ("trial", "seed", "rule", "split", "judge", "metric", "round", "step", "value")
+    metric = metric_of(table["metric"])
     found: dict[int, dict[int, dict[Rule, float]]] = defaultdict(lambda: defaultdict(dict))
-    for trial, seed, rule, where, how, metric, value in zip(
-        *(table[name] for name in columns), strict=True
+    latest: dict[tuple[int, int, str], tuple[int, int]] = {}
+    for trial, seed, rule, where, who, what, number, step, value in zip(
+        *(table[name] for name in names), strict=True
     ):
-        if metric != "success" or where != split:
+        if what != metric or where != split:
             continue
-        policy = policy or how
-        if how == policy:
+        judge = judge or who
+        key, when = (int(trial), int(seed), rule), (number, step)
+        if who == judge and when >= latest.get(key, when):
+            latest[key] = when
             found[int(trial)][int(seed)][cast(Rule, rule)] = float(value)
     if not found:
-        raise DataError(f"no success of split {split} and policy {policy} in the study's results")
+        raise DataError(f"no {metric} of split {split} and judge {judge} in the study's results")
     each = [set(by_rule) for by_seed in found.values() for by_rule in by_seed.values()]
     rules = tuple(sorted(set.intersection(*each)))
     for rule in ("mean", "barycenter"):

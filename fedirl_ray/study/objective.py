@@ -3,18 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
-from fedirl_ray.engine.result import SPLITS, SeedResult, long_table, sent
+from fedirl_ray.config import Rule
+from fedirl_ray.domain.domain import SPLITS, Domain, Split
+from fedirl_ray.engine.result import SeedResult, judges, sent
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.planner import UNLEARNT
 from fedirl_ray.laws import require
 
-METRICS = ("success", "return", "difference")
-"""Read in a split, under the run's first policy; `difference` is success beyond the mean's."""
+DIFFERENCE = "difference"
+"""Of the metric that tables are of, beyond the mean's; like every metric, by the first judge."""
 COSTS = ("seconds", "bytes_down", "bytes_up")
 """Of a rule, a seed."""
 
@@ -28,23 +29,25 @@ class Objective:
     rule: Rule
 
     @classmethod
-    def parse(cls, name: Any, rules: Sequence[Rule]) -> Self:
+    def parse(cls, name: Any, domain: Domain, rules: Sequence[Rule]) -> Self:
         """Take an objective's name apart.
 
         Args:
             name: As the study file has it.
+            domain: The kind of world that trials run in.
             rules: Those that every trial runs.
 
         Raises:
             ConfigError: There is no such objective, or it would be the same number, or none, in
                 every trial.
         """
+        metrics = (*dict.fromkeys(channel.metric for channel in domain.channels), DIFFERENCE)
         law = (
-            f"{'|'.join(METRICS)}/{'|'.join(SPLITS)}/RULE or {'|'.join(COSTS)}/RULE, "
+            f"{'|'.join(metrics)}/{'|'.join(SPLITS)}/RULE or {'|'.join(COSTS)}/RULE, "
             f"RULE among {', '.join(rules)}"
         )
         metric, *rest = str(name).split("/")
-        placed = metric in METRICS and len(rest) == 2 and rest[0] in SPLITS
+        placed = metric in metrics and len(rest) == 2 and rest[0] in SPLITS
         right = (placed or (metric in COSTS and len(rest) == 1)) and rest[-1] in rules
         require(right, "objectives", law, name)
         rule: Any = rest[-1]
@@ -54,33 +57,29 @@ class Objective:
         require(not nothing, "objectives", "of a rule that differs from mean", name)
         return cls(metric, rest[0] if placed else None, rule)
 
-    def read(self, results: Sequence[SeedResult], config: RunConfig) -> float:
+    def read(self, results: Sequence[SeedResult], domain: Domain) -> float:
         """The mean over the seeds of a run.
 
         Raises:
             DataError: It is no finite number.
         """
-        value = self._mean(results, config)
+        value = self._mean(results, domain)
         if not math.isfinite(value):
             where = "" if self.split is None else f"{self.split}/"
             raise DataError(f"{self.metric}/{where}{self.rule} is no finite number, got {value}")
         return value
 
-    def _mean(self, results: Sequence[SeedResult], config: RunConfig) -> float:
-        rule = self.rule
+    def _mean(self, results: Sequence[SeedResult], domain: Domain) -> float:
+        rule, rules = self.rule, domain.config.fusion.rules
         if self.metric == "seconds":
-            column = config.fusion.rules.index(rule)
+            column = rules.index(rule)
             return float(np.mean([result.seconds[column] for result in results]))
         if self.metric.startswith("bytes"):
             way = self.metric.removeprefix("bytes_")
-            return float(np.mean([getattr(sent(rule, one, config), way) for one in results]))
-        rows = long_table(results, config)
-        metric = "success" if self.metric == "difference" else self.metric
-        policy = next(row.policy for row in rows if row.metric == metric)
-
-        def level(of: str) -> float:
-            key = (of, self.split, policy, metric)
-            found = [r.value for r in rows if (r.rule, r.split, r.policy, r.metric) == key]
-            return float(np.mean(found))
-
-        return level(rule) - level("mean") if self.metric == "difference" else level(rule)
+            return float(np.mean([getattr(sent(rule, one, domain), way) for one in results]))
+        metric = domain.metric if self.metric == DIFFERENCE else self.metric
+        channel = next(iter(judges(domain, metric).values()))
+        split = cast(Split, self.split)
+        levels = np.mean([result.scores(split)[:, channel] for result in results], axis=0)
+        base = levels[rules.index("mean")] if self.metric == DIFFERENCE else 0.0
+        return float(levels[rules.index(rule)] - base)

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from fedirl_ray.cli import PROG, leaves, load, settings, spell
 from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
@@ -76,8 +77,8 @@ class Study:
     @cached_property
     def goals(self) -> list[Objective]:
         """The objectives, in the order of the file."""
-        rules = self._rules()
-        return [Objective.parse(name, rules) for name in self.objectives]
+        rules, domain = self._rules(), domain_of(self.base())
+        return [Objective.parse(name, domain, rules) for name in self.objectives]
 
     def _rules(self) -> tuple[Rule, ...]:
         """Fusion rules that every trial runs."""

@@ -20,10 +20,12 @@ from fedirl_ray.config import (
     Rule,
     RunConfig,
 )
-from fedirl_ray.engine.driver import Stopwatch, run_seed
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.event import Event, Started, unwatched
 from fedirl_ray.engine.fleet import open_fleet
-from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.engine.result import SeedResult, samples
+from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare
 from fedirl_ray.fusion.rules import REFERENCES
@@ -140,13 +142,14 @@ def measure(config: RunConfig, started: Started = unwatched) -> Measurement:
     results: list[SeedResult] = []
     with PeakMemory() as memory, open_fleet(config, events.append, started) as fleet:
         start = time.perf_counter() - began
+        domain = domain_of(config)
+        laid = lay(domain, fleet)
         for seed in range(config.seeds):
             with clock.timing("worlds"):
                 fleet.prepare(seed)
-            results.append(run_seed(config, fleet, seed, report=events.append, clock=clock))
+            results.append(run_seed(domain, fleet, seed, laid, report=events.append, clock=clock))
     rules, d = config.fusion.rules, results[0].theta.shape[1]
-    samples = np.stack([result.success("held-out")[:, 0] for result in results])
-    compared = compare(samples, rules)
+    compared = compare(samples(domain, results, "held-out")[:, :, 0], rules)
     seconds, rounds = clock.seconds, config.seeds * config.federation.rounds
     return Measurement(
         clients=config.clients,

@@ -27,6 +27,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.result import SeedResult, long_table
 from fedirl_ray.engine.tasks import Failed, Lost, Tasks
 from fedirl_ray.errors import ConfigError, DataError, RunError
@@ -75,7 +76,7 @@ def mend_tables(study: Study, found: optuna.Study, folder: Path, tasks: Tasks) -
             case None:
                 require_unchanged(study, record)
                 mark = record.mark(came.key, done[came.key].params)
-                keep(folder, mark, came.key, long_table(results, config))
+                keep(folder, mark, came.key, long_table(results, domain_of(config)))
                 del running[came.key]
             case Failed(reason) | Lost(reason):
                 raise RunError(f"the table of trial {came.key} cannot be made again: {reason}")
@@ -158,7 +159,7 @@ def _complete(
     except DataError as err:
         return _fail(found, one.trial, one.began, Failed.of(err).reason)
     mark = record.mark(one.trial.number, one.trial.params)
-    keep(folder, mark, one.trial.number, long_table(one.results, one.config))
+    keep(folder, mark, one.trial.number, long_table(one.results, domain_of(one.config)))
     return _tell(found, one, TrialState.COMPLETE, values)
 
 
@@ -224,4 +225,4 @@ def score(study: Study, one: _Running) -> list[float]:
     Raises:
         DataError: One is no finite number.
     """
-    return [goal.read(one.results, one.config) for goal in study.goals]
+    return [goal.read(one.results, domain_of(one.config)) for goal in study.goals]

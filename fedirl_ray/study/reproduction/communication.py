@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, Rule, RunConfig
-from fedirl_ray.engine.driver import run_seed
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.result import sent
 from fedirl_ray.engine.upload import Answer, Order, traffic
@@ -44,8 +45,9 @@ def run(plan: Plan) -> Iterator[list[Record]]:
             )
             with open_fleet(config) as fleet:
                 witness = Witness(fleet)
-                result = run_seed(config, witness, 0)
-            each, whole = traffic(rule, result.theta.shape[1]), sent(rule, result, config)
+                domain = domain_of(config)
+                result = run_seed(domain, witness, 0, lay(domain, witness))
+            each, whole = traffic(rule, result.theta.shape[1]), sent(rule, result, domain)
             yield [
                 {
                     "features": features,

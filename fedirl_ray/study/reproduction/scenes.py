@@ -16,7 +16,8 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import run_seed
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.evaluate.bounds import Fusion, lattice_ground
 from fedirl_ray.fusion.recover import recover_theta
@@ -135,7 +136,8 @@ def _learnt(
     )
     with open_fleet(config) as fleet:
         witness = Witness(fleet)
-        run_seed(config, witness, seed)
+        domain = domain_of(config)
+        run_seed(domain, witness, seed, lay(domain, witness))
     for number, (_, answers) in enumerate(witness.heard):
         # The last reward of an upload is the barycenter's; in round one there is but one.
         thetas = np.stack([upload.theta[-1] for answer in answers for upload in answer.uploads])

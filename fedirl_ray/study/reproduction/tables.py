@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.result import long_table
@@ -130,8 +131,9 @@ def run(settings: Settings, plan: Plan) -> Iterator[list[Record]]:
     """Run every setting; yields the long table of one seed at a time, marked with its setting."""
     for setting in settings(plan):
         config = setting.config(plan)
+        domain = domain_of(config)
         with open_fleet(config) as fleet:
             for seed, result in federate(config, fleet):
-                rows = [row._asdict() for row in long_table([result], config)]
+                rows = [row._asdict() for row in long_table([result], domain)]
                 mark = asdict(setting) | {"setting": setting.name}
                 yield [{**mark, **row, "seed": seed} for row in rows]

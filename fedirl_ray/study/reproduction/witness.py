@@ -1,15 +1,12 @@
-"""A fleet that remembers what went over the line."""
+"""A fleet that remembers what went to and fro."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.driver import Fleet
 from fedirl_ray.engine.upload import Answer, Order
-from fedirl_ray.evaluate.planner import Judgement
 from fedirl_ray.fusion.rules import Barycenter
-from fedirl_ray.problem.family import Role
-from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.problem.planning import Outcome
 
 
 @dataclass
@@ -24,6 +21,15 @@ class Witness:
         """Computes barycenters."""
         return self.fleet.barycenter
 
+    @property
+    def workers(self) -> int:
+        """How many jobs are done at once."""
+        return self.fleet.workers
+
+    def equip(self, laid: Sequence[Arrays]) -> None:
+        """Give clients what was made for them."""
+        self.fleet.equip(laid)
+
     def prepare(self, seed: int) -> None:
         """Draw every client's data."""
         self.fleet.prepare(seed)
@@ -34,12 +40,6 @@ class Witness:
         self.heard.append((order, answers))
         return answers
 
-    def pool(self, seed: int) -> Floats:
-        """Fit one reward to everybody's data."""
-        return self.fleet.pool(seed)
-
-    def judge(
-        self, seed: int, role: Role, indices: Sequence[int], thetas: Floats, matched: Floats
-    ) -> tuple[Judgement, Outcome]:
-        """Judge rewards in some worlds."""
-        return self.fleet.judge(seed, role, indices, thetas, matched)
+    def do(self, jobs: Sequence[Job]) -> list[Arrays]:
+        """Do jobs."""
+        return self.fleet.do(jobs)
