@@ -1,7 +1,7 @@
 """A YAML file, then flags, into a configuration; the only importer of tyro, for the manuals.
 
 A file is only flags written down, so there is one parser and one set of errors. Later flags win,
-which is what makes "defaults, then file, then flags" true.
+which is what makes "defaults, then the problem's preset, then file, then flags" true.
 """
 
 import dataclasses
@@ -15,24 +15,29 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.presets import names, preset, usual_for
 from fedirl_ray.yaml_file import read_yaml
 
 T = TypeVar("T")
 
 PROG = "python -m fedirl_ray.run"
 HELP = {"-h", "--help"}
+PROBLEM = "--problem.name"
 SHOWN = 80  # characters of a refused value that are shown
 SEPARATOR = re.compile(r"\s*,\s*|\s+")  # of a list's items
 
 
-def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
-    """Read `[FILE.yaml] [--flag value ...]` into a dataclass.
+def load(
+    schema: type[T], argv: Sequence[str], *, prog: str, description: str, whole: bool = False
+) -> T:
+    """Read `[FILE.yaml or PRESET] [--flag value ...]` into a dataclass.
 
     Args:
         schema: A frozen dataclass, nested groups allowed.
         argv: Arguments, without the program's name.
         prog: Program name for the help text.
         description: What the help text says first.
+        whole: The file says every setting, as that of a run does, so that no preset is asked for.
 
     Returns:
         The configuration.
@@ -43,11 +48,21 @@ def load(schema: type[T], argv: Sequence[str], *, prog: str, description: str) -
     """
     written: list[str] = []
     if argv and not argv[0].startswith("-"):
-        written, argv = read_file(Path(argv[0]), schema), argv[1:]
+        written, argv = read_file(file_named(argv[0]), schema), argv[1:]
     values = _values([*written, *argv], schema)
+    problem = values.get(PROBLEM)
+    if problem is not None and not whole:
+        usual = usual_for(problem)
+        values = ({} if usual is None else _values(read_file(usual, schema), schema)) | values
     if HELP & set(argv):
         _print_manual(schema, prog, description)
     return typing.cast(T, _build(schema, values))
+
+
+def file_named(word: str) -> Path:
+    """The file that a word on the command line means: a path, or a preset's name."""
+    path = Path(word)
+    return preset(word) if word in names() and not path.is_file() else path
 
 
 def typed(*words: object) -> str:

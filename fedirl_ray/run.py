@@ -5,16 +5,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from fedirl_ray.cli import file_named
 from fedirl_ray.command.stopping import say
 from fedirl_ray.errors import ConfigError, FedirlError, reason
+from fedirl_ray.presets import names
 from fedirl_ray.signals import heed, interrupted
 from fedirl_ray.streams import ready_streams
 
-COMMANDS = ("control", "federate", "report", "reproduce", "stress", "sweep")
+COMMANDS = ("federate", "report", "reproduce", "stress", "sweep")
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
 when it is asked for."""
 
@@ -62,10 +63,11 @@ def _command(words: list[str]) -> Callable[[Sequence[str]], int]:
     if words and not words[0].startswith("-"):
         if words[0] in COMMANDS:
             name = words.pop(0)
-        elif not Path(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
-            near = difflib.get_close_matches(words[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
-            raise ConfigError(f"no command or settings file is called {words[0]}; {hint}")
+        elif not file_named(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
+            near = difflib.get_close_matches(words[0], [*COMMANDS, *names()], n=1)
+            hint = f"commands: {', '.join(COMMANDS)}; presets: {', '.join(names())}"
+            hint = f"did you mean {near[0]}?" if near else hint
+            raise ConfigError(f"no command, settings file or preset is called {words[0]}; {hint}")
     found: Callable[[Sequence[str]], int] = import_module(f"fedirl_ray.command.{name}").command
     return found
 

@@ -15,8 +15,8 @@ ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 ORDER = ("errors", "streams", "signals", "seeds", "laws", "config_control", "config", "yaml_file",
-         "cli", "problem", "irl", "transport", "fusion", "evaluate", "domain", "engine", "study",
-         "report", "command", "run")  # fmt: skip
+         "problem", "irl", "transport", "fusion", "evaluate", "presets", "cli", "domain", "engine",
+         "study", "report", "command", "run")  # fmt: skip
 """Left never imports right. `cli` only turns words into a configuration."""
 MATHS = ("problem", "irl", "transport", "fusion", "evaluate", "domain")
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}

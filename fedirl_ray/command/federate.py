@@ -13,6 +13,7 @@ from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
@@ -23,9 +24,8 @@ from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
-from fedirl_ray.report.figure import reward_maps
+from fedirl_ray.report.figure import figure_of
 from fedirl_ray.report.table import full_text, main_table
 
 SAVING = 1.0  # seconds of rounds a killed run may lose
@@ -36,6 +36,8 @@ server fuses the rewards, and every fusion rule is judged in the clients' worlds
 
   python -m fedirl_ray.run                                the 5x5 grid-world, 3 clients, 20 seeds
   python -m fedirl_ray.run --problem.name FrozenLake-v1 --clients 20
+  python -m fedirl_ray.run --problem.name CartPole-v1     continuous control, on a lattice
+  python -m fedirl_ray.run pendulum-paper                 a preset: the paper's budgets
   python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
   python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
 """
@@ -68,8 +70,7 @@ def command(argv: Sequence[str]) -> int:
     require_writer(invocation)
     require_memory(invocation)
     # What cannot be run is refused before anything is written, recorded data of any client too.
-    recorded = invocation.problem.demonstrations_file is not None
-    prepare(invocation, 0, range(invocation.clients if recorded else 1))
+    domain_of(invocation).check()
     identity = identify(invocation)
     overwrite = invocation.overwrite
     with RunFolder.create(invocation.run_dir, invocation, identity, overwrite=overwrite) as folder:
@@ -81,10 +82,10 @@ def _resume(folder: RunFolder, argv: Sequence[str]) -> int:
     if not folder.finished:
         _same_code(folder, begun)  # before its settings are read, which other code may not know
     file = str(folder.path / CONFIG)
-    config = load(Invocation, [file, *argv], prog=PROG, description=MANUAL)
+    config = load(Invocation, [file, *argv], prog=PROG, description=MANUAL, whole=True)
     require_writer(config)
     identity = identify(config)
-    alone = load(Invocation, [file], prog=PROG, description="")
+    alone = load(Invocation, [file], prog=PROG, description="", whole=True)
     identity.require(begun or identify(alone), "a run", "engine.* and record.*")
     if folder.finished:
         print((folder.path / "table.txt").read_text("utf-8"), end="")
@@ -131,10 +132,11 @@ def _federate(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
                 done[seed] = result
                 bar.advance(task)
     results = [done[seed] for seed in range(config.seeds)]
-    figure = reward_maps(config, results[0]) if config.record.figure else None
-    folder.finish(config, results, full_text(config, results), figure)
+    domain = domain_of(config)
+    figure = figure_of(domain, results) if config.record.figure else None
+    folder.finish(domain, results, full_text(domain, results), figure)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(main_table(config, results, width=console.width), crop=False)
+    console.print(main_table(domain, results, width=console.width), crop=False)
     print(f"\nEngine: {folder.placement()}")
     print(f"Run folder: {folder.path}  (every policy: {folder.path / 'table.txt'})")
     print(f"See it again: cat {shlex.quote(str(folder.path / 'table.txt'))}")

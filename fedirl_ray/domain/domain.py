@@ -7,16 +7,18 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` w
 `c` columns (rules and references), `x` channels, `f` facts, `n` support points, `d` features.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.cli import leaves, settings
 from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.job import Arrays, Plan
-from fedirl_ray.fusion.rules import Support
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import REFERENCES, Support
 from fedirl_ray.problem.mdp import Floats
 
 Split = Literal["in-distribution", "held-out"]
@@ -86,6 +88,32 @@ class Judged:
     """Of the clients' data and models, for the record, `[k, f]`."""
 
 
+def require_meant(config: RunConfig, untouched: Sequence[str], references: Collection[str]) -> None:
+    """Refuse settings that mean nothing in a kind of world, and references it does not have.
+
+    Args:
+        config: The run.
+        untouched: Groups and settings, by dotted name, that must keep their defaults.
+        references: Those that can be judged.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    name = config.problem.name
+    own, usual = dict(leaves(settings(config))), dict(leaves(settings(RunConfig())))
+    for setting, value in own.items():
+        if value != usual[setting] and any(
+            setting == one or setting.startswith(f"{one}.") for one in untouched
+        ):
+            raise ConfigError(f"{setting} means nothing for problem.name {name}, got {value}")
+    for rule in config.fusion.rules:
+        if rule in REFERENCES and rule not in references:
+            known = ", ".join(one for one in REFERENCES if one in references)
+            raise ConfigError(
+                f"fusion.rules of problem.name {name} may have, beside rules, {known}; got {rule}"
+            )
+
+
 class Domain(Protocol):
     """A kind of world, under the settings of a run."""
 
@@ -136,8 +164,12 @@ class Domain(Protocol):
         """
         ...
 
-    def recorded(self) -> Iterable[bytes] | None:
-        """Content of demonstrations brought along; None: experts make them."""
+    def recorded(self) -> Iterable[bytes]:
+        """Content of demonstrations brought along; nothing where experts make them.
+
+        Raises:
+            FedirlError: They cannot be read.
+        """
         ...
 
     def costs(self) -> list[float]:

@@ -11,10 +11,21 @@ from typing import Any
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.domain.domain import SPLITS, Channel, Columns, Fits, Ground, Judged, Split
+from fedirl_ray.domain.domain import (
+    SPLITS,
+    Channel,
+    Columns,
+    Fits,
+    Ground,
+    Judged,
+    Split,
+    require_meant,
+)
 from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.domain.tabular_memory import SIZES, tabular_bytes
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
-from fedirl_ray.fusion.rules import support_of
+from fedirl_ray.fusion.rules import BLIND, support_of
 from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.dials import iteration_limits
@@ -33,9 +44,16 @@ class Tabular:
 
     metric = "success"
     facts = ()
-    references = frozenset(("local", "pooled", "expert", "ceiling"))
+    references = frozenset(("local", "pooled", "expert", "ceiling", *BLIND))
+    sizes = SIZES
 
     def __init__(self, config: RunConfig) -> None:
+        """Take a run's settings.
+
+        Raises:
+            ConfigError: One means nothing in tables.
+        """
+        require_meant(config, ("control",), self.references)
         self.config = config
         self.channels = tuple(
             Channel(policy, metric) for metric in METRICS for policy in policies(config)
@@ -46,15 +64,26 @@ class Tabular:
         """Worlds and demonstrations, unless those are recorded."""
         return varies(self.config.problem)
 
+    def room(self) -> int:
+        """See `domain.tabular_memory`."""
+        return tabular_bytes(self.config)
+
     def check(self) -> None:
         """Draw a client's world; all clients' where their demonstrations are recorded."""
         recorded = self.config.problem.demonstrations_file is not None
         prepare(self.config, 0, range(self.config.clients if recorded else 1))
 
-    def recorded(self) -> Iterable[bytes] | None:
+    def recorded(self) -> Iterable[bytes]:
         """Content of the file of demonstrations."""
         file = self.config.problem.demonstrations_file
-        return None if file is None else [file.read_bytes()]
+        if file is None:
+            return []
+        try:
+            return [file.read_bytes()]
+        except OSError as err:
+            raise ConfigError(
+                f"problem.demonstrations-file must be a readable file, got {file}: {err.strerror}"
+            ) from None
 
     def costs(self) -> list[float]:
         """Branches of a client's transitions times optimiser steps, relative.

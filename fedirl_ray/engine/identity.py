@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import fedirl_ray
 from fedirl_ray.cli import leaves, settings
 from fedirl_ray.config import RunConfig, narrowed
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.errors import ConfigError, DataError, RunError
 
 IDENTITY = "identity.json"
@@ -161,8 +162,7 @@ def identify(config: RunConfig) -> Identity:
     if ":" in config.problem.name:
         inputs["problem.name"] = module_digest(config.problem.name, "problem.name")
     if config.problem.demonstrations_file is not None:
-        name = "problem.demonstrations-file"
-        inputs[name] = file_digest(config.problem.demonstrations_file, name)
+        inputs["problem.demonstrations-file"] = digest_of(domain_of(config).recorded())
     return Identity.of(decisive(config), inputs)
 
 
