@@ -23,6 +23,7 @@ from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.report.figure import reward_maps
@@ -66,6 +67,7 @@ def command(argv: Sequence[str]) -> int:
         with RunFolder.reopen(invocation.resume) as folder:
             return _resume(folder, argv)
     require_writer(invocation)
+    find_rules(invocation.fusion)
     require_memory(invocation)
     # What cannot be run is refused before anything is written, recorded data of any client too.
     recorded = invocation.problem.demonstrations_file is not None

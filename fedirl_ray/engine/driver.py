@@ -13,15 +13,16 @@ from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report, ignore
-from fedirl_ray.engine.federation import Federation, federated
+from fedirl_ray.engine.federation import Federation, federated, in_need
 from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
-from fedirl_ray.fusion.rules import Barycenter, Fused, Support, fuse, support_of
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Barycenter, Fused, Given, Support, support_of
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.family import Role, draw_world, horizon
 from fedirl_ray.problem.mdp import Bools, Floats
@@ -258,6 +259,7 @@ def ground_of(config: RunConfig, seed: int) -> Ground:
         curvature_bound=d * irl.l2 + ahead * longest**2 / irl.temperature,
         iterations=irl.iterations,
         rules=federated(config),
+        curved=in_need(config, "curvature"),
     )
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     seen = seen_support(support.axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
@@ -287,22 +289,18 @@ def run_round(
             if not _has_quorum(config, order, rule, len(here), admission, report):
                 fused.append(None)
                 continue
-            uploads = [admission.uploads[i] for i in here]
-            row = 1 + q if len(order.broadcast) else 1
-            weights = np.full(len(uploads), 1.0 / len(uploads))
+            uploads, row = [admission.uploads[i] for i in here], order.row(q)
             who = [upload.key.client for upload in uploads]
-            fused.append(
-                fuse(
-                    rule,
-                    np.stack([upload.theta[row] for upload in uploads]),
-                    _hessians(uploads) if rule == "precision" else None,
-                    weights,
-                    ground.support,
-                    config.fusion,
-                    None if ground.seen is None else ground.seen[who],
-                    fleet.barycenter,
-                )
+            given = Given(
+                thetas=np.stack([upload.theta[row] for upload in uploads]),
+                weights=np.full(len(uploads), 1.0 / len(uploads)),
+                support=ground.support,
+                config=config.fusion,
+                seen=None if ground.seen is None else ground.seen[who],
+                curvatures=_hessians(uploads, order, row) if q in ground.terms.curved else None,
+                solver=fleet.barycenter,
             )
+            fused.append(fuse(rule, given))
     return state.close(order.clients, admission, fused)
 
 
@@ -323,7 +321,7 @@ def receive(
 
 
 def _has_quorum(
-    config: RunConfig, order: Order, rule: Rule, count: int, admission: Admission, report: Report
+    config: RunConfig, order: Order, rule: str, count: int, admission: Admission, report: Report
 ) -> bool:
     """Whether enough uploads were let in to a rule's federation.
 
@@ -345,9 +343,10 @@ def _has_quorum(
     return False
 
 
-def _hessians(uploads: Sequence[Upload]) -> Floats:
-    """Curvatures, `[m, d, d]`, where they were asked for."""
-    return np.stack([upload.hessian for upload in uploads if upload.hessian is not None])
+def _hessians(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
+    """Curvatures of one of the uploaded rewards, `[m, d, d]`, where they were asked for."""
+    at = order.hessian.index(row)
+    return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])
 
 
 def judge_rules(

@@ -11,7 +11,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
-from fedirl_ray.fusion.rules import Support, support_of
+from fedirl_ray.fusion.spec import Support, support_of
 from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
@@ -101,11 +101,12 @@ class Clients:
         learnt, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
         first = 1 if j > 1 else 0  # in the first round all federations share the one fit
         theta = np.concatenate([learnt[:, :1], self._send(order, learnt[:, first:])], axis=1)
+        curved = np.array(order.hessian, dtype=np.int64) - 1 + first
         return [
             Upload(
                 order.key(client),
                 theta[i],
-                None if order.hessian is None else hessian[i, order.hessian - 1 + first],
+                hessian[i, curved] if len(curved) else None,
                 float(found.negative_log_likelihood[i * j]),
                 int(found.iterations[i * j]),
                 bool(found.converged[i * j]),

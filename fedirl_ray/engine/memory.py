@@ -13,6 +13,7 @@ from fedirl_ray.config import ProblemConfig, RunConfig
 from fedirl_ray.engine.federation import federated
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
+from fedirl_ray.fusion.rules import RULES
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import CACHE_BYTES
 from fedirl_ray.transport.memory import available, slots_for
@@ -93,9 +94,11 @@ def estimate(config: RunConfig) -> int:
     data = 2 * 4 * k * shown + 4 * NUMBER * min(k, abreast) * shown
     fits = NUMBER * k * j * d * (d + 12)
     support = max(1, s)
+    # What rules of the user's own ask for is unknown until their code runs.
+    debiased = any("debiasing" in RULES[rule].needs for rule in federated(config) if rule in RULES)
     slots = slots_for(k, support, "float64")
     fused = 3 * NUMBER * k * support + barycenter_bytes(
-        k, axes, slots, "float64", second_kernel="debiased" in config.fusion.rules
+        k, axes, slots, "float64", second_kernel=debiased
     )
     books = 4 * r * k * (1 + q + c) + 4 * NUMBER * r * (k + q) * d + NUMBER * r * 2 * c * p
     judged = 2 * NUMBER * (k + w) * c * (p + d)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.upload import Traffic, traffic
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.problem.family import horizon
@@ -103,7 +103,7 @@ def stack(results: Sequence[SeedResult]) -> dict[str, NDArray[Any]]:
     return {name: np.stack([getattr(result, name) for result in results]) for name in names}
 
 
-def sent(rule: Rule, result: SeedResult, config: RunConfig) -> Traffic:
+def sent(rule: str, result: SeedResult, config: RunConfig) -> Traffic:
     """Bytes a rule would move in a whole seed if it ran alone, all clients and rounds together.
 
     Theta goes down to every client asked and comes up from every client let in (see

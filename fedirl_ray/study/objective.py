@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.result import SPLITS, SeedResult, long_table, sent
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.planner import UNLEARNT
@@ -25,10 +25,10 @@ class Objective:
 
     metric: str
     split: str | None
-    rule: Rule
+    rule: str
 
     @classmethod
-    def parse(cls, name: Any, rules: Sequence[Rule]) -> Self:
+    def parse(cls, name: Any, rules: Sequence[str]) -> Self:
         """Take an objective's name apart.
 
         Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fedirl_ray.engine.driver import Fleet
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.evaluate.planner import Judgement
-from fedirl_ray.fusion.rules import Barycenter
+from fedirl_ray.fusion.spec import Barycenter
 from fedirl_ray.problem.family import Role
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome
