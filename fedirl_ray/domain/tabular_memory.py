@@ -6,9 +6,8 @@ points, `d` features, `j` rewards a client learns, `c` rules, `p` policies, `r` 
 
 import math
 
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import REFERENCES, ProblemConfig, RunConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
-from fedirl_ray.fusion.rules import REFERENCES
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import CACHE_BYTES
 from fedirl_ray.transport.memory import estimate as barycenter_bytes

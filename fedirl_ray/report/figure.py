@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.engine.result import SeedResult
-from fedirl_ray.fusion.rules import REFERENCES
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
-from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.table import label_of
 
 MOST_CLIENTS = 6
 
@@ -56,7 +55,7 @@ def reward_maps(config: RunConfig, result: SeedResult, seed: int = 0) -> bytes |
             low, high = _range(world, theta)
             panel.set_xlabel(f"{success:.0f} % | {low:.2g} to {high:.2g}", fontsize=7)
             if i == 0:
-                panel.set_title(LABELS[rule].split(" (")[0], fontsize=8)
+                panel.set_title(label_of(rule).split(" (")[0], fontsize=8)
         panels[i][0].set_ylabel(f"client {i}", fontsize=8)
     figure.suptitle(
         f"{config.problem.name}, seed {seed}: reward (bright is high), greedy policy at discount "

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.difference import STAR, bar, legend, mark
 from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
-from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import in_markdown, printable
 from fedirl_ray.study.heterogeneity import Point
 
@@ -157,7 +157,7 @@ def map_rows(points: Sequence[Point]) -> list[list[str]]:
             str(point.trials),
             str(point.seeds),
             *(said.get((i, name), "").strip() for name in ("mean", "best")),
-            LABELS[point.best],
+            label_of(point.best),
             *(said.get((i, name), "").strip() for name, _, _ in PARTS),
         ]
         for i, point in enumerate(points)

@@ -1,12 +1,12 @@
 """Charts of a run: seeds, differences, rounds, and the barycenter's convergence."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fedirl_ray.config import Rule
 from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.problem.mdp import Floats
@@ -16,8 +16,7 @@ from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, Chart, chart
 
 MOST_SEEDS = 60
 """Seeds drawn as dots; intervals are over all."""
-TRANSPORT: tuple[Rule, ...] = ("barycenter", "debiased", "self-control")
-CURVES: dict[Rule, str] = {
+CURVES: dict[str, str] = {
     "local": GREY, "mean": BLUE, "arithmetic": GREEN, "barycenter": ORANGE
 }  # fmt: skip
 """Rules whose learning curves are drawn; all are in rounds.parquet."""
@@ -50,7 +49,7 @@ def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
     return charts
 
 
-def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[Rule]) -> None:
+def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[str]) -> None:
     place = np.arange(len(rules))
     found = [interval(row, 100.0) for row in gaps]
     panel.axvline(0.0, color=GREY, linewidth=0.8)
@@ -63,7 +62,7 @@ def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[Rule]) -> None:
     _name_rows(panel, rules)
 
 
-def _name_rows(panel: Axes, rules: Sequence[Rule]) -> None:
+def _name_rows(panel: Axes, rules: Sequence[str]) -> None:
     panel.set_yticks(range(len(rules)), rules)
     panel.set_ylim(len(rules) - 0.5, -0.5)
 
@@ -97,7 +96,7 @@ def round_charts(run: Run, prefix: str) -> list[Chart]:
     return charts
 
 
-def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[Rule]) -> None:
+def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[str]) -> None:
     """Draw success against the round, `[seeds, r, c]`."""
     shown = [rule for rule in CURVES if rule in rules]
     rounds = np.arange(1, curves.shape[1] + 1)
@@ -118,21 +117,22 @@ def convergence_charts(run: Run, prefix: str) -> list[Chart]:
     """Iterations each transporting rule took in every seed; crosses stopped before tolerance."""
     charts: list[Chart] = []
     rules = run.config.fusion.rules
-    shown = [rule for rule in TRANSPORT if rule in rules]
+    iterations = run.arrays["barycenter_iterations"]
+    shown = [rule for c, rule in enumerate(rules) if iterations[:, c].any()]
     if not shown:
         return charts
     title = "Barycenter iterations by seed (last round)"
     with chart(f"{prefix}-converged", _WIDTH, 2.8, charts, title) as figure:
         panel = figure.subplots()
-        for rule, colour in zip(shown, (BLUE, ORANGE, GREEN), strict=False):
+        for rule, colour in zip(shown, cycle((BLUE, ORANGE, GREEN)), strict=False):
             c = rules.index(rule)
-            counts = run.arrays["barycenter_iterations"][:, c]
+            counts = iterations[:, c]
             done = run.arrays["barycenter_converged"][:, c]
             seeds = np.arange(len(counts))
             panel.plot(seeds[done], counts[done], "o", color=colour, markersize=4.0,
                        label=f"{rule}: {done.sum()} of {done.size} converged")  # fmt: skip
             panel.plot(seeds[~done], counts[~done], "x", color=colour, markersize=6.0)
-        top = int(run.arrays["barycenter_iterations"].max())
+        top = int(iterations.max())
         panel.set_ylim(0.0, 1.6 * max(top, 1))  # room for the legend
         panel.set_xlabel("seed")
         panel.legend(loc="upper left")

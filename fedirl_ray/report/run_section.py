@@ -18,7 +18,7 @@ from fedirl_ray.report.cells import Cell, Table
 from fedirl_ray.report.difference import STAR, in_points, legend, mark
 from fedirl_ray.report.folder import Run
 from fedirl_ray.report.plots import convergence_charts, round_charts, success_charts
-from fedirl_ray.report.table import LABELS, PARTS, with_spread
+from fedirl_ray.report.table import PARTS, label_of, with_spread
 from fedirl_ray.report.wording import counted
 
 MOST_EVENTS = 200
@@ -150,7 +150,7 @@ def _success_table(run: Run, policy: str) -> Table:
         head += [SHORT.get(split, split), "- mean"]
     rows = []
     for rule in rules:
-        row = [Cell(LABELS[rule])]
+        row = [Cell(label_of(rule))]
         for split in SPLITS:
             found = by_split[split][rule]
             row.append(Cell(with_spread(found), found.mean))
@@ -188,7 +188,7 @@ def _cost_table(run: Run) -> Table:
         sent = run.summary["communication"]["rules"][rule]
         taken = Cell("") if seconds is None else Cell(f"{1000 * np.mean(seconds):,.2f}")
         row = [
-            Cell(LABELS[rule]),
+            Cell(label_of(rule)),
             taken,
             *(Cell(f"{sent[f'bytes_{way}_per_client_and_round']:,}") for way in ("down", "up")),
             Cell(f"{sent['bytes_down'] + sent['bytes_up']:,}"),

@@ -10,36 +10,34 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.engine.federation import federated, in_need
 from fedirl_ray.engine.result import SPLITS, SeedResult, angle_between
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
 from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.fusion.rules import RULES
 from fedirl_ray.problem.family import varies
 from fedirl_ray.report.difference import in_points, legend, mark
 from fedirl_ray.report.wording import counted, printable
 
-LABELS: dict[Rule, str] = {
+REFERENCE_LABELS = {
     "local": "local (own reward)",
-    "mean": "parameter mean",
-    "median": "coordinate median",
-    "trimmed": "trimmed mean",
-    "precision": "precision-weighted mean",
-    "arithmetic": "arithmetic mean of measures",
-    "barycenter": "entropic barycenter",
-    "debiased": "debiased barycenter",
-    "self-control": "self control (blur alone)",
     "pooled": "pooled data (not private)",
     "expert": "expert (demonstrator)",
     "ceiling": "ceiling (best policy)",
 }
 
-
 PARTS = ("normalisation", "blur", "transport", "total")
 """Of the barycenter's gain, as tables show them."""
 UNBOUNDED = Console(width=10_000)
 """Tells how wide a table would be if it could."""
+
+
+def label_of(rule: str) -> str:
+    """What tables call a rule or a reference: one of the user's own by its name."""
+    return RULES[rule].label if rule in RULES else REFERENCE_LABELS.get(rule, rule)
 
 
 def main_table(
@@ -88,7 +86,7 @@ def _main_table(
             cells = [*("" if np.isnan(mean) else f"{100 * mean:.1f}" for mean in means), gap]
         if timed:
             cells.append("" if np.isnan(seconds[c]) else f"{seconds[c]:.3f}")
-        lines.append([LABELS[rule], *cells])
+        lines.append([label_of(rule), *cells])
     title = (
         f"{config.problem.name}, {counted(config.clients, 'client')}, "
         f"{counted(len(results), 'seed')}: success in %, {policies(config)[0]} policy"
@@ -129,7 +127,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
     said = mark(gaps)
     lines = [
         [
-            LABELS[rule],
+            label_of(rule),
             *(
                 ("" if np.isnan(found[rule].mean) else f"{100 * found[rule].mean:.1f}")
                 + (f" ({gap})" if (gap := said.get((rule, p))) else "")
@@ -271,8 +269,8 @@ def _demonstrator(config: RunConfig) -> list[str]:
 def _traffic_note(config: RunConfig, d: int) -> str:
     """What the rules would send, each run alone."""
     said = {"any rule": traffic("mean", d)}
-    if "precision" in config.fusion.rules:
-        said["precision"] = traffic("precision", d)
+    fused = federated(config)
+    said |= {fused[q]: traffic(fused[q], d) for q in in_need(config, "curvature")}
     parts = [f"{name} {each.down} + {each.up}" for name, each in said.items()]
     if "pooled" in config.fusion.rules:
         parts.append("pooled: all demonstrations")

@@ -1,19 +1,17 @@
 """Our success beside the paper's tables 1 and 2."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 
 from fedirl_ray.cli import PROG
-from fedirl_ray.config import Rule
 from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison, Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.reproduction.markdown import table
-from fedirl_ray.report.table import LABELS, with_spread
+from fedirl_ray.report.table import label_of, with_spread
 from fedirl_ray.report.wording import in_markdown
 from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import (
@@ -51,7 +49,7 @@ class Found:
 
     def __init__(self, rows: Sequence[Record], setting: Setting) -> None:
         own = [r for r in rows if r["setting"] == setting.name and r["metric"] == "success"]
-        self.rules = cast(list[Rule], list(dict.fromkeys(row["rule"] for row in own)))
+        self.rules = list(dict.fromkeys(row["rule"] for row in own))
         self.policies = list(dict.fromkeys(row["policy"] for row in own))
         self._value = {
             (row["split"], row["policy"], row["seed"], row["rule"]): row["value"] for row in own
@@ -67,7 +65,7 @@ class Found:
             ]
         )
 
-    def compare(self, split: str, policy: str) -> dict[Rule, Comparison]:
+    def compare(self, split: str, policy: str) -> dict[str, Comparison]:
         """Every rule beside the parameter mean."""
         return compare(self.samples(split, policy), self.rules)
 
@@ -186,7 +184,7 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
     inside = found.compare(INSIDE, found.policies[0])
     lines: list[Row] = [
         [
-            LABELS[rule],
+            label_of(rule),
             with_spread(inside[rule]),
             with_spread(by_policy[0][rule]),
             *("" if rule == "mean" else one[rule].difference for one in by_policy),
