@@ -41,8 +41,9 @@ def tabular_bytes(config: RunConfig) -> int:
     axes, a, d = _shape(problem)
     s = math.prod(axes) if axes else 0
     w, r = config.evaluation.held_out, config.federation.rounds
-    c, p = len(config.fusion.rules), len(policies(config))
-    q = len([rule for rule in config.fusion.rules if rule not in REFERENCES])
+    fused_by = [rule for rule in config.fusion.rules if rule not in REFERENCES]
+    debiasing = any("debiasing" in rule_named(rule).needs for rule in fused_by)
+    c, p, q = len(config.fusion.rules), len(policies(config)), len(fused_by)
     j = 1 + q
     world = s * a * SUCCESSORS * (NUMBER + 4) + NUMBER * s * (d + 6)
     abreast = max(1, CACHE_BYTES // max(1, s * a * (24 * SUCCESSORS + 5 * NUMBER)))
@@ -54,7 +55,7 @@ def tabular_bytes(config: RunConfig) -> int:
     support = max(1, s)
     slots = slots_for(k, support, "float64")
     fused = 3 * NUMBER * k * support + barycenter_bytes(
-        k, axes, slots, "float64", second_kernel="debiased" in config.fusion.rules
+        k, axes, slots, "float64", second_kernel=debiasing
     )
     books = 4 * r * k * (1 + q + c) + 4 * NUMBER * r * (k + q) * d + NUMBER * r * 2 * c * p
     judged = 2 * NUMBER * (k + w) * c * (p + d)

@@ -12,7 +12,7 @@ from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
-from fedirl_ray.fusion.rules import Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
