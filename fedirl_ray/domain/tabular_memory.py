@@ -8,6 +8,7 @@ import math
 
 from fedirl_ray.config import REFERENCES, ProblemConfig, RunConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
+from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import CACHE_BYTES
 from fedirl_ray.transport.memory import estimate as barycenter_bytes
