@@ -184,6 +184,10 @@ class Domain(Protocol):
         """The shared support of a seed."""
         ...
 
+    def exported(self, seed: int) -> Arrays:
+        """What it takes to evaluate features anywhere, of the names in `domain.reward.BASIS`."""
+        ...
+
     def lay(self) -> Plan[list[Arrays]]:
         """Do what a run does once, before its seeds.
 

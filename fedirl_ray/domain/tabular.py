@@ -141,6 +141,22 @@ class Tabular:
         longest = LONGER * ahead * float(np.linalg.norm(support.features, axis=1).max())
         return Ground(support, d * irl.l2 + ahead * longest**2 / irl.temperature)
 
+    def exported(self, seed: int) -> Arrays:
+        """Features on the seed's shared support, and how its points are numbered.
+
+        Returns:
+            `features` `[n, d]`; `shape`: states, actions, and actions that features tell apart;
+            `horizon`; `axis_0` ...: the lattice's axes, as `TabularMDP.axes` has them.
+        """
+        probe = draw_world(self.config.problem, self.config.seed, seed, "probe", 0)
+        s, a, d, sighted = probe.shape
+        return {
+            "features": probe.features.reshape(-1, d),
+            "shape": np.array([s, a, sighted]),
+            "horizon": np.array(horizon(self.config.problem)),
+            **{f"axis_{number}": axis for number, axis in enumerate(probe.axes)},
+        }
+
     def lay(self) -> Plan[list[Arrays]]:
         """Nothing: worlds are drawn when they are needed."""
         yield from ()
