@@ -158,8 +158,10 @@ class LearntReward:
 class Phi(Protocol):
     """Features of states and actions, and what an episode's end means in their kind of world."""
 
-    horizon: int | None
-    """Steps that an episode which has ended goes on earning where it ended; None: nothing more."""
+    @property
+    def horizon(self) -> int | None:
+        """Steps that an episode which ended earns for where it ended; None: none after its end."""
+        ...
 
     def __call__(self, states: ArrayLike, actions: ArrayLike | None, space: Any) -> Floats:
         """Features, `[..., d]`."""
@@ -194,7 +196,8 @@ class TablePhi:
         if actions is None:
             if sighted > 1:
                 raise DataError("actions must be given: this reward depends on them, got None")
-            return self.features[here, 0]
+            alone: Floats = self.features[here, 0]
+            return alone
         taken = _numbered("actions", actions, self.choices)
         try:
             here, taken = np.broadcast_arrays(here, taken)
@@ -202,7 +205,8 @@ class TablePhi:
             raise DataError(
                 f"states and actions must be of one shape, got {here.shape} and {taken.shape}"
             ) from None
-        return self.features[here, taken if sighted > 1 else np.zeros_like(taken)]
+        found: Floats = self.features[here, taken if sighted > 1 else np.zeros_like(taken)]
+        return found
 
 
 def _numbered(what: str, given: ArrayLike, count: int) -> NDArray[np.int64]:
