@@ -8,7 +8,7 @@ import difflib
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.laws import (

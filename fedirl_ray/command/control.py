@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from fedirl_ray.cli import PROG, leaves, load, read_file, settings, spell, typed
-from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig, narrowed
@@ -32,6 +31,7 @@ from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.demonstrations import check_target, read_episodes
 from fedirl_ray.report.control_section import PAGE, PICTURE, SETTINGS
+from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.report.reproduction.control import control_figure, control_text
 from fedirl_ray.study.control.config import SIZES, ControlConfig
 from fedirl_ray.study.control.pipeline import ControlStudy, Record, size
