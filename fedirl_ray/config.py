@@ -4,33 +4,24 @@ The docstring under a field is its help text; limits are checked on construction
 configuration that exists can be run. Numbers derived from others are properties elsewhere.
 """
 
+import difflib
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast
 
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.laws import require, require_discount_or_one, require_positive, require_share
 
-Rule = Literal[
-    "local",
-    "mean",
-    "median",
-    "trimmed",
-    "precision",
-    "arithmetic",
-    "barycenter",
-    "debiased",
-    "self-control",
-    "pooled",
-    "expert",
-    "ceiling",
-    "true",
-    "plus-one",
-    "minus-one",
-    "random-1",
-    "random-2",
-]
+RULE_NAMES = (
+    "mean", "median", "trimmed", "precision", "arithmetic", "barycenter", "debiased", "self-control"
+)  # fmt: skip
+"""Fusion rules that come with the package, see `fedirl_ray.fusion.rules.RULES`."""
+BLIND = ("plus-one", "minus-one", "random-1", "random-2")
+"""References that know nothing: constant rewards, and random theta."""
+REFERENCES = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
+"""Columns that fuse nothing: a client alone, all data in one place, the expert, the best policy,
+the true reward, and those that know nothing."""
 
 Features = Literal["distance", "rbf", "one-hot"]
 
@@ -180,7 +171,7 @@ class IRLConfig:
 class FusionConfig:
     """How the clients' rewards become one reward."""
 
-    rules: tuple[Rule, ...] = (
+    rules: tuple[str, ...] = (
         "local",
         "mean",
         "arithmetic",
@@ -191,7 +182,8 @@ class FusionConfig:
         "expert",
         "ceiling",
     )
-    """Rules to compare, separated by commas; also median, trimmed, precision."""
+    """Rules to compare, and references beside them, separated by commas; also median, trimmed,
+    precision, and module:function of your own (docs/own-rule.md)."""
     measure: Literal["shift", "gibbs"] = "shift"
     """Reward to probability measure: shift and normalise, or exp(r / temperature)."""
     sigma: Literal["shared", "client"] | float = "shared"
@@ -217,9 +209,8 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        known = get_args(Rule)
         for rule in self.rules:
-            require(rule in known, "fusion.rules", f"among {', '.join(known)}", repr(rule))
+            _require_rule(rule)
         repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
         require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
         law = "a list with mean, which the others are compared to"
@@ -363,6 +354,21 @@ class RunConfig:
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
         require(file is None or not drawn, "problem.demonstrations-file", law, file)
+
+
+def _require_rule(name: str) -> None:
+    """Refuse what is neither a rule or reference of ours nor spelt as one of the user's own."""
+    known = (*RULE_NAMES, *REFERENCES)
+    if name in known:
+        return
+    module, colon, function = name.partition(":")
+    own = colon and all(part.isidentifier() for part in (*module.split("."), function))
+    near = "" if own else next(iter(difflib.get_close_matches(name[:80], known, n=1)), "")
+    hint = f"; did you mean {near}?" if near else ""
+    law = f"{', '.join(known)} or module:function"
+    require(bool(own), "fusion.rules", law, f"{name[:80]!r}{hint}")
+    law = f"a function whose name is none of {', '.join(known)}"
+    require(function not in known, "fusion.rules", law, name)
 
 
 T = TypeVar("T")

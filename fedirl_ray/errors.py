@@ -2,7 +2,7 @@
 
 FedirlError
 ├── ConfigError (ValueError)             a configuration cannot describe a run
-│   └── UserCodeError (ConfigError)      a user's own world or environment raised something
+│   └── UserCodeError (ConfigError)      a user's own world or rule raised something
 ├── DataError (ValueError)               a file or an array handed in cannot be used
 ├── NotConvergedError (ArithmeticError)  a solver stopped before its tolerance
 └── RunError (RuntimeError)              a run had to stop; what it had finished is kept
@@ -18,7 +18,7 @@ class ConfigError(FedirlError, ValueError):
 
 
 class UserCodeError(ConfigError):
-    """A user's own world or environment raised something; the message says what, and where."""
+    """A user's own code raised something; the message says what, and where."""
 
 
 class DataError(FedirlError, ValueError):

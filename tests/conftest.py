@@ -3,13 +3,19 @@
 import logging
 import os
 import signal
-from typing import get_args
 
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, Rule, RunConfig
+from fedirl_ray.config import (
+    REFERENCES,
+    RULE_NAMES,
+    EvaluationConfig,
+    FusionConfig,
+    ProblemConfig,
+    RunConfig,
+)
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 
@@ -40,7 +46,7 @@ def only_marked_tests_start_ray(request, monkeypatch):
 @pytest.fixture(scope="session")
 def small_run():
     """A run of three seeds in this process, with every rule: configuration and results."""
-    rules = get_args(Rule)
+    rules = ("local", *RULE_NAMES, *REFERENCES[1:])
     config = RunConfig(
         clients=3,
         seeds=3,

@@ -138,6 +138,12 @@ def test_a_configuration_written_down_reads_back_the_same(run):
     assert read("again.yaml", schema=type(run)) == again
 
 
+RULES = (
+    "mean, median, trimmed, precision, arithmetic, barycenter, debiased, self-control, local, "
+    "pooled, expert, ceiling or module:function"
+)
+
+
 def refuse(capsys, *argv):
     """Run the command; it must end with code 2, one line, and nothing left behind."""
     write("x", "regular")
@@ -180,15 +186,18 @@ def refuse(capsys, *argv):
         (["--fusion.epsilon", "inf"], "fusion.epsilon must be > 0 and finite, got inf"),
         (["--fusion.epsilon", "abc"], "fusion.epsilon must be a number, got 'abc'"),
         (["--fusion.sigma", "abc"], "fusion.sigma must be shared, client or a number, got 'abc'"),
-        (["--fusion.rules", "mean,nosuch"], "fusion.rules must be local, mean, median, trimmed, "
-         "precision, arithmetic, barycenter, debiased, self-control, pooled, expert or ceiling, "
-         "got 'nosuch'"),
-        (["--fusion.rules", "mean,barycentre"], "fusion.rules must be local, mean, median, "
-         "trimmed, precision, arithmetic, barycenter, debiased, self-control, pooled, expert or "
-         "ceiling, got 'barycentre'; did you mean barycenter?"),
-        (["--fusion.rules", "mean,,local"], "fusion.rules must be local, mean, median, trimmed, "
-         "precision, arithmetic, barycenter, debiased, self-control, pooled, expert or ceiling, "
-         "got ''"),
+        (["--fusion.rules", "mean,nosuch"], f"fusion.rules must be {RULES}, got 'nosuch'"),
+        (["--fusion.rules", "mean,barycentre"],
+         f"fusion.rules must be {RULES}, got 'barycentre'; did you mean barycenter?"),
+        (["--fusion.rules", "mean,,local"], f"fusion.rules must be {RULES}, got ''"),
+        (["--fusion.rules", "mean,mine:"], f"fusion.rules must be {RULES}, got 'mine:'"),
+        (["--fusion.rules", "mean,a-b:rule"], f"fusion.rules must be {RULES}, got 'a-b:rule'"),
+        (["--fusion.rules", "mean,mine:mean"], "fusion.rules must be a function whose name is none "
+         f"of {RULES.removesuffix(' or module:function')}, got mine:mean"),
+        (["--fusion.rules", "mean,nosuch:rule"], "fusion.rules must be module:function that can be "
+         "imported from here, got 'nosuch:rule' (ModuleNotFoundError: No module named 'nosuch')"),
+        (["--fusion.rules", "mean,math:nosuch"], "fusion.rules must be module:function that can be "
+         "imported from here, got 'math:nosuch' (no such function in math)"),
         (["--fusion.measure", "gibs"],
          "fusion.measure must be shift or gibbs, got 'gibs'; did you mean gibbs?"),
         (["--problem.slip", "-0.0"], "problem.slip must be in [0, 1], got -0.0"),

@@ -23,10 +23,12 @@ from fedirl_ray.engine.identity import (
     digest_of,
     module_digest,
     read_identity,
+    rules_digest,
 )
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.memory import require_room
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.demonstrations import check_target, read_episodes
 from fedirl_ray.report.control_section import PAGE, PICTURE, SETTINGS
@@ -133,6 +135,8 @@ def _identify(asked: Invocation) -> Identity:
         check_target(asked.clients, asked.export)
     if ":" in asked.task.name:
         inputs["task.name"] = module_digest(asked.task.name, "task.name")
+    find_rules(asked.fusion)
+    inputs |= rules_digest(asked.fusion)
     if asked.learner.data is not None:
         shown = [read_episodes(task, float(i), asked.learner.data) for i in range(asked.clients)]
         arrays = [np.ascontiguousarray(array) for one in shown for array in astuple(one)]

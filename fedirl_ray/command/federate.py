@@ -24,6 +24,7 @@ from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
 from fedirl_ray.report.figure import figure_of
 from fedirl_ray.report.table import full_text, main_table
@@ -68,6 +69,7 @@ def command(argv: Sequence[str]) -> int:
         with RunFolder.reopen(invocation.resume) as folder:
             return _resume(folder, argv)
     require_writer(invocation)
+    find_rules(invocation.fusion)
     require_memory(invocation)
     # What cannot be run is refused before anything is written, recorded data of any client too.
     domain_of(invocation).check()

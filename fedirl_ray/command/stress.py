@@ -15,6 +15,7 @@ from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import as_json
+from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
@@ -50,6 +51,7 @@ class Invocation(StressConfig):
 def command(argv: Sequence[str]) -> int:
     """Measure every size; what was measured is kept when it is interrupted."""
     config = load(Invocation, argv, prog=f"{PROG} stress", description=MANUAL)
+    find_rules(config.run(config.clients[0]).fusion)
     for clients in config.clients:
         require_memory(config.run(clients))
     path = config.run_dir or fresh("runs", "stress")

@@ -19,6 +19,7 @@ from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
+from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.study.archive import COMPLETE, STUDY
@@ -88,6 +89,8 @@ def command(argv: Sequence[str]) -> int:
     study = read_study_file(path)
     if invocation.storage is not None:
         has_password(invocation.storage)  # what is no URL is refused before anything is written
+    for fusion in study.fusions():
+        find_rules(fusion)
     if not any(name.startswith("problem.") for name in study.search):
         prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
     folder = invocation.study_dir or fresh("studies", path.stem)

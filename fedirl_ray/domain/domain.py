@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.domain.job import Arrays, Plan
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.fusion.rules import REFERENCES, Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.mdp import Floats
 
 Split = Literal["in-distribution", "held-out"]
@@ -139,7 +139,7 @@ class Domain(Protocol):
 
     @property
     def references(self) -> frozenset[str]:
-        """References that can be judged here (see `fusion.rules.REFERENCES`)."""
+        """References that can be judged here (see `config.REFERENCES`)."""
         ...
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import BLIND, RunConfig
 from fedirl_ray.domain.domain import (
     SPLITS,
     Channel,
@@ -25,7 +25,7 @@ from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.tabular_memory import SIZES, tabular_bytes
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
-from fedirl_ray.fusion.rules import BLIND, support_of
+from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.dials import iteration_limits

@@ -6,9 +6,9 @@ points, `d` features, `j` rewards a client learns, `c` rules, `p` policies, `r` 
 
 import math
 
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import REFERENCES, ProblemConfig, RunConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
-from fedirl_ray.fusion.rules import REFERENCES
+from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import CACHE_BYTES
 from fedirl_ray.transport.memory import estimate as barycenter_bytes
@@ -42,8 +42,9 @@ def tabular_bytes(config: RunConfig) -> int:
     axes, a, d = _shape(problem)
     s = math.prod(axes) if axes else 0
     w, r = config.evaluation.held_out, config.federation.rounds
-    c, p = len(config.fusion.rules), len(policies(config))
-    q = len([rule for rule in config.fusion.rules if rule not in REFERENCES])
+    fused_by = [rule for rule in config.fusion.rules if rule not in REFERENCES]
+    debiasing = any("debiasing" in rule_named(rule).needs for rule in fused_by)
+    c, p, q = len(config.fusion.rules), len(policies(config)), len(fused_by)
     j = 1 + q
     world = s * a * SUCCESSORS * (NUMBER + 4) + NUMBER * s * (d + 6)
     abreast = max(1, CACHE_BYTES // max(1, s * a * (24 * SUCCESSORS + 5 * NUMBER)))
@@ -55,7 +56,7 @@ def tabular_bytes(config: RunConfig) -> int:
     support = max(1, s)
     slots = slots_for(k, support, "float64")
     fused = 3 * NUMBER * k * support + barycenter_bytes(
-        k, axes, slots, "float64", second_kernel="debiased" in config.fusion.rules
+        k, axes, slots, "float64", second_kernel=debiasing
     )
     books = 4 * r * k * (1 + q + c) + 4 * NUMBER * r * (k + q) * d + NUMBER * r * 2 * c * p
     judged = 2 * NUMBER * (k + w) * c * (p + d)

@@ -5,9 +5,9 @@ Letters: `k` clients, `w` worlds, `c` columns, `n` support points, `d` features.
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import BLIND, RunConfig
 from fedirl_ray.domain.domain import SPLITS, Columns, Split
-from fedirl_ray.fusion.rules import BLIND, Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule
 from fedirl_ray.engine.upload import NUMBER, Answer, Floats, Key, Order, Upload
 
 SLACK = 8
@@ -66,8 +65,10 @@ class Terms:
     """Largest trace of a curvature."""
     iterations: int
     """Most steps of a fit."""
-    rules: tuple[Rule, ...]
+    rules: tuple[str, ...]
     """Rules that fuse, in the order of the federations."""
+    curved: tuple[int, ...] = ()
+    """Federations whose rules need curvature."""
 
 
 def hear(order: Order, said: Any) -> list[Answer]:
@@ -196,8 +197,8 @@ def _wrong_form(upload: Upload, order: Order, terms: Terms) -> str:
     """Why an upload cannot be computed with, by its form; empty if it can."""
     d = terms.d
     wanted: list[tuple[str, Any, tuple[int, ...]]] = [("theta", upload.theta, (order.columns, d))]
-    if order.hessian is not None:
-        wanted.append(("hessian", upload.hessian, (d, d)))
+    if order.hessian:
+        wanted.append(("hessian", upload.hessian, (len(order.hessian), d, d)))
     elif upload.hessian is not None:
         return "a hessian that was not asked for"
     for name, array, shape in wanted:
@@ -235,20 +236,26 @@ def _judged(uploads: Sequence[Upload], order: Order, terms: Terms) -> tuple[Bool
     """What uploads of one form are let in to, `[i, 1 + q]`, and what is wrong with which."""
     theta = np.stack([upload.theta for upload in uploads])
     # In the first round one theta is sent to all federations.
-    sent = range(1, 1 + len(terms.rules)) if len(order.broadcast) else [1] * len(terms.rules)
+    sent = [order.row(q) for q in range(len(terms.rules))]
     with np.errstate(over="ignore", invalid="ignore"):
         norm = np.linalg.norm(theta, axis=2)[:, [0, *sent]]
     kept = norm <= terms.norm_bound
     faults = {int(i): _beyond(norm[i], kept[i], terms) for i in np.flatnonzero(~kept.all(axis=1))}
     finite = np.isfinite(theta).all(axis=(1, 2))
     ill = dict.fromkeys(np.flatnonzero(~finite).tolist(), "theta holds NaN or infinity")
-    if order.hessian is not None:
+    if order.hessian:
         hessians = np.stack([upload.hessian for upload in uploads if upload.hessian is not None])
-        finite = np.isfinite(hessians).all(axis=(1, 2))
+        finite = np.isfinite(hessians).all(axis=(1, 2, 3))
         hole = dict.fromkeys(np.flatnonzero(~finite).tolist(), "hessian holds NaN or infinity")
-        for i, fault in _wrong_curvature(hessians, terms.curvature_bound).items():
-            kept[i, 1 + terms.rules.index("precision")] = False
-            faults[i] = "; ".join([*filter(None, [faults.get(i)]), f"for precision: {fault}"])
+        wrong = {
+            row: _wrong_curvature(hessians[:, at], terms.curvature_bound)
+            for at, row in enumerate(order.hessian)
+        }
+        for q in terms.curved:
+            for i, fault in wrong[order.row(q)].items():
+                kept[i, 1 + q] = False
+                said = f"for {terms.rules[q]}: {fault}"
+                faults[i] = "; ".join([*filter(None, [faults.get(i)]), said])
         ill = hole | ill
     kept[list(ill)] = False
     return kept, faults | ill

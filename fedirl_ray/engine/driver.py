@@ -21,7 +21,7 @@ from fedirl_ray.engine.round import run_round, stage_of
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.errors import ConfigError, RunError
-from fedirl_ray.fusion.rules import Barycenter, Support
+from fedirl_ray.fusion.spec import Barycenter, Support
 from fedirl_ray.problem.mdp import Floats
 
 

@@ -11,11 +11,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.engine.door import Admission
 from fedirl_ray.engine.identity import name_of
 from fedirl_ray.engine.upload import Floats, Order
-from fedirl_ray.fusion.rules import REFERENCES, Fused, Support
+from fedirl_ray.fusion.rules import rule_named
+from fedirl_ray.fusion.spec import Fused, Need, Support
 from fedirl_ray.seeds import stream
 
 
@@ -87,12 +88,10 @@ class Federation:
             hessian=self._curved(config),
         )
 
-    def _curved(self, config: RunConfig) -> int | None:
-        """Which of the rewards of the next round's uploads `precision` needs the curvature of."""
-        rules = federated(config)
-        if "precision" not in rules:
-            return None
-        return 1 + rules.index("precision") if self.done else 1
+    def _curved(self, config: RunConfig) -> tuple[int, ...]:
+        """Which rewards of the next round's uploads are to come with their curvatures."""
+        curved = in_need(config, "curvature")
+        return tuple(1 + q for q in curved) if self.done else (1,) * bool(curved)
 
     def close(
         self, asked: Sequence[int], admission: Admission, fused: Sequence[Fused | None]
@@ -144,9 +143,18 @@ class Federation:
         )
 
 
-def federated(config: RunConfig) -> tuple[Rule, ...]:
+def federated(config: RunConfig) -> tuple[str, ...]:
     """The rules that fuse, each of which keeps a federation of its own, in the table's order."""
     return tuple(rule for rule in config.fusion.rules if rule not in REFERENCES)
+
+
+def in_need(config: RunConfig, need: Need) -> tuple[int, ...]:
+    """Federations whose rules need something, by their place in `federated`.
+
+    Raises:
+        ConfigError: A rule of the user's own cannot be found.
+    """
+    return tuple(q for q, rule in enumerate(federated(config)) if need in rule_named(rule).needs)
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.upload import Answer, Order, Upload
-from fedirl_ray.fusion.rules import Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
@@ -109,11 +109,12 @@ class Clients:
         first = 1 if j > 1 else 0  # in the first round all federations share the one fit
         sent = self._send(order, found.theta[:, first:])
         theta = np.concatenate([found.theta[:, :1], sent], axis=1)
+        curved = np.array(order.hessian, dtype=np.int64) - 1 + first
         return [
             Upload(
                 order.key(client),
                 theta[i],
-                None if order.hessian is None else found.hessian[i, order.hessian - 1 + first],
+                found.hessian[i, curved] if len(curved) else None,
                 float(found.objective[i, 0]),
                 int(found.iterations[i, 0]),
                 bool(found.converged[i, 0]),

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.upload import Traffic, traffic
 from fedirl_ray.problem.mdp import Floats
@@ -121,7 +120,7 @@ def stack(results: Sequence[SeedResult]) -> dict[str, NDArray[Any]]:
     return {name: np.stack([getattr(result, name) for result in results]) for name in names}
 
 
-def sent(rule: Rule, result: SeedResult, domain: Domain) -> Traffic:
+def sent(rule: str, result: SeedResult, domain: Domain) -> Traffic:
     """Bytes a rule would move in a whole seed if it ran alone, all clients and rounds together.
 
     Theta goes down to every client asked and comes up from every client let in (see

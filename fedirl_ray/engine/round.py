@@ -11,15 +11,16 @@ from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report
-from fedirl_ray.engine.federation import Federation, federated
+from fedirl_ray.engine.federation import Federation, federated, in_need
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.errors import RunError
-from fedirl_ray.fusion.rules import Barycenter, Fused, Support, fuse
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Barycenter, Fused, Given, Support
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
 
@@ -58,6 +59,7 @@ def stage_of(domain: Domain, seed: int) -> Stage:
         curvature_bound=ground.curvature_bound,
         iterations=config.irl.iterations,
         rules=federated(config),
+        curved=in_need(config, "curvature"),
     )
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     axes = ground.support.axes
@@ -88,22 +90,18 @@ def run_round(
             if not _has_quorum(config, order, rule, len(here), admission, report):
                 fused.append(None)
                 continue
-            uploads = [admission.uploads[i] for i in here]
-            row = 1 + q if len(order.broadcast) else 1
-            weights = np.full(len(uploads), 1.0 / len(uploads))
+            uploads, row = [admission.uploads[i] for i in here], order.row(q)
             who = [upload.key.client for upload in uploads]
-            fused.append(
-                fuse(
-                    rule,
-                    np.stack([upload.theta[row] for upload in uploads]),
-                    _hessians(uploads) if rule == "precision" else None,
-                    weights,
-                    stage.support,
-                    config.fusion,
-                    None if stage.seen is None else stage.seen[who],
-                    fleet.barycenter,
-                )
+            given = Given(
+                thetas=np.stack([upload.theta[row] for upload in uploads]),
+                weights=np.full(len(uploads), 1.0 / len(uploads)),
+                support=stage.support,
+                config=config.fusion,
+                seen=None if stage.seen is None else stage.seen[who],
+                curvatures=_hessians(uploads, order, row) if q in stage.terms.curved else None,
+                solver=fleet.barycenter,
             )
+            fused.append(fuse(rule, given))
     return state.close(order.clients, admission, fused)
 
 
@@ -124,7 +122,7 @@ def receive(
 
 
 def _has_quorum(
-    config: RunConfig, order: Order, rule: Rule, count: int, admission: Admission, report: Report
+    config: RunConfig, order: Order, rule: str, count: int, admission: Admission, report: Report
 ) -> bool:
     """Whether enough uploads were let in to a rule's federation.
 
@@ -146,6 +144,7 @@ def _has_quorum(
     return False
 
 
-def _hessians(uploads: Sequence[Upload]) -> Floats:
-    """Curvatures, `[m, d, d]`, where they were asked for."""
-    return np.stack([upload.hessian for upload in uploads if upload.hessian is not None])
+def _hessians(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
+    """Curvatures of one of the uploaded rewards, `[m, d, d]`, where they were asked for."""
+    at = order.hessian.index(row)
+    return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])

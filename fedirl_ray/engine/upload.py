@@ -2,7 +2,7 @@
 
 Letters: `k` clients, `m` clients asked, `q` federations (one for each fused rule), `j` rewards a
 client uploads: the one learnt alone, and what it sends to each federation (one for all of them in
-the first round, where all start from the same point), `d` features.
+the first round, where all start from the same point), `h` curvatures, `d` features.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import Rule
-from fedirl_ray.fusion.rules import REFERENCES
+from fedirl_ray.config import REFERENCES
+from fedirl_ray.fusion.rules import rule_named
 
 Floats = NDArray[np.float64]
 
@@ -47,8 +47,8 @@ class Order:
     matters; the server remembers this point for them."""
     broadcast: Floats
     """Theta of each federation, `[q, d]`; empty in the first round."""
-    hessian: int | None
-    """Which of the uploaded rewards is to come with its curvature; None: none of them."""
+    hessian: tuple[int, ...]
+    """Which of the uploaded rewards are to come with their curvatures, `h` of them, ascending."""
     attempt: int = 0
     """How often this was asked before and never answered."""
 
@@ -61,6 +61,10 @@ class Order:
     def columns(self) -> int:
         """Rewards each client uploads, `j`."""
         return 1 + max(1, len(self.broadcast))
+
+    def row(self, federation: int) -> int:
+        """Which of a client's uploaded rewards is for a federation."""
+        return 1 + federation if len(self.broadcast) else 1
 
     def key(self, client: int) -> Key:
         """What the upload of a client must be marked with."""
@@ -80,7 +84,7 @@ class Upload(NamedTuple):
     """`[j, d]`. Row 0: learnt alone, for the books of the experiment and never fused. Then what it
     sends to each federation, which of an adversary is something else than it learnt."""
     hessian: Floats | None
-    """Curvature at the reward that was asked for, `[d, d]`."""
+    """Curvatures at the rewards that they were asked for of, `[h, d, d]`; None where of none."""
     negative_log_likelihood: float
     """Of the reward learnt alone; negative: demonstrations the model cannot achieve."""
     iterations: int
@@ -109,12 +113,9 @@ class Traffic(NamedTuple):
     up: int
 
 
-def traffic(rule: Rule, d: int) -> Traffic:
-    """Bytes a fused rule would send if it ran alone: theta each way, curvature for `precision`."""
-    match rule:
-        case reference if reference in REFERENCES:
-            return Traffic(0, 0)
-        case "precision":
-            return Traffic(NUMBER * d, NUMBER * (d + d * d))
-        case _:
-            return Traffic(NUMBER * d, NUMBER * d)
+def traffic(rule: str, d: int) -> Traffic:
+    """Bytes a rule would send if it ran alone: theta each way, and curvature where it needs it."""
+    if rule in REFERENCES:
+        return Traffic(0, 0)
+    curvature = d * d if "curvature" in rule_named(rule).needs else 0
+    return Traffic(NUMBER * d, NUMBER * (d + curvature))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedirl_ray.config import Rule
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.mdp import Floats
 
@@ -22,7 +21,7 @@ class Comparison:
     """Paired difference to the parameter mean."""
 
 
-def compare(samples: Floats, rules: Sequence[Rule]) -> dict[Rule, Comparison]:
+def compare(samples: Floats, rules: Sequence[str]) -> dict[str, Comparison]:
     """Compare every rule with the parameter mean on the same seeds.
 
     Args:
@@ -58,7 +57,7 @@ class Gain:
     """What is left for transport: total minus normalisation minus blur."""
 
 
-def split_gain(samples: Floats, rules: Sequence[Rule]) -> Gain | None:
+def split_gain(samples: Floats, rules: Sequence[str]) -> Gain | None:
     """Split the barycenter's gain; None unless every rule that takes part was run.
 
     Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.greedy import greedy_policy
@@ -72,7 +72,7 @@ def judge(
     return Judgement(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))
 
 
-UNLEARNT: tuple[Rule, ...] = ("expert", "ceiling")
+UNLEARNT: tuple[str, ...] = ("expert", "ceiling")
 """Rows that plan with no learnt reward, in the order of `judge_references`' columns."""
 
 

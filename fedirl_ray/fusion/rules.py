@@ -1,138 +1,110 @@
 """The fusion rules: many clients' rewards into one.
 
-To add one: write its case in `fuse`, add its name to `Rule` in `config.py`, and the conformance
-tests apply to it. Letters: `k` clients, `n` support points, `d` features.
+To add one: write its function and its record in `RULES`, and add its name to `RULE_NAMES` in
+`config.py`; the conformance suite, `fedirl_ray.testing.check_rule`, applies to it. Letters: `k`
+clients, `n` support points, `d` features.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig, Rule
+from fedirl_ray.config import REFERENCES, FusionConfig
 from fedirl_ray.fusion.measure import to_measures, to_reward
-from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
-from fedirl_ray.transport.axis import CostScale
-from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
-
-BLIND: tuple[Rule, ...] = ("plus-one", "minus-one", "random-1", "random-2")
-"""References that know nothing: constant rewards, and random theta."""
-REFERENCES: tuple[Rule, ...] = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
-"""Rows that fuse nothing: a client alone, all data in one place, the expert, the best policy."""
+from fedirl_ray.fusion.spec import Barycenter, Fused, Given, RuleSpec
+from fedirl_ray.problem.custom import load, user_code
+from fedirl_ray.problem.mdp import Floats
 
 
-@dataclass(frozen=True)
-class Support:
-    """The shared support: where rewards are compared and fused."""
-
-    features: Floats
-    """Phi of the probe, `[n, d]`."""
-    axes: tuple[Floats, ...]
-    """Lattice axes whose lengths multiply to n (see `TabularMDP.axes`)."""
-
-
-@dataclass(frozen=True)
-class Fused:
-    """One rule's answer."""
-
-    theta: Floats
-    """`[d]`."""
-    measure: Floats | None = None
-    """Fused probability measure `[n]`, of the rules that make one."""
-    iterations: int = 0
-    """Barycenter iterations."""
-    converged: bool = True
-    """Whether the barycenter reached its tolerance."""
-
-
-class Barycenter(Protocol):
-    """What `fuse` needs of `fedirl_ray.barycenter`, wherever it is computed."""
-
-    def __call__(
-        self,
-        measures: Floats,
-        axes: Sequence[Floats],
-        *,
-        weights: Floats,
-        epsilon: float,
-        cost_scale: CostScale,
-        debiased: bool = False,
-        tol: float,
-        max_iters: int,
-    ) -> BarycenterResult:
-        """Return the barycenter."""
-        ...
-
-
-def support_of(probe: TabularMDP) -> Support:
-    """Read the shared support off the probe.
-
-    Features that ignore the action make rewards that are constant along it; the action axis then
-    changes no barycenter and is left out.
-    """
-    _, actions, d, feature_actions = probe.shape
-    # Different actions are all equally far apart.
-    action_axis = (1.0 - np.eye(actions),) if feature_actions > 1 else ()
-    return Support(probe.features.reshape(-1, d), (*probe.axes, *action_axis))
-
-
-def fuse(
-    rule: Rule,
-    thetas: Floats,
-    hessians: Floats | None,
-    weights: Floats,
-    support: Support,
-    config: FusionConfig,
-    seen: Bools | None = None,
-    solver: Barycenter = barycenter,
-) -> Fused:
+def fuse(rule: str, given: Given) -> Fused:
     """Fuse the clients' rewards by one rule.
 
     Args:
-        rule: Any rule but the references.
-        thetas: `[k, d]`.
-        hessians: Feature covariances at the clients' optima, `[k, d, d]`; only
-            `precision` needs them.
-        weights: alpha, `[k]`, non-negative, sum to one.
-        support: Where rewards are compared.
-        config: Settings of the rules.
-        seen: Support points each client's reward is known at, `[k, n]`; None: all. Read by the
-            rules that go through measures, and not by `self-control`, whose copies hide nothing.
-        solver: Computes barycenters.
+        rule: Any but the references: one of `RULES`, or `module:function` of the user's own.
+        given: The clients' rewards, and what they are fused with.
 
     Returns:
         The fused reward.
+
+    Raises:
+        ConfigError: There is no such rule, or what it returns is no finite theta.
+        UserCodeError: The user's own rule raised something.
     """
-    match rule:
-        case "mean":
-            return Fused(weights @ thetas)
-        case "median":
-            return Fused(_trimmed_mean(thetas, weights, trim=0.5))
-        case "trimmed":
-            return Fused(_trimmed_mean(thetas, weights, trim=config.trim))
-        case "precision":
-            if hessians is None:
-                raise ValueError("precision needs the clients' hessians, got None")
-            total = np.einsum("k,kij->ij", weights, hessians)
-            pull = np.einsum("k,kij,kj->i", weights, hessians, thetas)
-            return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
-        case "arithmetic":
-            return _through_measures(thetas, weights, support, config, seen, None)
-        case "barycenter":
-            return _through_measures(thetas, weights, support, config, seen, solver)
-        case "debiased":
-            debiased = partial(solver, debiased=True)
-            return _through_measures(thetas, weights, support, config, seen, debiased)
-        case "self-control":
-            copies = np.broadcast_to(weights @ thetas, thetas.shape)
-            return _through_measures(copies, weights, support, config, None, solver)
-        case reference if reference in REFERENCES:
-            raise ValueError(f"{reference} is a reference, not a fusion rule")
-        case other:
-            raise ValueError(f"no rule is called {other}")
+    spec = rule_named(rule)
+    if rule in RULES:
+        return spec(given)
+    with user_code(f"fusion.rules {rule}"):
+        return spec(given.read_only())
+
+
+def rule_named(name: str) -> RuleSpec:
+    """Find a rule.
+
+    Args:
+        name: One of `RULES`, or `module:function` of the user's own: a function of `Given`, or a
+            `RuleSpec` that says what it needs.
+
+    Raises:
+        ConfigError: The user's own cannot be imported, or takes other arguments.
+    """
+    if name in RULES:
+        return RULES[name]
+    if name in REFERENCES:
+        raise ValueError(f"{name} is a reference, not a fusion rule")
+    found = load(name, "fusion.rules", ("given",))
+    spec = found if isinstance(found, RuleSpec) else RuleSpec(found)  # type: ignore[arg-type]
+    return replace(spec, label=name)
+
+
+def find_rules(config: FusionConfig) -> None:
+    """Refuse rules of the user's own that cannot be found, before anything is written.
+
+    Raises:
+        ConfigError: One cannot be imported, or takes other arguments.
+    """
+    for rule in config.rules:
+        if rule not in REFERENCES:
+            rule_named(rule)
+
+
+def _mean(given: Given) -> Fused:
+    return Fused(given.weights @ given.thetas)
+
+
+def _median(given: Given) -> Fused:
+    return Fused(_trimmed_mean(given.thetas, given.weights, trim=0.5))
+
+
+def _trimmed(given: Given) -> Fused:
+    return Fused(_trimmed_mean(given.thetas, given.weights, trim=given.config.trim))
+
+
+def _precision(given: Given) -> Fused:
+    if given.curvatures is None:
+        raise ValueError("precision needs the clients' curvatures, got None")
+    total = np.einsum("k,kij->ij", given.weights, given.curvatures)
+    pull = np.einsum("k,kij,kj->i", given.weights, given.curvatures, given.thetas)
+    return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
+
+
+def _arithmetic(given: Given) -> Fused:
+    return _through_measures(given, None)
+
+
+def _barycenter(given: Given) -> Fused:
+    return _through_measures(given, given.solver)
+
+
+def _debiased(given: Given) -> Fused:
+    return _through_measures(given, partial(given.solver, debiased=True))
+
+
+def _self_control(given: Given) -> Fused:
+    """The barycenter of copies of the mean, which hide nothing."""
+    copies = np.broadcast_to(given.weights @ given.thetas, given.thetas.shape)
+    return _through_measures(replace(given, thetas=copies, seen=None), given.solver)
 
 
 def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
@@ -155,20 +127,14 @@ def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
     return mean
 
 
-def _through_measures(
-    thetas: Floats,
-    weights: Floats,
-    support: Support,
-    config: FusionConfig,
-    seen: Bools | None,
-    solver: Barycenter | None,
-) -> Fused:
+def _through_measures(given: Given, solver: Barycenter | None) -> Fused:
     """Rewards to measures, their mean (by transport, or entry by entry), and back to theta."""
+    support, config = given.support, given.config
     # A client without weight must not set the shared sigma either.
-    counted = weights > 0.0
-    rewards, weights = thetas[counted] @ support.features.T, weights[counted]
-    if seen is not None:
-        known = seen[counted]
+    counted = given.weights > 0.0
+    rewards, weights = given.thetas[counted] @ support.features.T, given.weights[counted]
+    if given.seen is not None:
+        known = given.seen[counted]
         least = np.where(known, rewards, np.inf).min(axis=1, keepdims=True)
         rewards = np.where(known, rewards, least)
     measures = to_measures(rewards, config)
@@ -188,5 +154,19 @@ def _through_measures(
         density = found.measure.ravel()
         iterations, converged = found.iterations, found.converged
     reward = to_reward(density, measures, weights, config)
-    theta = recover_theta(support.features, reward, intercept=config.intercept)
-    return Fused(theta, density, iterations, converged)
+    return Fused(given.theta_of(reward), density, iterations, converged)
+
+
+RULES: Mapping[str, RuleSpec] = {
+    "mean": RuleSpec(_mean, "parameter mean"),
+    "median": RuleSpec(_median, "coordinate median"),
+    "trimmed": RuleSpec(_trimmed, "trimmed mean"),
+    "precision": RuleSpec(_precision, "precision-weighted mean", frozenset({"curvature"})),
+    "arithmetic": RuleSpec(_arithmetic, "arithmetic mean of measures"),
+    "barycenter": RuleSpec(_barycenter, "entropic barycenter", transports=True),
+    "debiased": RuleSpec(
+        _debiased, "debiased barycenter", frozenset({"debiasing"}), transports=True
+    ),
+    "self-control": RuleSpec(_self_control, "self control (blur alone)", transports=True),
+}
+"""The rules by name."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedirl_ray.config import HeterogeneityConfig
 from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.fusion.rules import Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.dials import chosen, seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
 from fedirl_ray.seeds import stream

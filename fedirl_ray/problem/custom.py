@@ -11,7 +11,14 @@ from typing import cast
 
 import numpy as np
 
-from fedirl_ray.errors import ConfigError, DataError, FedirlError, UserCodeError, in_short
+from fedirl_ray.errors import (
+    ConfigError,
+    DataError,
+    FedirlError,
+    RunError,
+    UserCodeError,
+    in_short,
+)
 from fedirl_ray.problem.mdp import TabularMDP
 from fedirl_ray.problem.table import read_table
 from fedirl_ray.problem.tabular import close
@@ -103,7 +110,8 @@ def user_code(what: str) -> Iterator[None]:
 
     Everything but Ctrl-C is the user's error, a `sys.exit` too: it would end the run as if all had
     been done. The error holds its text alone, so that it survives the way from another process.
-    What this package raises on its own account passes.
+    What this package raises on its own account passes, and so does what ends a run, such as Ray's
+    death in a barycenter that a user's rule has asked for.
 
     Args:
         what: Whose code runs, to stand before the message; may be empty.
@@ -113,7 +121,7 @@ def user_code(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, UserCodeError):
+    except (KeyboardInterrupt, UserCodeError, RunError):
         raise
     except BaseException as err:
         where = _own_frame(err)

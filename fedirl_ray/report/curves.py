@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fedirl_ray.config import BLIND
 from fedirl_ray.domain.domain import Channel, Split
 from fedirl_ray.evaluate.statistics import interval
-from fedirl_ray.fusion.rules import BLIND
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import bar
 from fedirl_ray.report.measure import Measure

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.domain.domain import SPLITS, Domain
 from fedirl_ray.engine.result import SeedResult, judges
-from fedirl_ray.fusion.rules import REFERENCES
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.kind import kind_of

@@ -10,28 +10,22 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
+from fedirl_ray.engine.federation import federated, in_need
 from fedirl_ray.engine.result import SeedResult, angle_between, judges, samples
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.fusion.rules import RULES
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.measure import measure_of
 from fedirl_ray.report.standing import standings_text
 from fedirl_ray.report.wording import counted, printable
 
-LABELS: dict[Rule, str] = {
+REFERENCE_LABELS = {
     "local": "local (own reward)",
-    "mean": "parameter mean",
-    "median": "coordinate median",
-    "trimmed": "trimmed mean",
-    "precision": "precision-weighted mean",
-    "arithmetic": "arithmetic mean of measures",
-    "barycenter": "entropic barycenter",
-    "debiased": "debiased barycenter",
-    "self-control": "self control (blur alone)",
     "pooled": "pooled data (not private)",
     "expert": "expert (demonstrator)",
     "ceiling": "ceiling (best policy)",
@@ -56,7 +50,7 @@ UNBOUNDED = Console(width=10_000)
 
 def label_of(rule: str) -> str:
     """What tables call a rule or a reference: one of the user's own by its name."""
-    return {str(name): label for name, label in LABELS.items()}.get(rule, rule)
+    return RULES[rule].label if rule in RULES else REFERENCE_LABELS.get(rule, rule)
 
 
 def main_table(
@@ -286,8 +280,8 @@ def _demonstrator(config: RunConfig) -> list[str]:
 def _traffic_note(config: RunConfig, d: int) -> str:
     """What the rules would send, each run alone."""
     said = {"any rule": traffic("mean", d)}
-    if "precision" in config.fusion.rules:
-        said["precision"] = traffic("precision", d)
+    fused = federated(config)
+    said |= {fused[q]: traffic(fused[q], d) for q in in_need(config, "curvature")}
     parts = [f"{name} {each.down} + {each.up}" for name, each in said.items()]
     if "pooled" in config.fusion.rules:
         parts.append("pooled: all demonstrations")

@@ -17,17 +17,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from fedirl_ray.config import Rule
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.comparison import Gain, split_gain
 from fedirl_ray.evaluate.statistics import Interval, paired
+from fedirl_ray.fusion.rules import RULES
 from fedirl_ray.problem.mdp import Floats
 
 Level = float | str
 Trials = Mapping[int, Mapping[str, Level | None]]
 """Settings tried, by trial and field; None: the field played no part."""
 
-SIMPLE: tuple[Rule, ...] = ("mean", "median", "trimmed", "precision", "arithmetic")
+SIMPLE = tuple(name for name, spec in RULES.items() if not spec.transports)
 """Rules that fuse without transport."""
 MOST_LEVELS = 8
 """Numbers with more levels than this are put into bins of equal counts."""
@@ -49,7 +49,7 @@ class Point:
     """Whether every level of the dial was tried under the same settings of the others."""
     against_mean: Interval
     """Barycenter minus parameter mean."""
-    best: Rule
+    best: str
     """The simple rule with the largest mean success here. It is chosen on the same seeds, which
     favours it a little."""
     against_best: Interval
@@ -128,11 +128,11 @@ def metric_of(metrics: Iterable[str]) -> str:
 
 def _samples(
     table: Mapping[str, Sequence[Any]], split: str, judge: str | None
-) -> tuple[dict[int, dict[int, dict[Rule, float]]], tuple[Rule, ...]]:
+) -> tuple[dict[int, dict[int, dict[str, float]]], tuple[str, ...]]:
     """The metric by trial, seed and rule, after the last round, and the rules all trials ran."""
     names = ("trial", "seed", "rule", "split", "judge", "metric", "round", "step", "value")
     metric = metric_of(table["metric"])
-    found: dict[int, dict[int, dict[Rule, float]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     latest: dict[tuple[int, int, str], tuple[int, int]] = {}
     for trial, seed, rule, where, who, what, number, step, value in zip(
         *(table[name] for name in names), strict=True
@@ -143,7 +143,7 @@ def _samples(
         key, when = (int(trial), int(seed), rule), (number, step)
         if who == judge and when >= latest.get(key, when):
             latest[key] = when
-            found[int(trial)][int(seed)][cast(Rule, rule)] = float(value)
+            found[int(trial)][int(seed)][str(rule)] = float(value)
     if not found:
         raise DataError(f"no {metric} of split {split} and judge {judge} in the study's results")
     each = [set(by_rule) for by_seed in found.values() for by_rule in by_seed.values()]
@@ -203,8 +203,8 @@ def _complete_blocks(dial: str, trials: Trials, groups: Mapping[str, list[int]])
 def _point(
     dial: str,
     level: str,
-    trials: Sequence[Mapping[int, Mapping[Rule, float]]],
-    rules: tuple[Rule, ...],
+    trials: Sequence[Mapping[int, Mapping[str, float]]],
+    rules: tuple[str, ...],
     balanced: bool,
 ) -> Point | None:
     """Compare at one level; None where its trials have no seed in common."""

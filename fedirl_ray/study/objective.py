@@ -7,7 +7,6 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from fedirl_ray.config import Rule
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges, sent
 from fedirl_ray.errors import DataError
@@ -26,10 +25,10 @@ class Objective:
 
     metric: str
     split: str | None
-    rule: Rule
+    rule: str
 
     @classmethod
-    def parse(cls, name: Any, domain: Domain, rules: Sequence[Rule]) -> Self:
+    def parse(cls, name: Any, domain: Domain, rules: Sequence[str]) -> Self:
         """Take an objective's name apart.
 
         Args:

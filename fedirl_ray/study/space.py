@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedirl_ray.cli import PROG, leaves, load, settings, spell
-from fedirl_ray.config import Rule, RunConfig
+from fedirl_ray.config import FusionConfig, RunConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.errors import ConfigError
@@ -80,15 +80,18 @@ class Study:
         rules, domain = self._rules(), domain_of(self.base())
         return [Objective.parse(name, domain, rules) for name in self.objectives]
 
-    def _rules(self) -> tuple[Rule, ...]:
+    def _rules(self) -> tuple[str, ...]:
         """Fusion rules that every trial runs."""
+        first, *others = (fusion.rules for fusion in self.fusions())
+        return tuple(rule for rule in first if all(rule in other for other in others))
+
+    def fusions(self) -> list[FusionConfig]:
+        """How trials fuse, once for each list of rules that any of them has."""
         name = "fusion.rules"
         entry = self.search.get(name)
-        runs = [self.base()]
         if isinstance(entry, tuple):
-            runs = [self.config({name: value}) for value in entry]
-        first, *others = (run.fusion.rules for run in runs)
-        return tuple(rule for rule in first if all(rule in other for other in others))
+            return [self.config({name: value}).fusion for value in entry]
+        return [self.base().fusion]
 
     def base(self) -> RunConfig:
         """The run all trials start from.

@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 
 from fedirl_ray.config import (
+    REFERENCES,
     EngineConfig,
     EvaluationConfig,
     FederationConfig,
     FusionConfig,
     IRLConfig,
     ProblemConfig,
-    Rule,
     RunConfig,
 )
 from fedirl_ray.domain.kinds import domain_of
@@ -28,7 +28,6 @@ from fedirl_ray.engine.result import SeedResult, samples
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare
-from fedirl_ray.fusion.rules import REFERENCES
 from fedirl_ray.laws import require, require_positive
 from fedirl_ray.study.memory import PeakMemory
 
@@ -47,7 +46,7 @@ class StressConfig:
     """Rounds of broadcast, local learning and fusion."""
     seeds: int = 1
     """Repetitions of every size; from two on the difference of the rules has an interval."""
-    rules: tuple[Rule, ...] = ("mean", "barycenter")
+    rules: tuple[str, ...] = ("mean", "barycenter")
     """Rules that fuse; each keeps a federation of its own."""
     clients_per_actor: Literal["auto"] | int = "auto"
     """Clients an actor holds (see engine.clients-per-actor)."""
@@ -104,21 +103,21 @@ class Measurement:
     """Seconds from its end until every upload was with the driver."""
     door: float
     """Seconds to check the uploads."""
-    fuse: dict[Rule, float]
+    fuse: dict[str, float]
     """Seconds to fuse, by rule."""
     evaluate: float
     """Seconds to judge all rules in the clients' worlds and the held-out ones, a seed."""
     peak: float
     """Bytes of the driver and all it started, at most (PSS)."""
-    down: dict[Rule, int]
+    down: dict[str, int]
     """Bytes to a client in a round, by rule."""
-    up: dict[Rule, int]
+    up: dict[str, int]
     """Bytes from a client in a round, by rule."""
-    success: dict[Rule, float]
+    success: dict[str, float]
     """Success in the held-out worlds, mean over seeds."""
-    difference: dict[Rule, float]
+    difference: dict[str, float]
     """Its paired difference to the parameter mean."""
-    half_width: dict[Rule, float]
+    half_width: dict[str, float]
     """Half of that difference's 95 % interval; NaN of one seed."""
     total: float
     """Seconds the whole size took."""

@@ -18,7 +18,7 @@ ORDER = Order(
     clients=(0, 2, 5),
     own=np.zeros((3, D)),
     broadcast=np.zeros((1, D)),
-    hessian=None,
+    hessian=(),
     attempt=1,
 )
 TERMS = Terms(d=D, norm_bound=100.0, curvature_bound=1e4, iterations=50, rules=("mean",))
@@ -100,8 +100,8 @@ def test_one_actor_cannot_answer_for_the_clients_of_another():
     assert found.refused == ((5, "this client was not asked"),)
 
 
-CURVED = replace(ORDER, hessian=1)
-PRECISE = replace(TERMS, rules=("precision", "mean"))
+CURVED = replace(ORDER, hessian=(1,))
+PRECISE = replace(TERMS, rules=("precision", "mean"), curved=(0,))
 
 
 def bent(*entries):
@@ -112,23 +112,23 @@ def test_a_hessian_that_was_asked_for_is_checked_like_theta():
     order = replace(CURVED, broadcast=np.zeros((1, D)))
     sound = np.eye(D)
     found = enter(
-        upload(0, hessian=sound),
-        upload(2, hessian=sound[0]),
-        upload(5, hessian=bent(np.inf, 0, 0, 1)),
+        upload(0, hessian=sound[None]),
+        upload(2, hessian=sound),
+        upload(5, hessian=bent(np.inf, 0, 0, 1)[None]),
         order=order,
-        terms=replace(TERMS, rules=("precision",)),
+        terms=replace(TERMS, rules=("precision",), curved=(0,)),
     )
     assert [one.key.client for one in found.uploads] == [0]
     assert found.refused == (
-        (2, "hessian has shape (2,), not (2, 2)"),
+        (2, "hessian has shape (2, 2), not (1, 2, 2)"),
         (5, "hessian holds NaN or infinity"),
     )
     assert enter(upload(0), order=order).refused == ((0, "hessian is not an array but a NoneType"),)
 
 
 def test_a_curvature_as_large_as_features_can_make_is_let_in():
-    terms = replace(TERMS, rules=("precision",))
-    largest, beyond = (upload(0, hessian=bent(x, 0, 0, 0)) for x in (1e4, 1e4 + 1e-6))
+    terms = replace(TERMS, rules=("precision",), curved=(0,))
+    largest, beyond = (upload(0, hessian=bent(x, 0, 0, 0)[None]) for x in (1e4, 1e4 + 1e-6))
     found = enter(largest, order=CURVED, terms=terms)
     assert found.let_in.tolist() == [[True, True]]
     assert not found.refused
@@ -156,14 +156,36 @@ NO_CURVATURES = {
 def test_what_is_no_curvature_concerns_precision_alone(hessian, reason, first):
     order = replace(CURVED, broadcast=np.zeros((0 if first else 2, D)))
     rows = np.zeros((order.columns, D))
-    sound = [upload(i, theta=rows, hessian=np.eye(D)) for i in (0, 5)]
-    found = enter(sound[0], upload(2, theta=rows, hessian=hessian), sound[1],
+    sound = [upload(i, theta=rows, hessian=np.eye(D)[None]) for i in (0, 5)]
+    found = enter(sound[0], upload(2, theta=rows, hessian=hessian[None]), sound[1],
                   order=order, terms=PRECISE)  # fmt: skip
     assert [one.key.client for one in found.uploads] == [0, 2, 5]
     assert found.let_in.tolist() == [[True] * 3, [True, False, True], [True] * 3]
     ((client, said),) = found.refused
     assert client == 2
     assert said.startswith(f"for precision: {reason}")
+
+
+def test_each_rule_that_needs_curvature_has_its_own_checked():
+    order = replace(ORDER, broadcast=np.zeros((3, D)), hessian=(1, 3))
+    terms = replace(TERMS, rules=("precision", "mean", "own:rule"), curved=(0, 2))
+    bad = np.stack([np.eye(D), -np.eye(D)])
+    found = enter(
+        upload(0, theta=np.zeros((4, D)), hessian=bad),
+        upload(2, theta=np.zeros((4, D)), hessian=bad[::-1]),
+        upload(5, theta=np.zeros((4, D)), hessian=bad[:1]),
+        order=order,
+        terms=terms,
+    )
+    assert found.let_in.tolist() == [[True, True, True, False], [True, False, True, True]]
+    assert found.refused == (
+        (5, "hessian has shape (1, 2, 2), not (2, 2, 2)"),
+        (0, "for own:rule: hessian is not positive semi-definite"),
+        (2, "for precision: hessian is not positive semi-definite"),
+    )
+    first = replace(order, broadcast=np.zeros((0, D)), hessian=(1,))  # one fit for all
+    found = enter(upload(0, hessian=-np.eye(D)[None]), order=first, terms=terms)
+    assert found.let_in.tolist() == [[True, False, True, False]]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +196,7 @@ def test_what_is_no_curvature_concerns_precision_alone(hessian, reason, first):
 def test_a_curvature_may_be_singular_and_rounded(hessian):
     rows = np.zeros((2, D))
     order = replace(CURVED, broadcast=np.zeros((0, D)))
-    found = enter(upload(0, theta=rows, hessian=hessian), order=order, terms=PRECISE)
+    found = enter(upload(0, theta=rows, hessian=hessian[None]), order=order, terms=PRECISE)
     assert found.let_in.tolist() == [[True] * 3]
     assert not found.refused
 
@@ -360,13 +382,13 @@ VALUES = st.deferred(
         | st.sampled_from([Upload, int, NotImplemented, 10**5000, ORDER])
         | arrays(
             st.sampled_from(["f8", ">f8", "f4", "i8", "O", "U3", "c16", "M8[s]", "b1"]),
-            st.sampled_from([(), (0,), (D,), (2, D), (D, D), (2, D, D), (3, 7)]),
+            st.sampled_from([(), (0,), (D,), (2, D), (D, D), (1, D, D), (2, D, D), (3, 7)]),
         )
         | st.lists(VALUES, max_size=3)
     )
 )
 FLOATS = arrays(np.float64, (2, D), elements=st.floats(allow_nan=True, width=64))
-CURVATURES = arrays(np.float64, (D, D), elements=st.floats(allow_nan=True, width=64))
+CURVATURES = arrays(np.float64, (1, D, D), elements=st.floats(allow_nan=True, width=64))
 
 
 @st.composite
@@ -390,8 +412,8 @@ def uploads_of_client_2(draw):
 @given(bad=uploads_of_client_2(), first=st.booleans())
 def test_whatever_a_client_sends_the_others_are_let_in_as_without_it(bad, first):
     order = replace(CURVED, broadcast=np.zeros((0 if first else 1, D)))
-    terms = replace(TERMS, rules=("precision", "mean") if first else ("precision",))
-    sound = [upload(i, hessian=np.eye(D)) for i in (0, 5)]
+    terms = PRECISE if first else replace(TERMS, rules=("precision",), curved=(0,))
+    sound = [upload(i, hessian=np.eye(D)[None]) for i in (0, 5)]
     with_it = enter(sound[0], bad, sound[1], order=order, terms=terms)
     without = enter(*sound, order=order, terms=terms)
     others = [one for one in with_it.uploads if one.key.client != 2]
@@ -402,6 +424,6 @@ def test_whatever_a_client_sends_the_others_are_let_in_as_without_it(bad, first)
         assert np.isfinite(one.theta).all()
         assert (np.abs(one.theta[1:]).max(axis=1) <= TERMS.norm_bound)[kept[-1:]].all()
         if kept[1]:
-            assert np.linalg.eigvalsh(one.hessian).min() >= -1e-8 * np.trace(one.hessian)
+            assert np.linalg.eigvalsh(one.hessian[0]).min() >= -1e-8 * np.trace(one.hessian[0])
     json.dumps(with_it.refused)
     assert all(len(one.reason) <= REASON for one in with_it.refused)

@@ -11,7 +11,8 @@ from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.fusion.rules import Support, fuse
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.transport.barycenter import barycenter
 
 pytestmark = pytest.mark.ray
@@ -72,8 +73,8 @@ def test_the_solver_is_asked_for_every_rule_that_transports_and_for_no_other():
     support = Support(rng.normal(size=(16, 2)), (axis, axis))
     thetas, weights = rng.normal(size=(3, 2)), np.full(3, 1 / 3)
     for rule in ("mean", "arithmetic", "barycenter", "debiased", "self-control"):
-        ours = fuse(rule, thetas, None, weights, support, FusionConfig(), solver=solver)
-        plain = fuse(rule, thetas, None, weights, support, FusionConfig())
+        ours = fuse(rule, Given(thetas, weights, support, FusionConfig(), solver=solver))
+        plain = fuse(rule, Given(thetas, weights, support, FusionConfig()))
         assert ours.theta.tobytes() == plain.theta.tobytes()
     assert asked == [False, True, False]
 

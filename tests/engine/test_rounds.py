@@ -19,7 +19,7 @@ from fedirl_ray.engine.result import SPLITS, long_table, round_table, sent, stac
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.fusion.rules import support_of
+from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.report.table import full_text
 
@@ -337,10 +337,10 @@ def test_bytes_are_counted_by_rule_client_and_round():
 def test_curvature_is_asked_for_only_where_a_rule_reads_it():
     support = support_of(draw_world(CONFIG.problem, 0, 0, "probe", 0))
     rules = replace(CONFIG, fusion=FusionConfig(rules=("mean", "barycenter")))
-    assert Federation.begin(rules, 2, support).order(rules, 0).hessian is None
+    assert Federation.begin(rules, 2, support).order(rules, 0).hessian == ()
     begun = Federation.begin(CONFIG, 3, support)
-    assert begun.order(CONFIG, 0).hessian == 1  # of the one fit there is
-    assert replace(begun, done=np.array(1)).order(CONFIG, 0).hessian == 2  # precision's own
+    assert begun.order(CONFIG, 0).hessian == (1,)  # of the one fit there is
+    assert replace(begun, done=np.array(1)).order(CONFIG, 0).hessian == (2,)  # precision's own
 
 
 def test_a_learning_curve_is_what_shorter_runs_end_with():

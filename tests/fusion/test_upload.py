@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from fedirl_ray.config import FusionConfig, HeterogeneityConfig
-from fedirl_ray.fusion.rules import Support, fuse
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.fusion.upload import open_channel
 
 CELLS = np.arange(4.0)
@@ -91,7 +92,7 @@ def fused(rule, thetas, seen):
     hessians = np.broadcast_to(np.eye(16), (len(thetas), 16, 16))
     weights = np.full(len(thetas), 1.0 / len(thetas))
     support = Support(np.eye(16), AXES)
-    return fuse(rule, thetas, hessians, weights, support, FusionConfig(), seen)
+    return fuse(rule, Given(thetas, weights, support, FusionConfig(), seen, hessians))
 
 
 def test_a_hidden_point_carries_only_the_floors_mass():

@@ -6,7 +6,7 @@ from scipy.interpolate import RegularGridInterpolator
 from worlds import random_world
 
 from fedirl_ray.errors import ConfigError, DataError
-from fedirl_ray.fusion.rules import support_of
+from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.problem.lattice import Axis, Lattice, product
 
 FLAT = Lattice((Axis("x", -1.0, 2.0, 5), Axis("y", 0.0, 1.0, 4), Axis("z", -3.0, 3.0, 3)))

@@ -12,7 +12,7 @@ from worlds import save_episodes
 from fedirl_ray.evaluate.statistics import Interval, stand_out
 from fedirl_ray.problem.demonstrations import Demonstrations
 from fedirl_ray.report.page import write_page
-from fedirl_ray.report.table import LABELS
+from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import signed
 from fedirl_ray.run import main
 
@@ -85,7 +85,7 @@ def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder
     policies = list(by_split["held-out"])
     tables = rows_of(run_page, "success")
     assert len(tables) == len(policies) == 5
-    labels = {label: rule for rule, label in LABELS.items()}
+    labels = {label_of(rule): rule for rule in next(iter(by_split["held-out"].values()))}
     for policy, rows in zip(policies, tables, strict=True):
         assert {labels[row[0][0]] for row in rows} == set(by_split["held-out"][policy])
         shown = {}
@@ -265,6 +265,6 @@ def test_a_rule_without_a_number_in_some_split_leaves_its_cells_empty(tmp_path):
     tables = [rows for kind, rows in page.tables if kind == "success"]
     assert tables
     for rows in tables:
-        (expert,) = (row for row in rows if row[0][0] == LABELS["expert"])
+        (expert,) = (row for row in rows if row[0][0] == label_of("expert"))
         assert [cell[0] for cell in expert[3:]] == ["", ""]
         assert not any("data-value" in attrs for _, attrs in expert[3:])

@@ -1,17 +1,16 @@
 import dataclasses
 import io
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from fedirl_ray.config import Rule
+from fedirl_ray.config import REFERENCES, RULE_NAMES
 from fedirl_ray.engine.record import summary
 from fedirl_ray.evaluate.comparison import compare
 from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.report.table import LABELS, full_text, main_table
+from fedirl_ray.report.table import full_text, label_of, main_table
 from fedirl_ray.report.wording import signed
 
 
@@ -30,14 +29,17 @@ def better(results, rule, config, by=0.2):
     return changed
 
 
-def test_every_rule_has_a_label():
-    assert set(LABELS) == set(get_args(Rule))
+def test_every_rule_and_reference_has_a_label_and_the_users_own_its_name():
+    labels = [label_of(rule) for rule in (*RULE_NAMES, *REFERENCES)]
+    assert len(set(labels)) == 12
+    assert not set(labels) & {*RULE_NAMES, *REFERENCES}
+    assert label_of("mine:rule") == "mine:rule"
 
 
 def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
     text = full_text(*small_run)
     assert "GridWorld, 3 clients, 3 seeds: success in %, greedy-0.95 policy" in text
-    for label in LABELS.values():
+    for label in map(label_of, small_run[0].fusion.rules):
         assert text.count(f"\n {label} ") == 3  # the table, and each split by policy
     for name in policies(small_run[0]):
         assert name in text
@@ -49,7 +51,7 @@ def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
 
 def test_the_numbers_are_those_of_the_comparison(small_run):
     config, results = small_run
-    line = line_of(full_text(config, results), LABELS["trimmed"])
+    line = line_of(full_text(config, results), label_of("trimmed"))
     for split in ("in-distribution", "held-out"):
         samples = np.stack([result.success(split)[:, 0] for result in results])
         found = compare(samples, config.fusion.rules)["trimmed"]
@@ -63,12 +65,12 @@ def test_the_numbers_are_those_of_the_comparison(small_run):
 
 def test_a_star_marks_a_difference_that_stands_out(small_run):
     config, results = small_run
-    line = line_of(full_text(config, better(results, "debiased", config)), LABELS["debiased"])
+    line = line_of(full_text(config, better(results, "debiased", config)), label_of("debiased"))
     assert "+20.1 ± 0.2*" in line
     # By .1 points in two seeds, by -.1 in the third.
     some = better(results, "debiased", config, by=0.001)[:1] * 2
     less = better(results, "debiased", config, by=-0.001)[:1]
-    assert " 0.0 ± 0.3=" in line_of(full_text(config, [*some, *less]), LABELS["debiased"])
+    assert " 0.0 ± 0.3=" in line_of(full_text(config, [*some, *less]), label_of("debiased"))
 
 
 def test_nothing_in_the_text_depends_on_the_clock(small_run):
@@ -109,7 +111,7 @@ def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
 def test_one_seed_makes_a_table_without_intervals(small_run):
     config, results = small_run
     text = full_text(dataclasses.replace(config, seeds=1), results[:1])
-    assert "±" not in line_of(text, LABELS["barycenter"])
+    assert "±" not in line_of(text, label_of("barycenter"))
     assert "nan" not in text.lower()
 
 

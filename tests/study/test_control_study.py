@@ -14,7 +14,7 @@ from fedirl_ray.config import EngineConfig, FusionConfig
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.presets import SMOKE
-from fedirl_ray.fusion.rules import Support
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.demonstrations import demonstrate, save_episodes, to_minari

@@ -1,12 +1,10 @@
 """Our success beside the paper's tables 1 and 2."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 
 from fedirl_ray.cli import PROG
-from fedirl_ray.config import Rule
 from fedirl_ray.domain.domain import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison, Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
@@ -54,7 +52,7 @@ class Found:
         own = [r for r in rows if r["setting"] == setting.name and r["metric"] == SUCCESS.metric]
         last = max(row["round"] for row in own)
         own = [row for row in own if row["round"] == last]
-        self.rules = cast(list[Rule], list(dict.fromkeys(row["rule"] for row in own)))
+        self.rules = list(dict.fromkeys(row["rule"] for row in own))
         self.policies = list(dict.fromkeys(row["judge"] for row in own))
         self._value = {
             (row["split"], row["judge"], row["seed"], row["rule"]): row["value"] for row in own
@@ -70,7 +68,7 @@ class Found:
             ]
         )
 
-    def compare(self, split: str, policy: str) -> dict[Rule, Comparison]:
+    def compare(self, split: str, policy: str) -> dict[str, Comparison]:
         """Every rule beside the parameter mean."""
         return compare(self.samples(split, policy), self.rules)
 

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig, Rule
+from fedirl_ray.config import REFERENCES, FusionConfig
 from fedirl_ray.engine.checkpoint import Arrays
-from fedirl_ray.fusion.rules import REFERENCES, Support, fuse
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.lattice import Lattice
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
@@ -72,7 +73,7 @@ def fuse_columns(
     }
 
 
-def fused_names(rules: Sequence[Rule]) -> list[str]:
+def fused_names(rules: Sequence[str]) -> list[str]:
     """What `fused_columns` calls its columns, in their order."""
     fusing = [rule for rule in rules if rule not in REFERENCES]
     return [*fusing, *(rule + MATCHED for rule in fusing if rule != "mean")]
@@ -96,8 +97,9 @@ def fused_columns(
         ConfigError: A barycenter's settings cannot be met.
     """
     weights = np.full(len(thetas), 1.0 / len(thetas))
+    given = Given(thetas, weights, support, config, curvatures=curvatures)
     columns = {
-        rule: Column(fuse(rule, thetas, curvatures, weights, support, config).theta, 0.0)
+        rule: Column(fuse(rule, given).theta, 0.0)
         for rule in config.rules
         if rule not in REFERENCES
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedirl_ray.engine.checkpoint import Arrays
-from fedirl_ray.engine.identity import module_digest
+from fedirl_ray.engine.identity import module_digest, rules_digest
 from fedirl_ray.engine.jobs import Job, Jobs
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import read_episodes, write_episodes
@@ -92,7 +92,8 @@ class ControlStudy:
         self._names = judged_columns(config)
         self._pooled = "pooled" in config.fusion.rules
         name = config.task.name
-        self._code = module_digest(name, "task.name") if ":" in name else ""
+        code = [module_digest(name, "task.name")] if ":" in name else []
+        self._code = "".join([*code, *rules_digest(config.fusion).values()])
 
     def run(self) -> Iterator[list[Record]]:
         """Do every job; yields once a job, and with a stage's last one the rows of all of it.

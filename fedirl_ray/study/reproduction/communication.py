@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, Rule, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, RunConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
@@ -17,7 +17,7 @@ from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.witness import Witness
 
 FEATURES: tuple[Literal["distance", "rbf"], ...] = ("distance", "rbf")
-RULES: tuple[Rule, ...] = ("mean", "barycenter", "precision", "pooled")
+RULES: tuple[str, ...] = ("mean", "barycenter", "precision", "pooled")
 
 
 def steps(plan: Plan) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig, Rule
-from fedirl_ray.fusion.rules import Support, fuse
+from fedirl_ray.config import FusionConfig
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.paper import ACROBOT, LANDER
 from fedirl_ray.problem.control.task import Task
@@ -16,7 +17,7 @@ from fedirl_ray.study.control.columns import ground_of
 from fedirl_ray.study.reproduction.plan import Plan, Record
 
 FLEETS = (12, 24)
-RULES: tuple[Rule, ...] = ("mean", "arithmetic", "barycenter", "debiased")
+RULES: tuple[str, ...] = ("mean", "arithmetic", "barycenter", "debiased")
 FEATURES = 64
 TASKS = (LANDER, ACROBOT)
 
@@ -43,14 +44,14 @@ def _fleet(task: Task, clients: int, plan: Plan) -> list[Record]:
     rng = stream(plan.seed, "scale", task.name, clients)
     thetas = rng.normal(size=FEATURES) + 0.5 * rng.normal(size=(clients, FEATURES))
     weights = np.full(clients, 1.0 / clients)
-    config = FusionConfig()
+    given = Given(thetas, weights, support, FusionConfig())
     rows: list[Record] = []
     for rule in RULES:
         begin = time.perf_counter()
-        fused = fuse(rule, thetas, None, weights, support, config)
+        fused = fuse(rule, given)
         seconds = time.perf_counter() - begin
         tracemalloc.start()
-        fuse(rule, thetas, None, weights, support, config)
+        fuse(rule, given)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         rows.append(

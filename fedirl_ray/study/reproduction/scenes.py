@@ -21,7 +21,7 @@ from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.evaluate.bounds import Fusion, lattice_ground
 from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.fusion.rules import Support, support_of
+from fedirl_ray.fusion.spec import Support, support_of
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.seeds import stream

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.driver import Fleet
 from fedirl_ray.engine.upload import Answer, Order
-from fedirl_ray.fusion.rules import Barycenter
+from fedirl_ray.fusion.spec import Barycenter
 
 
 @dataclass

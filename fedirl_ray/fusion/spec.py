@@ -1,0 +1,181 @@
+"""What a fusion rule is: what it is given, what it gives back, and what else it needs.
+
+Letters: `k` clients, `n` support points, `d` features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol, Self, get_args
+
+import numpy as np
+
+from fedirl_ray.config import FusionConfig
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.recover import recover_theta
+from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
+from fedirl_ray.transport.axis import CostScale
+from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+
+Need = Literal["curvature", "debiasing"]
+"""curvature: clients upload that of their likelihood, d x d numbers; debiasing: the solver is asked
+for debiased barycenters, which take a second kernel's memory."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The shared support: where rewards are compared and fused."""
+
+    features: Floats
+    """Phi of the probe, `[n, d]`."""
+    axes: tuple[Floats, ...]
+    """Lattice axes whose lengths multiply to n (see `TabularMDP.axes`)."""
+
+
+def support_of(probe: TabularMDP) -> Support:
+    """Read the shared support off the probe.
+
+    Features that ignore the action make rewards that are constant along it; the action axis then
+    changes no barycenter and is left out.
+    """
+    _, actions, d, feature_actions = probe.shape
+    # Different actions are all equally far apart.
+    action_axis = (1.0 - np.eye(actions),) if feature_actions > 1 else ()
+    return Support(probe.features.reshape(-1, d), (*probe.axes, *action_axis))
+
+
+class Barycenter(Protocol):
+    """What a rule needs of `fedirl_ray.barycenter`, wherever it is computed."""
+
+    def __call__(
+        self,
+        measures: Floats,
+        axes: Sequence[Floats],
+        *,
+        weights: Floats,
+        epsilon: float,
+        cost_scale: CostScale,
+        debiased: bool = False,
+        tol: float,
+        max_iters: int,
+    ) -> BarycenterResult:
+        """Return the barycenter."""
+        ...
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a rule is given: the uploads let in to its federation in one round."""
+
+    thetas: Floats
+    """The clients' rewards as parameters, `[k, d]`."""
+    weights: Floats
+    """alpha, `[k]`, non-negative, sum to one."""
+    support: Support
+    """Where rewards are compared."""
+    config: FusionConfig
+    """Settings of the rules."""
+    seen: Bools | None = None
+    """Support points each client's reward is known at, `[k, n]`; None: all."""
+    curvatures: Floats | None = None
+    """Of the clients' likelihoods at their optima, with lambda I, `[k, d, d]`; None where the rule
+    does not need `curvature`."""
+    solver: Barycenter = barycenter
+    """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
+
+    @cached_property
+    def rewards(self) -> Floats:
+        """The clients' rewards on the support, `[k, n]`: theta . phi, hidden points too."""
+        return self.thetas @ self.support.features.T
+
+    def theta_of(self, reward: Floats) -> Floats:
+        """The theta `[d]` closest to a reward on the support `[n]`, in least squares."""
+        return recover_theta(self.support.features, reward, intercept=self.config.intercept)
+
+    def read_only(self) -> Self:
+        """The same, in arrays that refuse to be written to: other rules go on with them."""
+        features, *axes = map(_locked, (self.support.features, *self.support.axes))
+        return replace(
+            self,
+            thetas=_locked(self.thetas),
+            weights=_locked(self.weights),
+            support=Support(features, tuple(axes)),
+            seen=None if self.seen is None else _locked(self.seen),
+            curvatures=None if self.curvatures is None else _locked(self.curvatures),
+        )
+
+
+def _locked(array: Any) -> Any:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One rule's answer."""
+
+    theta: Floats
+    """`[d]`."""
+    measure: Floats | None = None
+    """Fused probability measure `[n]`, of the rules that make one."""
+    iterations: int = 0
+    """Barycenter iterations."""
+    converged: bool = True
+    """Whether the barycenter reached its tolerance."""
+
+
+@dataclass(frozen=True)
+class RuleSpec:
+    """A fusion rule; a plain function is one that needs nothing more."""
+
+    fuse: Callable[[Given], Fused | Floats]
+    """Returns theta `[d]`, or `Fused`."""
+    label: str = "a rule of your own"
+    """What tables call it; one of the user's own is called by its name there."""
+    needs: frozenset[Need] = frozenset()
+    """What it needs beside the rewards."""
+    transports: bool = False
+    """Whether it moves mass, so that it gives even equal clients back blurred by epsilon."""
+
+    def __post_init__(self) -> None:
+        """Check what it needs."""
+        for need in self.needs:
+            if need not in get_args(Need):
+                raise ConfigError(
+                    f"a rule's needs must be among {', '.join(get_args(Need))}, got {need!r}"
+                )
+
+    def __call__(self, given: Given) -> Fused:
+        """Fuse, and check what comes of it.
+
+        Raises:
+            ConfigError: It is no finite theta of the support's features, or no `Fused` of one.
+        """
+        found = self.fuse(given)
+        fused = found if isinstance(found, Fused) else Fused(found)
+        n, d = given.support.features.shape
+        theta = self._checked("theta", fused.theta, d)
+        measure = None if fused.measure is None else self._checked("measure", fused.measure, n)
+        if type(fused.iterations) is not int or type(fused.converged) is not bool:
+            got = f"{fused.iterations!r} and {fused.converged!r}"[:80]
+            law = "an integer as iterations and True or False as converged"
+            raise ConfigError(f"fusion.rules {self.label} must return {law}, got {got}")
+        return Fused(theta, measure, fused.iterations, fused.converged)
+
+    def _checked(self, what: str, found: Any, count: int) -> Floats:
+        """An array as `count` finite numbers."""
+        if type(found) is not np.ndarray:
+            got = f"a {type(found).__name__}"
+        elif not np.issubdtype(found.dtype, np.floating):
+            got = f"an array of {found.dtype}"
+        elif found.shape != (count,):
+            got = f"one of shape {found.shape}"
+        elif not np.isfinite(found).all():
+            got = "one that holds NaN or infinity"
+        else:
+            return found.astype(np.float64)
+        raise ConfigError(
+            f"fusion.rules {self.label} must return {what} as a NumPy array of {count} finite "
+            f"floats, shape ({count},), got {got}"
+        )

@@ -1,0 +1,156 @@
+"""Conformance suites for what a user brings along: run on our own, importable for theirs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fedirl_ray.config import FusionConfig, ProblemConfig
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.rules import rule_named
+from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support, support_of
+from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.mdp import Floats
+
+CLIENTS = 5
+SEEDS = 3
+SCALES = (1e-4, 7.0, 1e5)
+
+
+def check_rule(rule: str | RuleSpec | Callable[[Given], Fused | Floats]) -> None:
+    """Check what a fusion rule owes whoever compares it with others.
+
+    It is tried on a few small federations: 1 to 6 clients, two features on a 4x4 grid.
+
+    Args:
+        rule: A function of `Given`, a `RuleSpec`, or a rule's name as `fusion.rules` takes it.
+
+    Raises:
+        AssertionError: It does not keep to it; says in one sentence to what.
+        ConfigError: There is no rule of that name.
+    """
+    if isinstance(rule, str):
+        rule = rule_named(rule)
+    spec = rule if isinstance(rule, RuleSpec) else RuleSpec(rule)
+    support = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
+    for seed in range(SEEDS):
+        given = _federation(seed, support, spec)
+        _check_answer(spec, given)
+        _check_weights(spec, given)
+        _check_agreement(spec, given)
+        for scale in SCALES:
+            scaled = replace(given, thetas=scale * given.thetas)
+            law = "rewards in other units must fuse to the same reward in those units"
+            _same(scale * _fused(spec, given).theta, _fused(spec, scaled).theta, law, 1e-7)
+
+
+def _federation(seed: int, support: Support, spec: RuleSpec) -> Given:
+    """Random clients, and only what a run would give this rule of them."""
+    rng = np.random.default_rng(seed)
+    d = support.features.shape[1]
+    roots = rng.normal(size=(CLIENTS, d, d))
+    return Given(
+        thetas=rng.normal(size=(CLIENTS, d)),
+        weights=rng.dirichlet(np.ones(CLIENTS)),
+        support=support,
+        config=FusionConfig(tolerance=1e-12),
+        curvatures=roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d)
+        if "curvature" in spec.needs
+        else None,
+    )
+
+
+def _check_answer(spec: RuleSpec, given: Given) -> None:
+    """What comes back is well formed, the same each time, and leaves what was given alone."""
+    before = [array.copy() for array in _arrays(given)]
+    found = _fused(spec, given)
+    changed = [
+        name
+        for name, array, copy in zip(_NAMES, _arrays(given), before, strict=True)
+        if not np.array_equal(array, copy)
+    ]
+    assert not changed, f"a rule must leave what it is given alone, {', '.join(changed)} changed"
+    again = _fused(spec, given)
+    assert np.array_equal(found.theta, again.theta), (
+        "a rule must be deterministic: asked twice, it gave another theta"
+    )
+    if found.measure is not None:
+        whole = found.measure.min() >= 0.0 and abs(found.measure.sum() - 1.0) <= 1e-9
+        assert whole, "a measure must hold no negative number and sum to one"
+    n = len(given.support.features)
+    seen = np.arange(n) % CLIENTS != np.arange(CLIENTS)[:, None]
+    _fused(spec, replace(given, seen=seen))
+    for measure in ("shift", "gibbs"):
+        for intercept in (False, True):
+            config: Any = replace(given.config, measure=measure, intercept=intercept)
+            _fused(spec, replace(given, config=config))
+
+
+def _check_weights(spec: RuleSpec, given: Given) -> None:
+    """Clients count by their weights, and by nothing else."""
+    plain = _fused(spec, given).theta
+    order = np.random.default_rng(0).permutation(CLIENTS)
+    _same(plain, _fused(spec, _chosen(given, order)).theta, "the clients' order must not matter")
+    mute = _chosen(given, [0, 1, 1, *range(2, CLIENTS)])
+    mute.thetas[1], mute.weights[1] = (50.0, -80.0), 0.0
+    law = "a client of weight zero must not matter"
+    _same(plain, _fused(spec, mute).theta, law)
+    twice = _chosen(given, [0, 1, 1, 2])
+    twice = replace(twice, weights=np.full(4, 0.25))
+    heavy = replace(_chosen(given, [0, 1, 2]), weights=np.array([0.25, 0.5, 0.25]))
+    law = "a client that comes twice must count as one of twice the weight"
+    _same(_fused(spec, twice).theta, _fused(spec, heavy).theta, law)
+    sole = replace(_chosen(given, [0, 1, 2]), weights=np.array([0.0, 1.0, 0.0]))
+    alone = replace(_chosen(given, [1]), weights=np.ones(1))
+    law = "a client of all the weight must count as one that is alone"
+    _same(_fused(spec, alone).theta, _fused(spec, sole).theta, law)
+
+
+def _check_agreement(spec: RuleSpec, given: Given) -> None:
+    """Clients that agree are given back, by what transports up to a blur that ends with epsilon."""
+    theta = given.thetas[0]
+    equal = replace(given, thetas=np.tile(theta, (CLIENTS, 1)))
+    law = "clients that agree must be given what they agree on"
+    if not spec.transports:
+        _same(theta, _fused(spec, equal).theta, law, 1e-7)
+        return
+    for epsilon, most in ((0.5, 0.3), (0.05, 1e-3)):
+        config = replace(given.config, epsilon=epsilon)
+        off = np.linalg.norm(_fused(spec, replace(equal, config=config)).theta - theta)
+        near = off <= most * np.linalg.norm(theta)
+        assert near, f"{law}, within {most:g} of its length at fusion.epsilon {epsilon:g}"
+
+
+_NAMES = ("thetas", "weights", "features", "curvatures")
+
+
+def _arrays(given: Given) -> list[Floats]:
+    curvatures = np.empty(0) if given.curvatures is None else given.curvatures
+    return [given.thetas, given.weights, given.support.features, curvatures]
+
+
+def _chosen(given: Given, who: Any) -> Given:
+    """Some of the clients, in some order, as copies."""
+    picked: Any = {
+        name: None if (array := getattr(given, name)) is None else array[who]
+        for name in ("thetas", "weights", "curvatures")
+    }
+    return replace(given, **picked)
+
+
+def _fused(spec: RuleSpec, given: Given) -> Fused:
+    """What the rule makes of it, if that is well formed."""
+    try:
+        return spec(given)
+    except ConfigError as err:
+        raise AssertionError(str(err).removeprefix("fusion.rules ")) from err
+
+
+def _same(wanted: Floats, found: Floats, law: str, rtol: float = 1e-6) -> None:
+    near = np.abs(found - wanted).max() <= rtol * np.linalg.norm(wanted)
+    assert near, f"{law}: {_said(wanted)} became {_said(found)}"
+
+
+def _said(theta: Floats) -> str:
+    return f"({', '.join(f'{x:.6g}' for x in theta)})"

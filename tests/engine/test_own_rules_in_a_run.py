@@ -1,0 +1,209 @@
+"""Rules of the user's own in runs, on Ray, resumed, in sweeps and reports."""
+
+import json
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from fedirl_ray.config import (
+    EvaluationConfig,
+    FederationConfig,
+    FusionConfig,
+    ProblemConfig,
+    RunConfig,
+)
+from fedirl_ray.engine.driver import federate, run_seed
+from fedirl_ray.engine.event import unwatched
+from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.upload import traffic
+from fedirl_ray.run import main
+
+SOURCE = """
+import numpy as np
+from fedirl_ray.fusion.rules import RULES
+from fedirl_ray.fusion.spec import RuleSpec
+
+def plain(given):
+    return given.weights @ given.thetas
+
+def needy(given):
+    return RULES["precision"].fuse(given)
+
+precise = RuleSpec(needy, needs=frozenset({"curvature"}))
+
+def moved(given):
+    return RULES["barycenter"].fuse(given)
+
+def fails(given):
+    raise ValueError("no idea")
+
+def late(given):
+    if given.thetas[0, 0] != FIRST.setdefault("theta", given.thetas[0, 0]):
+        raise ValueError("not again")
+    return plain(given)
+
+FIRST = {}
+"""
+SMALL = [
+    "--seeds", "2", "--clients", "2", "--problem.size", "3", "--problem.demonstrations", "3",
+    "--evaluation.held-out", "2", "--evaluation.discounts", ".9", "--record.progress", "False",
+    "--engine.backend", "local",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "own_rules.py"
+    path.write_text(SOURCE)
+    sys.modules.pop("own_rules", None)
+    yield path
+    sys.modules.pop("own_rules", None)
+
+
+def federation(*rules):
+    return RunConfig(
+        clients=3,
+        seeds=1,
+        problem=ProblemConfig(size=4, demonstrations=5),
+        fusion=FusionConfig(rules=rules),
+        federation=FederationConfig(rounds=3, participation=0.7, proximal=0.5),
+        evaluation=EvaluationConfig(held_out=3, discounts=()),
+    )
+
+
+RULES = ("mean", "own_rules:precise", "local", "precision", "own_rules:plain", "own_rules:moved")
+
+
+def test_a_rule_of_ones_own_that_does_what_one_of_ours_does_finds_its_bytes():
+    config = federation(*RULES, "barycenter")
+    ((_, found),) = federate(config, Clients(config, range(3)))
+    for own, ours in ((1, 3), (4, 0), (5, 6)):
+        assert found.theta[own].tobytes() == found.theta[ours].tobytes()
+        assert found.round_success[:, :, own].tobytes() == found.round_success[:, :, ours].tobytes()
+    assert found.measure[5].tobytes() == found.measure[6].tobytes()
+    assert not np.array_equal(found.theta[1], found.theta[0])
+    assert traffic("own_rules:precise", 2) == traffic("precision", 2)
+    assert traffic("own_rules:plain", 2) == traffic("mean", 2)
+
+
+def test_on_ray_they_find_the_bytes_of_this_process(ray_session):
+    config = federation(*RULES)
+    ours = run_seed(config, Clients(config, range(3)), 0)
+    with open_fleet(config, [].append, unwatched) as fleet:
+        theirs = run_seed(config, fleet, 0)
+    for name in ("theta", "client_theta", "held_out_success", "round_success"):
+        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
+
+
+def test_it_stands_under_its_own_name_in_all_that_a_run_leaves(tmp_path, capsys):
+    words = [*SMALL, "--fusion.rules", "own_rules:moved,mean,ceiling", "--run-dir", "run"]
+    assert main(words) == 0
+    assert "\n own_rules:moved " in capsys.readouterr().out
+    run = tmp_path / "run"
+    table = (run / "table.txt").read_text()
+    assert table.index("own_rules:moved") < table.index("parameter mean") < table.index("ceiling")
+    named = set(pq.read_table(run / "results.parquet")["rule"].to_pylist())
+    assert named == {"own_rules:moved", "mean", "ceiling"}
+    said = json.loads((run / "summary.json").read_text())
+    assert "own_rules:moved" in said["success"]["held-out"]["greedy-0.95"]
+    assert "own_rules:moved" in said["communication"]["rules"]
+    again = yaml.safe_load((run / "config.yaml").read_text())
+    assert again["fusion"]["rules"] == ["own_rules:moved", "mean", "ceiling"]
+    # A page is made without the user's module.
+    (tmp_path / "own_rules.py").unlink()
+    sys.modules.pop("own_rules")
+    assert main(["report", "run"]) == 0
+    page = (run / "report.html").read_text()
+    assert "own_rules:moved" in page
+    assert "own_rules:moved: 2 of 2 converged" in page
+
+
+STUDY = {
+    "fixed": {"seeds": 1, "clients": 2, "problem.size": 3, "problem.demonstrations": 3,
+              "evaluation.held-out": 2, "engine.backend": "local"},
+    "objectives": {"success/held-out/mean": "maximize"},
+    "sampler": "grid",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ("own_rules:none", "no such function in own_rules"),
+        ("nowhere:rule", "ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "stress", "sweep", "control"])
+def test_what_cannot_be_found_is_one_line_and_leaves_no_folder(
+    tmp_path, capsys, rule, why, command
+):
+    rules = f"mean,{rule}"
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump({**STUDY, "search": {"fusion.rules": ["mean,median", rules]}})
+    )
+    words = {
+        "run": [*SMALL, "--fusion.rules", rules, "--run-dir", "out"],
+        "stress": ["stress", "--clients", "2", "--rules", rules, "--run-dir", "out"],
+        "sweep": ["sweep", "study.yaml", "--study-dir", "out"],
+        "control": ["control", "CartPole-v1", "--fusion.rules", rules, "--run-dir", "out"],
+    }
+    assert main(words[command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    law = "fusion.rules must be module:function that can be imported from here"
+    assert line == f"{law}, got '{rule}' ({why})"
+    assert not (tmp_path / "out").exists()
+
+
+def line_of(module, text):
+    return next(i for i, line in enumerate(module.read_text().splitlines(), 1) if text in line)
+
+
+def test_what_fails_at_once_is_one_line_and_leaves_no_folder(tmp_path, module, capsys):
+    words = [*SMALL, "--fusion.rules", "mean,own_rules:fails", "--run-dir", "out"]
+    assert main(words) == 2
+    where = f"{module}:{line_of(module, 'no idea')}"
+    said = f"fusion.rules own_rules:fails failed: ValueError: no idea, at {where}\n"
+    assert capsys.readouterr().err == said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rule_that_fails_later_keeps_the_seeds_before_it(tmp_path, module, capsys):
+    words = [*SMALL, "--fusion.rules", "mean,own_rules:late", "--run-dir", "run"]
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    where = f"{module}:{line_of(module, 'not again')}"
+    assert f"fusion.rules own_rules:late failed: ValueError: not again, at {where}" in line
+    assert len(list((tmp_path / "run" / "seeds").glob("seed-*"))) == 1
+    module.write_text(SOURCE.replace("not again", "never"))
+    assert main(["--resume", "run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fusion.rules ['mean', 'own_rules:late'] must hold what it did when a ")
+
+
+def test_a_sweep_searches_over_them_and_remembers_their_code(tmp_path, module, capsys):
+    study = {
+        **STUDY,
+        "search": {"fusion.rules": ["mean,own_rules:plain", "mean,own_rules:plain,median"]},
+        "objectives": {"success/held-out/own_rules:plain": "maximize"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    words = ["sweep", "study.yaml", "--study-dir", "out", "--progress", "False"]
+    assert main(words) == 0
+    rows = pq.read_table(tmp_path / "out" / "trials.parquet").to_pylist()
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 2
+    module.unlink()
+    sys.modules.pop("own_rules")
+    assert main(["report", "out"]) == 0  # without the user's module
+    assert "success/held-out/own_rules:plain" in (tmp_path / "out" / "report.html").read_text()
+    capsys.readouterr()
+    module.write_text(SOURCE + "\n")
+    assert main(["sweep", "--resume", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("search.fusion.rules ")
+    assert "must hold what it did when a study was begun" in line
