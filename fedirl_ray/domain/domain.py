@@ -114,6 +114,15 @@ class Domain(Protocol):
         """References that can be judged here (see `fusion.rules.REFERENCES`)."""
         ...
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Settings that say how much of something there is, as the user types them."""
+        ...
+
+    def room(self) -> int:
+        """About how many bytes a run holds in one process, of the engine's own books nothing."""
+        ...
+
     def check(self) -> None:
         """Refuse what cannot be run, before anything is written.
 

@@ -12,7 +12,7 @@ import numpy as np
 from fedirl_ray.config import FusionConfig, Rule
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.fusion.rules import REFERENCES, Support, fuse
-from fedirl_ray.problem.lattice import Lattice
+from fedirl_ray.problem.lattice import ground_of
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
 
@@ -28,24 +28,6 @@ class Column(NamedTuple):
     theta: Floats
     """`[d]`."""
     offset: float
-
-
-def ground_of(support: Lattice, base: Lattice | None = None) -> tuple[Floats, ...]:
-    """A lattice's axes as the barycenter takes them.
-
-    Args:
-        support: State x action.
-        base: Whose spacings are the unit of length; None: its own, so that epsilon blurs the same
-            number of cells whatever the resolution.
-    """
-    if base is None:
-        return tuple(axis.ground for axis in support.axes)
-    scaled = []
-    for axis, unit in zip(support.axes, base.axes, strict=True):
-        ratio = axis.spacing / unit.spacing
-        ground = axis.ground
-        scaled.append(ground * (ratio if ground.ndim == 1 else ratio**2))
-    return tuple(scaled)
 
 
 def fuse_columns(

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from fedirl_ray.config import FusionConfig, IRLConfig
 from fedirl_ray.config_control import USUAL, PPOConfig
+from fedirl_ray.domain.control_settings import TaskSpec
 from fedirl_ray.evaluate.presets import budgets_for
 from fedirl_ray.irl.stationary import Goal
 from fedirl_ray.laws import require, require_positive
 from fedirl_ray.problem.control.basis import RadialBasis
-from fedirl_ray.problem.control.brought import task_named
 from fedirl_ray.problem.control.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskConfig:
+class TaskConfig(TaskSpec):
     """Which task, on which lattice."""
 
     name: str = "Pendulum-v1"
@@ -29,17 +29,11 @@ class TaskConfig:
     steps: int | None = None
     """Own environments: most steps in an episode; None: the environment's time limit."""
 
-    def task(self) -> Task:
-        """The task itself.
-
-        Raises:
-            ConfigError: There is no such task, or its environment cannot be used.
-        """
+    def __post_init__(self) -> None:
+        """Check every limit."""
         even = len(self.limits) % 2 == 0
         law = "pairs of lowest and highest, a multiple of 2 numbers"
         require(even, "task.limits", law, len(self.limits))
-        pairs = list(zip(self.limits[::2], self.limits[1::2], strict=True))
-        return task_named(self.name, pairs or None, self.points or None, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +57,7 @@ class LearnerConfig:
     """likelihood: of the demonstrated actions, bounded whatever the lattice; matching: of feature
     counts (the paper's dual), which a lattice's diffusion may leave without a minimum."""
     irl: IRLConfig = field(
-        default_factory=lambda: IRLConfig(l2=0.01, iterations=60, tolerance=1e-4)
+        default_factory=lambda: IRLConfig(l2=0.01, iterations=60, tolerance=1e-5)
     )
     gather: int = 60_000
     """Steps recorded for the lattice of a task without equations of motion."""

@@ -6,6 +6,8 @@ Every function here is a job. Letters: `e` seeds, `c` columns, `d` features, `k`
 import numpy as np
 
 from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.domain.control_judging import linear_on_observations, true_reward
+from fedirl_ray.domain.control_learning import model_of
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.evaluate.agent import LatticeAgent, PlacedReward
 from fedirl_ray.evaluate.ppo import train
@@ -18,7 +20,6 @@ from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
-from fedirl_ray.study.control.learning import model_of
 
 
 def judge_by_planner(
@@ -67,14 +68,6 @@ def judge_by_planner(
             own, world, model, model.reward, truth, discount, episodes, root, seed
         )
     return {"returns": returns, "distance": distance}
-
-
-def true_reward(task: Task, world: float) -> PlacedReward | None:
-    """The task's own reward anywhere; None where only the environment knows it."""
-    if task.physics is None:
-        return None
-    physics = task.physics(world)
-    return lambda places, actions: physics.step(places, actions).reward
 
 
 def _planned(
@@ -129,8 +122,3 @@ def judge_by_agent(
         reward = linear_on_observations(own, linear)
     found = train(own, world, config, int(rng.integers(2**31)), reward)
     return {"at": found.at, "returns": found.returns}
-
-
-def linear_on_observations(task: Task, reward: LinearReward) -> PlacedReward:
-    """The same reward of what is seen instead of where that is."""
-    return lambda observations, actions: reward(task.locate(observations), actions)

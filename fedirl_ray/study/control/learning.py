@@ -5,26 +5,21 @@ Every function here is a job: its arguments decide its result. Letters: `k` clie
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.domain.control_learning import model_of
 from fedirl_ray.engine.checkpoint import Arrays
-from fedirl_ray.evaluate.expert import train_expert
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import demonstrate
-from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
+from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.possible import unlikeliest_step
 from fedirl_ray.problem.control.rollouts import (
     EmpiricalModel,
-    Transitions,
-    gather,
-    model_from_transitions,
 )
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
@@ -37,48 +32,10 @@ Teacher = Weights | Episodes
 """Who shows a client what to do: its expert, or episodes that somebody recorded."""
 
 
-def become_expert(task: TaskConfig, client: float, config: PPOConfig, root: int) -> Arrays:
-    """Train a client's expert.
-
-    Returns:
-        `at` [k] and `returns` [k]: its learning curve; `reached`: the mean return of the one kept,
-        on fresh episodes; and the expert's network under `actor.` names.
-    """
-    found = train_expert(task.task(), client, config, root)
-    network = {f"actor.{name}": array for name, array in found.actor.arrays().items()}
-    return {
-        "at": found.training.at,
-        "returns": found.training.returns,
-        "reached": np.array(found.reached),
-        **network,
-    }
-
-
 def network_of(expert: Arrays) -> Weights:
     """The expert's network alone."""
     start = "actor."
     return {name.removeprefix(start): x for name, x in expert.items() if name.startswith(start)}
-
-
-def record_world(
-    task: TaskConfig, world: float, steps: int, pilots: Sequence[Weights], root: int
-) -> Arrays:
-    """Record the steps that one world's lattice is estimated from, wherever that is asked for.
-
-    Args:
-        task: A task without equations of motion.
-        world: Whose environment.
-        steps: How many to record.
-        pilots: Networks of experts, who fly beside chance.
-        root: Root seed.
-
-    Returns:
-        The fields of `Transitions`.
-    """
-    own = task.task()
-    actors = [Actor.from_arrays(own, weights) for weights in pilots]
-    recorded = gather(own, world, actors, _stream(own, world, root), steps)
-    return {field.name: getattr(recorded, field.name) for field in fields(Transitions)}
 
 
 def learn(
@@ -162,27 +119,6 @@ def pool(
             each.append(_irl(own, model, features, episodes, learner))
         thetas.append(fit_lattice(each, learner.irl).theta)
     return {"theta": np.array(thetas)}
-
-
-def model_of(task: Task, i: float, recorded: Arrays | None, root: int) -> LatticeModel:
-    """The one lattice of physics i: from its equations of motion, or from its recorded steps.
-
-    Args:
-        task: The task.
-        i: Whose physics.
-        recorded: What `record_world` returned for it; None where there are equations of motion.
-        root: Root seed.
-    """
-    if task.physics is not None:
-        rng = _stream(task, i, root)
-        return model_from_physics(task, task.physics(i), task.state, task.action, rng)
-    assert recorded is not None, "a world without equations of motion is recorded first"
-    return model_from_transitions(task, Transitions(**recorded), task.state, task.action)
-
-
-def _stream(task: Task, i: float, root: int) -> np.random.Generator:
-    """What is random about a world's lattice: first states, or recorded steps."""
-    return stream(root, "control", task.name, "lattice", f"{i:g}")
 
 
 def demonstrations(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedirl_ray.domain.control_learning import become_expert, record_world
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.engine.identity import module_digest
 from fedirl_ray.engine.jobs import Job, Jobs
@@ -24,12 +25,10 @@ from fedirl_ray.study.control.judging import judge_by_agent, judge_by_planner
 from fedirl_ray.study.control.learning import (
     Teacher,
     Weights,
-    become_expert,
     demonstrations,
     learn,
     network_of,
     pool,
-    record_world,
 )
 
 Record = Mapping[str, Any]
