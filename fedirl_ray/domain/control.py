@@ -30,6 +30,7 @@ from fedirl_ray.domain.control_learning import (
 from fedirl_ray.domain.control_panel import REFERENCES, Panel, channels_of
 from fedirl_ray.domain.control_settings import (
     NUMBER,
+    OF_TABLES,
     SIZES,
     Learner,
     TaskSpec,
@@ -39,7 +40,15 @@ from fedirl_ray.domain.control_settings import (
     room_of,
     worlds_of,
 )
-from fedirl_ray.domain.domain import Channel, Columns, Fits, Ground, Judged, Split
+from fedirl_ray.domain.domain import (
+    Channel,
+    Columns,
+    Fits,
+    Ground,
+    Judged,
+    Split,
+    require_meant,
+)
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
@@ -71,6 +80,13 @@ class Control:
     sizes = SIZES
 
     def __init__(self, config: RunConfig) -> None:
+        """Take a run's settings.
+
+        Raises:
+            ConfigError: One means nothing here, or contradicts another.
+        """
+        require_meant(config, OF_TABLES, self.references)
+        refuse_settings(config)
         self.config = config
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,23 +99,27 @@ class Control:
         return channels_of(self.config.control)
 
     def check(self) -> None:
-        """Refuse settings, the task and its lattice, and recorded demonstrations.
+        """Refuse the task and its lattice, and recorded demonstrations.
 
         Raises:
             FedirlError: Says which setting, or which file.
         """
-        refuse_settings(self.config, tuple(self.references))
         _ = self._task.support, self._recorded
 
     def room(self) -> int:
         """About how many bytes a run holds."""
         return room_of(self.config)
 
-    def recorded(self) -> Iterable[bytes] | None:
+    @property
+    def varies(self) -> str:
+        """Demonstrations and judges; recorded demonstrations stay."""
+        recorded = self.config.problem.demonstrations_file is not None
+        return "how rewards are judged alone" if recorded else "demonstrations and judges"
+
+    def recorded(self) -> Iterable[bytes]:
         """Content of the episodes that were brought along, whatever holds them."""
-        if self._recorded is None:
-            return None
-        arrays = [np.ascontiguousarray(array) for one in self._recorded for array in astuple(one)]
+        episodes = self._recorded or []
+        arrays = [np.ascontiguousarray(array) for one in episodes for array in astuple(one)]
         return [array.tobytes() for array in arrays]
 
     def costs(self) -> list[float]:

@@ -2,16 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fedirl_ray.config import (
-    HeterogeneityConfig,
-    IRLConfig,
-    ProblemConfig,
-    RunConfig,
-)
+from fedirl_ray.config import IRLConfig, RunConfig
 from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.irl.stationary import Goal
 from fedirl_ray.laws import require
@@ -22,13 +16,14 @@ from fedirl_ray.problem.control.task import Task
 SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations",
          "control.features", "control.gather", "control.episodes", "seeds")  # fmt: skip
 """Settings that say how much of something there is."""
-OF_TABLES = {
-    "problem": (
-        "size", "obstacles", "layout", "slip", "slip_to", "goal", "goal_shift", "rbf_centres",
-        "rbf_width", "expert_temperature", "expert_discount",
-    ),
-    "heterogeneity": ("expert_temperature", "coverage"),
-}  # fmt: skip
+OF_TABLES = (
+    *(f"problem.{name}" for name in (
+        "size", "obstacles", "layout", "slip", "slip-to", "goal", "goal-shift", "rbf-centres",
+        "rbf-width", "expert-temperature", "expert-discount",
+    )),
+    "heterogeneity.expert-temperature",
+    "heterogeneity.coverage",
+)  # fmt: skip
 """Settings that mean something in tables of states alone."""
 BASES = ("distance", "rbf")
 """What radial features over the box may be called; the first is the default of all problems."""
@@ -111,22 +106,15 @@ def patience(config: PPOConfig) -> float:
     return max(1.0, config.steps / PACE)
 
 
-def refuse_settings(config: RunConfig, references: Sequence[str]) -> None:
-    """Refuse settings that mean nothing here, or contradict each other.
+def refuse_settings(config: RunConfig) -> None:
+    """Refuse settings that contradict each other.
 
     Args:
         config: The run.
-        references: Those that can be judged here.
 
     Raises:
         ConfigError: Names the first.
     """
-    usual = {"problem": ProblemConfig(), "heterogeneity": HeterogeneityConfig()}
-    for group, names in OF_TABLES.items():
-        for name in names:
-            default, got = getattr(usual[group], name), getattr(getattr(config, group), name)
-            law = f"{default}, its default: it is of tables of states, not of control tasks"
-            require(got == default, _typed(group, name), law, got)
     law = f"{BASES[0]} or {BASES[1]} for control tasks, whose features are radial either way"
     require(config.problem.features in BASES, "problem.features", law, config.problem.features)
     law = "empty for control tasks, whose planner has evaluation.discount alone"
@@ -138,10 +126,6 @@ def refuse_settings(config: RunConfig, references: Sequence[str]) -> None:
     ):
         require(discount < 1.0, name, "below 1 for control tasks", discount)
     _refuse_worlds(config)
-    unknown = [name for name in ("expert", "ceiling", "true") if name not in references]
-    for rule in config.fusion.rules:
-        law = "without ceiling for control tasks, whose best return nobody knows; true is the "
-        require(rule not in unknown, "fusion.rules", law + "task's own reward", rule)
     file = config.problem.demonstrations_file
     named = file is None or "{client}" in str(file) or config.clients == 1
     require(named, "problem.demonstrations-file", "a name with {client} in it", file)
@@ -156,10 +140,6 @@ def _refuse_worlds(config: RunConfig) -> None:
         require(once, "control.held-out", "physics named once each", i)
     for i in config.control.judged:
         require(i in worlds, "control.judged", "a client's number or held out", i)
-
-
-def _typed(group: str, name: str) -> str:
-    return f"{group}.{name.replace('_', '-')}"
 
 
 def room_of(config: RunConfig) -> int:

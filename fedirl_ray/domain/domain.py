@@ -156,15 +156,6 @@ class Domain(Protocol):
         """Bytes that a run in one process holds at its largest, beside the interpreter itself."""
         ...
 
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """Settings that say how much of something there is, as the user types them."""
-        ...
-
-    def room(self) -> int:
-        """About how many bytes a run holds in one process, of the engine's own books nothing."""
-        ...
-
     def check(self) -> None:
         """Refuse what cannot be run, before anything is written.
 
