@@ -10,9 +10,10 @@ from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.heterogeneity import draw_maps, map_markdown, map_text
+from fedirl_ray.report.measure import measure_of
 from fedirl_ray.report.page import write_page
 from fedirl_ray.study.archive import STUDY, read_study
-from fedirl_ray.study.heterogeneity import heterogeneity_map
+from fedirl_ray.study.heterogeneity import heterogeneity_map, metric_of
 
 PAGE = "report.html"
 MANUAL = """\
@@ -60,7 +61,7 @@ def command(argv: Sequence[str]) -> int:
 def _map_files(path: Path, folders: Sequence[Path]) -> dict[Path, bytes]:
     """The maps of some studies, as one picture and as a text."""
     require(path.suffix == ".png", "map", "a .png file", path)
-    maps, text = {}, ""
+    maps, text, metrics = {}, "", set[str]()
     for folder in folders:
         require((folder / STUDY).is_file(), "map", "asked for with studies only", folder)
         archive = read_study(folder)
@@ -69,10 +70,13 @@ def _map_files(path: Path, folders: Sequence[Path]) -> dict[Path, bytes]:
         name = folder.resolve().name
         require(name not in maps, "map", "asked for with studies of different names", name)
         maps[name] = points
+        metrics.add(metric_of(archive.results["metric"]))
+        require(len(metrics) == 1, "map", "asked for with studies of one metric", sorted(metrics))
+        measure = measure_of(*metrics)
         text += f"## {name}\n\n" if len(folders) > 1 else ""
         text += "".join(f"- {sentence}\n" for sentence in map_text(points))
-        text += f"\n{map_markdown(points)}\n"
-    return {path: draw_maps(maps), path.with_suffix(".md"): f"{text.rstrip()}\n".encode()}
+        text += f"\n{map_markdown(points, measure)}\n"
+    return {path: draw_maps(maps, measure), path.with_suffix(".md"): f"{text.rstrip()}\n".encode()}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -191,7 +191,8 @@ class Tabular:
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""
         (found,) = yield [Job("pooled", pool_clients, {"config": self.config, "seed": seed})]
-        return found["theta"]
+        theta: Floats = found["theta"]
+        return theta
 
     def judge(
         self, seed: int, columns: Mapping[Split, Columns], laid: Sequence[Arrays], workers: int

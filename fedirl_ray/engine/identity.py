@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import fedirl_ray
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import FusionConfig, RunConfig, narrowed
+from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.errors import ConfigError, DataError, RunError
 
@@ -167,11 +167,6 @@ def identify(config: RunConfig) -> Identity:
     if config.problem.demonstrations_file is not None:
         inputs["problem.demonstrations-file"] = digest_of(domain_of(config).recorded())
     return Identity.of(decisive(config), inputs)
-
-
-def rules_digest(config: FusionConfig) -> dict[str, str]:
-    """That of the user's own rules; goes with the control command."""
-    return modules_digest("fusion.rules", config.rules)
 
 
 def modules_digest(setting: str, names: Iterable[str]) -> dict[str, str]:

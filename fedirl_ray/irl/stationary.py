@@ -41,14 +41,14 @@ class LatticeFit:
     """Without the L2 term: nats a step (likelihood), or the dual's value, which is below zero where
     the lattice cannot do what was demonstrated (matching)."""
     gradient: float
-    """Largest entry of the gradient, L2 term included."""
+    """Largest entry of the gradient, L2 term and pull included."""
     iterations: int
     converged: bool
     """Whether the gradient fell below the tolerance; always False for adam."""
 
 
 class LatticeIRL:
-    """One client's objective, warm-started from call to call."""
+    """One client's objective. Within a fit, plans are warm-started from call to call."""
 
     def __init__(
         self, model: LatticeModel, features: Floats, shown: Shown, config: IRLConfig, goal: Goal
@@ -71,6 +71,20 @@ class LatticeIRL:
     def dimension(self) -> int:
         """Number of features d."""
         return int(self._features.shape[1])
+
+    @property
+    def scale(self) -> float:
+        """What the gradient is compared with, at least 1: its largest demonstrated entry.
+
+        The discounted feature counts of an episode, as for tabular worlds; in nats where those are
+        the objective's.
+        """
+        counts = float(np.abs(self._counts).max(initial=0.0))
+        return max(1.0, counts / (self._config.temperature if self._goal == "likelihood" else 1.0))
+
+    def begin(self) -> None:
+        """Forget former calls, so that what comes next does not depend on them."""
+        self._value = None
 
     def __call__(self, theta: Floats) -> tuple[float, Floats]:
         """Value and gradient `[d]` at theta `[d]`, without the L2 term."""
@@ -125,16 +139,35 @@ class LatticeIRL:
         return sums
 
 
-def fit_lattice(clients: Sequence[LatticeIRL], config: IRLConfig) -> LatticeFit:
+def fit_lattice(
+    clients: Sequence[LatticeIRL],
+    config: IRLConfig,
+    *,
+    start: Floats | None = None,
+    pull: float = 0.0,
+    iterations: int | None = None,
+) -> LatticeFit:
     """Fit one reward to one client's demonstrations, or to those of several together.
 
     Args:
         clients: Whose mean objective is minimised, each under its own dynamics.
-        config: Optimiser, L2 weight; the clients' discount and temperature are their own.
+        config: Optimiser, L2 weight; the clients' discount and temperature are their own. The
+            tolerance is relative to the largest of the clients' scales.
+        start: First theta, `[d]`; default zero.
+        pull: Weight of |theta - start|^2 / 2.
+        iterations: Largest number of steps; default config.iterations.
 
     Returns:
-        The fit.
+        The fit; it does not depend on what the clients were asked before.
     """
+    begin = np.zeros(clients[0].dimension) if start is None else start
+    most = config.iterations if iterations is None else iterations
+    for client in clients:
+        client.begin()
+
+    def slope(theta: Floats) -> Floats:
+        """Of the L2 term and the pull."""
+        return config.l2 * theta + pull * (theta - begin)
 
     def together(theta: Floats) -> tuple[float, Floats]:
         each = [client(theta) for client in clients]
@@ -143,23 +176,24 @@ def fit_lattice(clients: Sequence[LatticeIRL], config: IRLConfig) -> LatticeFit:
         return value, gradient
 
     def objective(thetas: Floats, _: object) -> tuple[Floats, Floats]:
-        value, gradient = together(thetas[0])
         theta = thetas[0]
-        ridge = 0.5 * config.l2 * float(theta @ theta)
-        return np.array([value + ridge]), (gradient + config.l2 * theta)[None]
+        value, gradient = together(theta)
+        away = theta - begin
+        value += 0.5 * (config.l2 * float(theta @ theta) + pull * float(away @ away))
+        return np.array([value]), (gradient + slope(theta))[None]
 
-    start, limit = np.zeros((1, clients[0].dimension)), np.array([config.iterations])
+    limit = np.array([most])
     if config.optimizer == "adam":
-        found = adam(objective, start, step=config.step, iterations=limit)
+        found = adam(objective, begin[None], step=config.step, iterations=limit)
     else:
-        tolerance = np.array([config.tolerance])
-        found = lbfgs(objective, start, tolerance=tolerance, iterations=limit)
+        tolerance = np.array([config.tolerance * max(client.scale for client in clients)])
+        found = lbfgs(objective, begin[None], tolerance=tolerance, iterations=limit)
     theta: Floats = found.theta[0]
     value, gradient = together(theta)
     return LatticeFit(
         theta,
         value,
-        float(np.abs(gradient + config.l2 * theta).max()),
+        float(np.abs(gradient + slope(theta)).max()),
         int(found.iterations[0]),
         bool(found.converged[0]),
     )

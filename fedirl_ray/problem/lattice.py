@@ -186,6 +186,24 @@ def product(*lattices: Lattice) -> Lattice:
     return Lattice(tuple(itertools.chain.from_iterable(one.axes for one in lattices)))
 
 
+def ground_of(support: Lattice, base: Lattice | None = None) -> tuple[Floats, ...]:
+    """A lattice's axes as the barycenter takes them.
+
+    Args:
+        support: State x action.
+        base: Whose spacings are the unit of length; None: its own, so that epsilon blurs the same
+            number of cells whatever the resolution.
+    """
+    if base is None:
+        return tuple(axis.ground for axis in support.axes)
+    scaled = []
+    for axis, unit in zip(support.axes, base.axes, strict=True):
+        ratio = axis.spacing / unit.spacing
+        ground = axis.ground
+        scaled.append(ground * (ratio if ground.ndim == 1 else ratio**2))
+    return tuple(scaled)
+
+
 class Placed(NamedTuple):
     """Places on a lattice, all within its limits."""
 

@@ -6,22 +6,10 @@ from typing import TypeVar
 import numpy as np
 
 from fedirl_ray.evaluate.statistics import FEW, FEWEST_APART, Interval, stand_out
-from fedirl_ray.report.wording import counted, signed
+from fedirl_ray.report.wording import counted
 
 STAR, TIED = "*", "="
 Key = TypeVar("Key", bound=Hashable)
-
-
-def in_points(found: Interval, star: bool = False) -> str:
-    """A difference of shares in points, its interval, and its marks.
-
-    Args:
-        found: In shares.
-        star: Whether it stands out in its table.
-    """
-    # A tenth of a point is plenty, unless the interval is narrower than that.
-    digits = 2 if 0.0 < found.half_width < 0.0005 else 1
-    return with_marks(found, f"{signed(100.0 * found.mean, digits)}", 100.0, digits, star)
 
 
 def with_marks(found: Interval, mean: str, unit: float, digits: int, star: bool) -> str:
@@ -39,9 +27,7 @@ def bar(found: Interval, unit: float = 1.0) -> float:
     return float("nan") if found.doubt == "tied" else unit * found.half_width
 
 
-def mark(
-    table: Mapping[Key, Interval], write: Callable[[Interval, bool], str] = in_points
-) -> dict[Key, str]:
+def mark(table: Mapping[Key, Interval], write: Callable[[Interval, bool], str]) -> dict[Key, str]:
     """Write all differences of one table, with a star on those that stand out in it.
 
     Args:

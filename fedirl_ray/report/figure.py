@@ -1,21 +1,56 @@
-"""Pictures of a run on a grid: what each client's reward looks like, and where it leads."""
+"""The picture of a run: reward maps on a grid, learning curves where judges learn."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fedirl_ray.config import REFERENCES, RunConfig
-from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.domain.domain import SPLITS, Domain
+from fedirl_ray.engine.result import SeedResult, judges
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy
+from fedirl_ray.problem.kind import kind_of
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
+from fedirl_ray.report.measure import Measure, measure_of
 from fedirl_ray.report.table import label_of
+from fedirl_ray.report.wording import counted, printable
 
 MOST_CLIENTS = 6
 
 
-def reward_maps(config: RunConfig, result: SeedResult, seed: int = 0) -> bytes | None:
+def figure_of(domain: Domain, results: Sequence[SeedResult]) -> bytes | None:
+    """Draw what a run looks like.
+
+    Returns:
+        A PNG; None of worlds that are no grids, by judges that do not learn.
+    """
+    config, metric = domain.config, domain.metric
+    from fedirl_ray.report.curves import curves_figure, curves_of  # Matplotlib takes time to import
+
+    curves = {
+        split: curves_of(
+            domain.channels, metric, np.stack([result.scores(split) for result in results])
+        )
+        for split in SPLITS
+    }
+    if any(curves.values()):
+        clients, seeds = counted(config.clients, "client"), counted(len(results), "seed")
+        title = (
+            f"{printable(config.problem.name)}, {clients}: {metric} of what is learnt from each "
+            f"reward, mean over {seeds}, 95 % bands"
+        )
+        return curves_figure(curves, config.fusion.rules, measure_of(metric), title)
+    if kind_of(config.problem.name) != "tabular":
+        return None
+    first = next(iter(judges(domain).values()))
+    return reward_maps(config, results[0], measure_of(metric), channel=first)
+
+
+def reward_maps(
+    config: RunConfig, result: SeedResult, measure: Measure, *, channel: int = 0, seed: int = 0
+) -> bytes | None:
     """Draw clients x rules: reward as colour, greedy policy as arrows (the paper's figure 1).
 
     Each panel has a colour scale of its own, because rules differ in scale as well as in
@@ -24,7 +59,9 @@ def reward_maps(config: RunConfig, result: SeedResult, seed: int = 0) -> bytes |
     Args:
         config: The run.
         result: The seed to draw.
-        seed: Its number.
+        measure: What stands under a panel.
+        channel: Which number of the scores that is.
+        seed: The seed's number.
 
     Returns:
         A PNG; None where the worlds are not grids with moves, or rewards depend on the action.
@@ -51,16 +88,17 @@ def reward_maps(config: RunConfig, result: SeedResult, seed: int = 0) -> bytes |
             c = config.fusion.rules.index(rule)
             theta = result.client_theta[i] if rule == "local" else result.theta[c]
             _draw_world(panel, world, theta, config.evaluation.discount)
-            success = 100.0 * result.client_success[i, c, 0]
+            score = measure.scale * result.client_scores[i, c, channel]
+            shown_score = f"{score:.0f} {measure.unit}" if measure.unit else f"{score:.3g}"
             low, high = _range(world, theta)
-            panel.set_xlabel(f"{success:.0f} % | {low:.2g} to {high:.2g}", fontsize=7)
+            panel.set_xlabel(f"{shown_score} | {low:.2g} to {high:.2g}", fontsize=7)
             if i == 0:
                 panel.set_title(label_of(rule).split(" (")[0], fontsize=8)
         panels[i][0].set_ylabel(f"client {i}", fontsize=8)
     figure.suptitle(
         f"{config.problem.name}, seed {seed}: reward (bright is high), greedy policy at discount "
-        f"{config.evaluation.discount:g};\nunder each panel: success in the client's world | "
-        "range of the reward",
+        f"{config.evaluation.discount:g};\nunder each panel: {measure.metric} in the client's "
+        "world | range of the reward",
         fontsize=8,
     )
     buffer = io.BytesIO()

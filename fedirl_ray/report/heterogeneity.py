@@ -9,8 +9,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.difference import STAR, bar, legend, mark
+from fedirl_ray.evaluate.statistics import Interval, stand_out
+from fedirl_ray.report.difference import bar, legend, mark
+from fedirl_ray.report.measure import Measure
 from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
 from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import in_markdown, printable
@@ -51,25 +52,28 @@ def by_dial(points: Sequence[Point]) -> dict[str, list[Point]]:
     }
 
 
-def draw_maps(maps: Mapping[str, Sequence[Point]]) -> bytes:
+def draw_maps(maps: Mapping[str, Sequence[Point]], measure: Measure) -> bytes:
     """Draw the maps of some studies as one PNG, over each other where there are several.
 
     Args:
         maps: At least one point of each study, by its name.
+        measure: Of what, the same in all.
     """
     if len(maps) == 1:
         (points,) = maps.values()
-        return draw_map(points)
-    return _figure([(dial, _compare(maps, dial)) for dial in _dials(maps)])
+        return draw_map(points, measure)
+    return _figure([(dial, _compare(maps, dial)) for dial in _dials(maps)], measure)
 
 
-def draw_map(points: Sequence[Point]) -> bytes:
+def draw_map(points: Sequence[Point], measure: Measure) -> bytes:
     """Draw a map as one PNG: a row for each dial, its differences beside its parts.
 
     Args:
         points: At least one.
+        measure: Of what.
     """
-    return _figure([(dial, _panels(dial, own)) for dial, own in by_dial(points).items()])
+    rows = [(dial, _panels(dial, own)) for dial, own in by_dial(points).items()]
+    return _figure(rows, measure)
 
 
 def _dials(maps: Mapping[str, Sequence[Point]]) -> list[str]:
@@ -104,7 +108,7 @@ def _panels(dial: str, points: Sequence[Point]) -> list[Panel]:
     return panels
 
 
-def _figure(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
+def _figure(rows: Sequence[tuple[str, Sequence[Panel]]], measure: Measure) -> bytes:
     """Draw panels as one PNG, a row for each dial."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 2.3 * len(rows) + 0.5), layout="constrained")
@@ -114,7 +118,7 @@ def _figure(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
                 if panel is None or not panel[1]:
                     place.set_axis_off()
                     continue
-                _draw(place, panel[1])
+                _draw(place, panel[1], measure)
                 first = place is places[0]
                 place.set_title(
                     panel[0] if first else panel[0].removeprefix(f"{dial}: "), loc="left"
@@ -124,32 +128,33 @@ def _figure(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
     return buffer.getvalue()
 
 
-def map_charts(points: Sequence[Point], prefix: str) -> list[Chart]:
+def map_charts(points: Sequence[Point], measure: Measure, prefix: str) -> list[Chart]:
     """The same panels one by one, for a page.
 
     Args:
         points: The map.
+        measure: Of what.
         prefix: Starts the charts' names, which are unique in a page.
     """
     charts: list[Chart] = []
     for i, (dial, own) in enumerate(by_dial(points).items()):
         for j, (title, lines) in enumerate(_panels(dial, own)):
             with chart(f"{prefix}-map{i}{j}", 4.6, 2.8, charts, title) as figure:
-                _draw(figure.subplots(), lines)
+                _draw(figure.subplots(), lines, measure)
     return charts
 
 
-def map_markdown(points: Sequence[Point]) -> str:
-    """The map as a Markdown table, differences in points of success, and what its marks mean."""
-    rows = [[in_markdown(cell) for cell in row] for row in map_rows(points)]
+def map_markdown(points: Sequence[Point], measure: Measure) -> str:
+    """The map as a Markdown table of differences, and what its marks mean."""
+    rows = [[in_markdown(cell) for cell in row] for row in map_rows(points, measure)]
     lines = [HEAD, tuple("---" for _ in HEAD), *rows]
     text = "".join(f"| {' | '.join(row)} |\n" for row in lines)
     return f"{text}\n{in_markdown(' '.join(map_legend(points)))}\n"
 
 
-def map_rows(points: Sequence[Point]) -> list[list[str]]:
+def map_rows(points: Sequence[Point], measure: Measure) -> list[list[str]]:
     """Every point's cells, in the order of the table's columns."""
-    said = mark(_differences(points))
+    said = mark(_differences(points), measure.difference)
     return [
         [
             point.dial if point.balanced else f"{point.dial} (all trials)",
@@ -172,21 +177,21 @@ def map_legend(points: Sequence[Point]) -> list[str]:
 
 def map_text(points: Sequence[Point]) -> list[str]:
     """Where the barycenter is better, worse, or neither, one sentence a comparison."""
-    said = mark(_differences(points))
-    starred = {key for key, text in said.items() if STAR in text}
+    gaps = _differences(points)
+    starred = {key for key, star in zip(gaps, stand_out(list(gaps.values())), strict=True) if star}
     about = {"mean": "Barycenter minus parameter mean", "best": "Barycenter minus best simple rule"}
     about |= {name: f"Of which {name}" for name, _, _ in PARTS}
     lines = []
     for name, words in about.items():
-        gaps = {i: gap for (i, own), gap in _differences(points).items() if own == name}
-        if gaps:
-            found = {i: gap.mean for i, gap in gaps.items() if (i, name) in starred}
+        here = {i: gap for (i, own), gap in gaps.items() if own == name}
+        if here:
+            found = {i: gap.mean for i, gap in here.items() if (i, name) in starred}
             above = [points[i] for i, mean in found.items() if mean > 0.0]
             below = [points[i] for i, mean in found.items() if mean < 0.0]
-            level = len(gaps) - len(above) - len(below)
+            level = len(here) - len(above) - len(below)
             lines.append(
                 f"{words}: above zero at {_places(above)}, below at {_places(below)}, no "
-                f"difference shown at {level} of {len(gaps)}."
+                f"difference shown at {level} of {len(here)}."
             )
     return [*lines, "Counted is what has a star; by chance alone 5 % of maps have any (Holm)."]
 
@@ -208,7 +213,7 @@ def _places(points: Sequence[Point]) -> str:
     return f"{len(points)} ({named})" if points else "none"
 
 
-def _draw(panel: Any, lines: Sequence[Line]) -> None:
+def _draw(panel: Any, lines: Sequence[Line], measure: Measure) -> None:
     """Draw some differences of one dial over its levels, with 95 % intervals."""
     levels = list(dict.fromkeys(point.level for *_, points in lines for point in points))
     panel.axhline(0.0, color=GREY, linewidth=0.8)
@@ -217,12 +222,12 @@ def _draw(panel: Any, lines: Sequence[Line]) -> None:
         place = np.array([levels.index(point.level) for point in points])
         panel.errorbar(
             place + 0.09 * (k - (len(lines) - 1) / 2),
-            [100.0 * each.mean for each in found],
-            [bar(each, 100.0) for each in found],
+            [measure.scale * each.mean for each in found],
+            [bar(each, measure.scale) for each in found],
             color=colour, label=label, fmt="o-", markersize=3.5, linewidth=1.0, capsize=2.0,
         )  # fmt: skip
     crowded = sum(map(len, levels)) > 40
     panel.set_xticks(range(len(levels)), map(printable, levels), rotation=20 if crowded else 0)
     panel.set_xlim(-0.4, len(levels) - 0.6)
-    panel.set_ylabel("points of success")
+    panel.set_ylabel(measure.difference_name)
     panel.legend(loc="best")

@@ -8,15 +8,16 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from fedirl_ray.engine.record import CONFIG
+from fedirl_ray.engine.record import CONFIG, RunFolder
 from fedirl_ray.errors import DataError, FedirlError
-from fedirl_ray.report.control_section import SETTINGS as CONTROL
-from fedirl_ray.report.control_section import control_section
 from fedirl_ray.report.folder import read_run
 from fedirl_ray.report.run_section import run_section
 from fedirl_ray.report.study_section import study_section
 from fedirl_ray.report.wording import printable
 from fedirl_ray.study.archive import STUDY, read_study
+
+CONTROL, CONTROL_PAGE = "control.yaml", "results.md"
+"""What earlier versions left of continuous control, apart from runs."""
 
 
 def write_page(folders: Sequence[Path]) -> str:
@@ -50,7 +51,10 @@ def _section(path: Path, prefix: str) -> dict[str, Any]:
         if (path / STUDY).is_file():
             return study_section(read_study(path), prefix)
         if (path / CONTROL).is_file():
-            return control_section(path, prefix)
+            raise DataError(
+                f"{path} must be the folder of a run or a study, got a control study, which "
+                f"{RunFolder(path).version} left; its own page is {CONTROL_PAGE}"
+            )
     except FedirlError:
         raise
     except Exception as err:
@@ -60,8 +64,7 @@ def _section(path: Path, prefix: str) -> dict[str, Any]:
             f"{type(err).__name__}: {err}"
         ) from err
     raise DataError(
-        f"{path} must be the folder of a run (with {CONFIG}), of a study (with {STUDY}) or of a "
-        f"control study (with {CONTROL})"
+        f"{path} must be the folder of a run (with {CONFIG}) or of a study (with {STUDY})"
     )
 
 

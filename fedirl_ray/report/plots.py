@@ -1,4 +1,4 @@
-"""Charts of a run: seeds, differences, rounds, and the barycenter's convergence."""
+"""Charts of a run: seeds, differences, learning, rounds, and the barycenter's convergence."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fedirl_ray.engine.result import SPLITS
-from fedirl_ray.evaluate.statistics import interval
+from fedirl_ray.domain.domain import SPLITS
+from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.curves import curves_of, draw_curves, legend_of
 from fedirl_ray.report.difference import bar
 from fedirl_ray.report.folder import Run
 from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, Chart, chart
@@ -19,18 +20,23 @@ MOST_SEEDS = 60
 CURVES: dict[str, str] = {
     "local": GREY, "mean": BLUE, "arithmetic": GREEN, "barycenter": ORANGE
 }  # fmt: skip
-"""Rules whose learning curves are drawn; all are in rounds.parquet."""
+"""Rules whose curves over rounds are drawn, beside the user's own; all are in results.parquet."""
+OTHERS = ("#8a6bbf", "#8f7d22", "#b8476f")
 _WIDTH = 4.7  # inches; two beside each other in the page, one on a phone
 
 
-def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
-    """Every seed's success by rule, and its paired difference to the mean, in both splits."""
+def score_charts(run: Run, judge: str, prefix: str) -> list[Chart]:
+    """Every seed's score by rule, and its paired difference to the mean, in both splits."""
     charts: list[Chart] = []
-    rules = run.config.fusion.rules
-    for i, split in enumerate(run.summary["success"]):
-        samples = 100.0 * np.array([run.success[split, policy, rule] for rule in rules])
+    rules, measure = run.config.fusion.rules, run.measure
+    unit = f" in {measure.unit}" if measure.unit else ""
+    for i, split in enumerate(SPLITS):
+        each = run.samples(split, judge).T
+        if np.isnan(each).all():
+            continue  # nobody has judged there
+        samples = measure.scale * each
         height = 0.26 * len(rules) + 1.0
-        title = f"{split}: success of each seed in %"
+        title = f"{split}: {measure.metric} of each seed{unit}"
         with chart(f"{prefix}-seeds{i}", _WIDTH, height, charts, title) as figure:
             panel = figure.subplots()
             place = np.arange(len(rules))
@@ -41,25 +47,25 @@ def success_charts(run: Run, policy: str, prefix: str) -> list[Chart]:
                 panel.set_xlim(samples.mean() - 1.0, samples.mean() + 1.0)
             _name_rows(panel, rules)
         others = [rule for rule in rules if rule != "mean"]
-        gaps = samples - samples[rules.index("mean")]
-        gaps = gaps[[rules.index(rule) for rule in others]]
-        title = f"{split}: each seed's difference to the parameter mean, in points"
+        own, base = each[[rules.index(rule) for rule in others]], each[rules.index("mean")]
+        found = [paired(row, base) for row in own]
+        title = f"{split}: each seed's difference to the parameter mean{measure.in_apart}"
         with chart(f"{prefix}-gaps{i}", _WIDTH, height, charts, title) as figure:
-            _draw_gaps(figure.subplots(), gaps, others)
+            panel = figure.subplots()
+            _draw_gaps(panel, measure.scale * (own - base), found, measure.scale)
+            _name_rows(panel, others)
     return charts
 
 
-def _draw_gaps(panel: Axes, gaps: Floats, rules: Sequence[str]) -> None:
-    place = np.arange(len(rules))
-    found = [interval(row, 100.0) for row in gaps]
+def _draw_gaps(panel: Axes, gaps: Floats, found: Sequence[Interval], scale: float) -> None:
+    place = np.arange(len(gaps))
     panel.axvline(0.0, color=GREY, linewidth=0.8)
     panel.plot(gaps[:, :MOST_SEEDS], place, "o", color=BLUE, markersize=2.6, alpha=0.55)
     panel.errorbar(
-        [each.mean for each in found], place,
-        xerr=[bar(each) for each in found],
+        [scale * each.mean for each in found], place,
+        xerr=[bar(each, scale) for each in found],
         fmt="D", color=ORANGE, markersize=4.5, linewidth=1.4, capsize=2.5,
     )  # fmt: skip
-    _name_rows(panel, rules)
 
 
 def _name_rows(panel: Axes, rules: Sequence[str]) -> None:
@@ -67,15 +73,34 @@ def _name_rows(panel: Axes, rules: Sequence[str]) -> None:
     panel.set_ylim(len(rules) - 0.5, -0.5)
 
 
+def learning_charts(run: Run, prefix: str) -> list[Chart]:
+    """Learning curves by split; nothing where no judge learns."""
+    charts: list[Chart] = []
+    rules = run.config.fusion.rules
+    for i, split in enumerate(SPLITS):
+        curves = curves_of(run.channels, run.metric, run.by_world(split))
+        if curves:
+            title = f"{split}: {run.metric} of what is learnt from each reward"
+            with chart(f"{prefix}-learning{i}", _WIDTH, 4.0, charts, title) as figure:
+                draw_curves(figure.subplots(), curves, rules, run.measure)
+                lines = legend_of(curves, rules)
+                figure.legend(handles=lines, loc="outside lower center", ncols=3)
+    return charts
+
+
 def round_charts(run: Run, prefix: str) -> list[Chart]:
-    """Success by round, and who was asked and let in; nothing for a single round."""
+    """Scores by round, and who was asked and let in; nothing for a single round."""
     charts: list[Chart] = []
     if run.config.federation.rounds < 2:
         return charts
-    curves = 100.0 * run.arrays["round_success"][..., 0]  # of the policy that tables lead with
+    measure, first = run.measure, next(iter(run.judges.values()))  # whom tables lead with
+    unit = f" in {measure.unit}" if measure.unit else ""
+    curves = measure.scale * run.arrays["round_scores"][..., first]
     if not np.isnan(curves[:, :-1]).all():  # rounds were judged one by one
         for s, split in enumerate(SPLITS):
-            title = f"{split}: success by round in %, mean and 95 % interval over seeds"
+            if np.isnan(curves[:, :, s]).all():
+                continue
+            title = f"{split}: {measure.metric} by round{unit}, mean and 95 % interval over seeds"
             with chart(f"{prefix}-curve{s}", _WIDTH, 3.0, charts, title) as figure:
                 _draw_curves(figure.subplots(), curves[:, :, s], run.config.fusion.rules)
     title = "Clients by round, mean over seeds"
@@ -97,8 +122,10 @@ def round_charts(run: Run, prefix: str) -> list[Chart]:
 
 
 def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[str]) -> None:
-    """Draw success against the round, `[seeds, r, c]`."""
+    """Draw scores against the round, `[seeds, r, c]`."""
     shown = [rule for rule in CURVES if rule in rules]
+    shown += [rule for rule in rules if ":" in rule]
+    others = cycle(OTHERS)
     rounds = np.arange(1, curves.shape[1] + 1)
     for i, rule in enumerate(shown):
         found = [interval(one) for one in curves[:, :, rules.index(rule)].T]
@@ -106,11 +133,12 @@ def _draw_curves(panel: Axes, curves: Floats, rules: Sequence[str]) -> None:
             rounds + 0.05 * (i - (len(shown) - 1) / 2),
             [each.mean for each in found],
             [bar(each) for each in found],
-            color=CURVES[rule], label=rule, fmt="o-", markersize=3.5, linewidth=1.1, capsize=2.0,
+            color=CURVES.get(rule) or next(others), label=rule,
+            fmt="o-", markersize=3.5, linewidth=1.1, capsize=2.0,
         )  # fmt: skip
     panel.set_xlabel("round")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown))
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(shown)))
 
 
 def convergence_charts(run: Run, prefix: str) -> list[Chart]:

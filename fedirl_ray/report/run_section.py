@@ -2,23 +2,29 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fedirl_ray.cli import leaves, settings, spell, typed
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import SPLITS, Split
 from fedirl_ray.engine.record import CONFIG
-from fedirl_ray.engine.result import SPLITS
 from fedirl_ray.evaluate.comparison import Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.cells import Cell, Table
-from fedirl_ray.report.difference import STAR, in_points, legend, mark
+from fedirl_ray.report.difference import STAR, legend, mark
 from fedirl_ray.report.folder import Run
-from fedirl_ray.report.plots import convergence_charts, round_charts, success_charts
-from fedirl_ray.report.table import PARTS, label_of, with_spread
+from fedirl_ray.report.plots import (
+    convergence_charts,
+    learning_charts,
+    round_charts,
+    score_charts,
+)
+from fedirl_ray.report.standing import standings_text
+from fedirl_ray.report.table import PARTS, facts_text, label_of
 from fedirl_ray.report.wording import counted
 
 MOST_EVENTS = 200
@@ -34,22 +40,28 @@ def run_section(run: Run, prefix: str) -> dict[str, Any]:
         prefix: Starts every id of the section, which are unique in a page.
     """
     config, name = run.config, f"{run.config.problem.name}, {run.path.name}"
-    policies = run.policies
-    changed, kept = _settings(config)
-    figure = run.figure and base64.b64encode(run.figure).decode()
+    first, *others = run.judges
+    measure, (changed, kept) = run.measure, _settings(config)
+    learning = learning_charts(run, prefix)
+    # Where judges learn, the run's picture shows the same curves once more.
+    figure = run.figure and not learning and base64.b64encode(run.figure).decode()
     return {
         "template": "run.html",
         "id": prefix,
         "title": name,
         "facts": _facts(run),
-        "verdict": _verdict(run, policies[0]),
+        "verdict": _verdict(run, first),
+        "standings": standings_text(_by_split(run, first), config.fusion.rules, measure),
         "changed": changed,
         "kept": kept,
-        "policy": policies[0],
-        "table": _success_table(run, policies[0]),
-        "others": [(policy, _success_table(run, policy)) for policy in policies[1:]],
-        "gains": _gain_table(run, policies),
-        "charts": success_charts(run, policies[0], prefix),
+        "measure": measure,
+        "judged": measure.by(first),
+        "table": _score_table(run, first),
+        "others": [(measure.by(judge), _score_table(run, judge)) for judge in others],
+        "clients": facts_text(run.arrays["fact_names"].tolist(), run.arrays["facts"]),
+        "gains": _gain_table(run),
+        "charts": score_charts(run, first, prefix),
+        "learning": learning,
         "rounds": round_charts(run, prefix),
         "figure": figure,
         "convergence": convergence_charts(run, prefix),
@@ -68,26 +80,26 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("clients", str(config.clients)),
         ("seeds", f"{run.seeds}, root {config.seed}"),
         ("rounds", str(config.federation.rounds)),
-        ("features", config.problem.features),
         ("epsilon", f"{config.fusion.epsilon:g}"),
     ]
 
 
-def _samples(run: Run, split: str, policy: str) -> Floats:
-    """Success by seed and rule, `[seeds, c]`."""
-    return np.stack([run.success[split, policy, rule] for rule in run.config.fusion.rules], axis=1)
+def _by_split(run: Run, judge: str) -> dict[Split, Floats]:
+    return {split: run.samples(split, judge) for split in SPLITS}
 
 
-def _verdict(run: Run, policy: str) -> str:
+def _verdict(run: Run, judge: str) -> str:
     """What the run says of the barycenter, in one sentence."""
-    rules = run.config.fusion.rules
+    rules, measure = run.config.fusion.rules, run.measure
     if "barycenter" not in rules:
         return "The barycenter was not among the rules."
-    gap = compare(_samples(run, SPLITS[1], policy), rules)["barycenter"].difference
-    said = in_points(gap).strip()
+    gap = compare(run.samples(SPLITS[1], judge), rules)["barycenter"].difference
+    if math.isnan(gap.mean):
+        return "The barycenter was not judged in held-out worlds."
+    said = measure.told(gap)
     if math.isnan(gap.half_width):
         return (
-            f"Barycenter minus parameter mean in held-out worlds: {said} points, "
+            f"Barycenter minus parameter mean in held-out worlds: {said}, "
             "from one seed: no interval, no verdict."
         )
     way = "better" if gap.mean > 0 else "worse"
@@ -97,21 +109,22 @@ def _verdict(run: Run, policy: str) -> str:
         else "no difference shown"
     )
     return (
-        f"Barycenter minus parameter mean in held-out worlds: {said} points "
-        f"(95 % over {counted(run.seeds, 'seed')}): {verdict}.{_transport(run, policy)}"
+        f"Barycenter minus parameter mean in held-out worlds: {said} "
+        f"(95 % over {counted(run.seeds, 'seed')}): {verdict}.{_transport(run, judge)}"
     )
 
 
-def _transport(run: Run, policy: str) -> str:
+def _transport(run: Run, judge: str) -> str:
     """What is left of the gain for transport, where the run can tell."""
-    gain = _gain(run, policy)
-    return (
-        "" if gain is None else f" Transport's part of that: {in_points(gain.transport).strip()}."
-    )
+    gain = _gain(run, judge)
+    if gain is None:
+        return ""
+    return f" Transport's part of that: {run.measure.difference(gain.transport).strip()}."
 
 
-def _gain(run: Run, policy: str) -> Gain | None:
-    return split_gain(_samples(run, SPLITS[1], policy), run.config.fusion.rules)
+def _gain(run: Run, judge: str) -> Gain | None:
+    gain = split_gain(run.samples(SPLITS[1], judge), run.config.fusion.rules)
+    return None if gain is None or math.isnan(gain.total.mean) else gain
 
 
 def _settings(config: RunConfig) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any]]]:
@@ -134,17 +147,17 @@ def _difference(found: Interval, said: str) -> Cell:
     return Cell(said.strip(), found.mean, STAR in said)
 
 
-def _success_table(run: Run, policy: str) -> Table:
-    """Success and paired difference of every rule in both splits."""
-    rules = run.config.fusion.rules
-    by_split = {split: compare(_samples(run, split, policy), rules) for split in SPLITS}
+def _score_table(run: Run, judge: str) -> Table:
+    """Score and paired difference of every rule in both splits."""
+    rules, measure = run.config.fusion.rules, run.measure
+    by_split = {split: compare(each, rules) for split, each in _by_split(run, judge).items()}
     gaps: dict[tuple[str, str], Interval] = {
         (split, rule): by_split[split][rule].difference
         for split in SPLITS
         for rule in rules
         if rule != "mean"
     }
-    said = mark(gaps)
+    said = mark(gaps, measure.difference)
     head = ["rule"]
     for split in SPLITS:
         head += [SHORT.get(split, split), "- mean"]
@@ -153,30 +166,27 @@ def _success_table(run: Run, policy: str) -> Table:
         row = [Cell(label_of(rule))]
         for split in SPLITS:
             found = by_split[split][rule]
-            row.append(Cell(with_spread(found), found.mean))
+            row.append(Cell(measure.with_spread(found), found.mean))
             mean = rule == "mean"
             row.append(Cell("") if mean else _difference(found.difference, said[split, rule]))
         rows.append(row)
     return Table(head, rows, legend(gaps.values(), run.seeds))
 
 
-def _gain_table(run: Run, policies: Sequence[str]) -> Table | None:
-    """The barycenter's held-out gain in parts, by policy; None if a rule it needs is missing."""
-    gains = {policy: _gain(run, policy) for policy in policies}
+def _gain_table(run: Run) -> Table | None:
+    """The barycenter's held-out gain in parts, by judge; None if a rule it needs is missing."""
+    gains = {judge: gain for judge in run.judges if (gain := _gain(run, judge)) is not None}
     parts: dict[tuple[str, str], Interval] = {
-        (part, policy): getattr(gain, part)
-        for part in PARTS
-        for policy, gain in gains.items()
-        if gain is not None
+        (part, judge): getattr(gain, part) for part in PARTS for judge, gain in gains.items()
     }
     if not parts:
         return None
-    said = mark(parts)
+    said = mark(parts, run.measure.difference)
     rows = [
-        [Cell(part), *(_difference(parts[part, name], said[part, name]) for name in policies)]
+        [Cell(part), *(_difference(parts[part, name], said[part, name]) for name in gains)]
         for part in PARTS
     ]
-    return Table(["part", *policies], rows, legend(parts.values(), run.seeds))
+    return Table(["part", *gains], rows, legend(parts.values(), run.seeds))
 
 
 def _cost_table(run: Run) -> Table:

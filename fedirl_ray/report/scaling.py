@@ -3,9 +3,9 @@
 import io
 from collections.abc import Sequence
 
-import numpy as np
-
-from fedirl_ray.report.wording import counted, signed
+from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.measure import SUCCESS, Measure
+from fedirl_ray.report.wording import counted
 from fedirl_ray.study.memory import MIB
 from fedirl_ray.study.stress import GROWS_FROM, Measurement, growth
 
@@ -15,7 +15,7 @@ HEADS = (
 )  # fmt: skip
 
 
-def scaling_text(found: Sequence[Measurement]) -> str:
+def scaling_text(found: Sequence[Measurement], measure: Measure = SUCCESS) -> str:
     """Say what was measured, as text with one row a size."""
     rows = [HEADS, *(_row(one) for one in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -30,7 +30,7 @@ def scaling_text(found: Sequence[Measurement]) -> str:
         "round outside the three. peak: PSS of the driver and all it started. B: bytes per client",
         "and round (barycenter or the last rule).",
         "",
-        *(_quality(one) for one in found),
+        *(_quality(one, measure) for one in found),
     ]
     grown = growth(found)
     if grown is not None:
@@ -57,16 +57,17 @@ def _row(one: Measurement) -> tuple[str, ...]:
     )
 
 
-def _quality(one: Measurement) -> str:
+def _quality(one: Measurement, measure: Measure) -> str:
+    unit = f" {measure.unit}" if measure.unit else ""
     said = []
-    for rule, success in one.success.items():
-        text = f"{rule} {100.0 * success:.1f} %"
+    for rule, level in one.success.items():
+        text = f"{rule} {measure.with_half(level)}{unit}"
         if rule != "mean":
-            half = 100.0 * one.half_width[rule]
-            interval = "" if np.isnan(half) else f" ± {half:.1f}"
-            text += f" ({signed(100.0 * one.difference[rule], 1)}{interval} to mean)"
+            gap = Interval(one.difference[rule], one.half_width[rule])
+            text += f" ({measure.difference(gap).strip()} to mean)"
         said.append(text)
-    return f"Held-out success, {counted(one.clients, 'client')}: " + ", ".join(said)
+    clients = counted(one.clients, "client")
+    return f"Held-out {measure.metric}, {clients}: " + ", ".join(said)
 
 
 def scaling_figure(found: Sequence[Measurement]) -> bytes:

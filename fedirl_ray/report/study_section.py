@@ -9,8 +9,9 @@ from markupsafe import Markup
 from fedirl_ray.cli import leaves, typed
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
-from fedirl_ray.report.difference import STAR, in_points
+from fedirl_ray.report.difference import STAR
 from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_legend, map_rows, map_text
+from fedirl_ray.report.measure import Measure, measure_of
 from fedirl_ray.report.wording import counted
 from fedirl_ray.study.archive import (
     COMPLETE,
@@ -21,7 +22,7 @@ from fedirl_ray.study.archive import (
     unit_of,
     varied,
 )
-from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map
+from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map, metric_of
 
 MOST_TRIALS = 12
 
@@ -35,6 +36,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
     """
     states = [str(trial["state"]) for trial in archive.trials]
     seconds = [trial["seconds"] for trial in archive.trials if trial["seconds"] is not None]
+    measure = measure_of(metric_of(archive.results["metric"]))
     points, why = _map(archive)
     goals = zip(archive.directions, archive.objectives, strict=True)
     return {
@@ -48,7 +50,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             *(("objective", f"{way} {name}") for way, name in goals),
         ],
         "plan": archive.plan,
-        "verdict": _verdict(archive),
+        "verdict": _verdict(archive, measure),
         "best": _trial_table(archive),
         "several": len(archive.objectives) > 1,
         "pictures": [
@@ -56,8 +58,9 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             (title, Markup(figure.replace("<", "\\u003c")))
             for title, figure in pictures(archive)
         ],
-        "map": map_charts(points, prefix) if points else [],
-        "map_table": _map_table(points) if points else None,
+        "measure": measure,
+        "map": map_charts(points, measure, prefix) if points else [],
+        "map_table": _map_table(points, measure) if points else None,
         "map_text": map_text(points),
         "map_note": why,
         "failures": [
@@ -72,7 +75,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
     }
 
 
-def _verdict(archive: Archive) -> str:
+def _verdict(archive: Archive, measure: Measure) -> str:
     """Which trials were best, and what a single best one says of the barycenter."""
     best, ended = archive.best, len(archive.tried())
     if not best:
@@ -93,7 +96,7 @@ def _verdict(archive: Archive) -> str:
     shown = "" if gap.excludes_zero else ", no difference shown"
     return (
         f"{said} There the barycenter minus the parameter mean in held-out worlds is "
-        f"{in_points(gap).strip()} points (95 % over {counted(seeds, 'seed')}){shown}; the trial "
+        f"{measure.told(gap)} (95 % over {counted(seeds, 'seed')}){shown}; the trial "
         "was chosen on the seeds that judge it, which favours it."
     )
 
@@ -137,9 +140,9 @@ def _map(archive: Archive) -> tuple[list[Point], str]:
     return points, "" if points else "No setting took two values among the trials that ended well."
 
 
-def _map_table(points: Sequence[Point]) -> Table:
+def _map_table(points: Sequence[Point], measure: Measure) -> Table:
     rows = [
         [Cell(text, strong="±" in text and STAR in text) for text in row]
-        for row in map_rows(points)
+        for row in map_rows(points, measure)
     ]
     return Table(HEAD, rows, map_legend(points))

@@ -11,15 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.federation import federated, in_need
-from fedirl_ray.engine.result import SPLITS, SeedResult, angle_between
+from fedirl_ray.engine.result import SeedResult, angle_between, judges, samples
 from fedirl_ray.engine.upload import traffic
-from fedirl_ray.evaluate.comparison import Comparison, compare, split_gain
-from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.fusion.rules import RULES
-from fedirl_ray.problem.family import varies
-from fedirl_ray.report.difference import in_points, legend, mark
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.difference import legend, mark
+from fedirl_ray.report.measure import measure_of
+from fedirl_ray.report.standing import standings_text
 from fedirl_ray.report.wording import counted, printable
 
 REFERENCE_LABELS = {
@@ -27,7 +29,18 @@ REFERENCE_LABELS = {
     "pooled": "pooled data (not private)",
     "expert": "expert (demonstrator)",
     "ceiling": "ceiling (best policy)",
+    "true": "true reward",
+    "plus-one": "constant +1",
+    "minus-one": "constant -1",
+    "random-1": "random direction 1",
+    "random-2": "random direction 2",
 }
+FACTS = {
+    "demonstrated": ("demonstrated return", 1.0, ""),
+    "outside": ("demonstrated steps beyond the lattice", 100.0, " %"),
+    "extrapolated": ("lattice farther than a spacing from any recorded step", 100.0, " %"),
+}
+"""What notes call facts about clients, what these are shown times, and their unit."""
 
 PARTS = ("normalisation", "blur", "transport", "total")
 """Of the barycenter's gain, as tables show them."""
@@ -41,28 +54,27 @@ def label_of(rule: str) -> str:
 
 
 def main_table(
-    config: RunConfig, results: Sequence[SeedResult], *, timed: bool = True, width: int = 10_000
+    domain: Domain, results: Sequence[SeedResult], *, timed: bool = True, width: int = 10_000
 ) -> RenderableType:
     """The one table of a run, with a note on how to read it.
 
     Args:
-        config: The run.
+        domain: The run's kind of world, and settings.
         results: Its seeds.
         timed: With a column of seconds, the only numbers that differ between equal runs.
         width: Columns of the terminal. Where spreads, the in-distribution difference and theta's
             geometry do not fit, they are left out; nothing is ever cut.
     """
-    whole = _main_table(config, results, timed=timed, wide=True)
+    whole = _main_table(domain, results, timed=timed, wide=True)
     table, _ = whole.renderables  # the notes under it are wrapped
     wide = Measurement.get(UNBOUNDED, UNBOUNDED.options, table).maximum <= width
-    return whole if wide else _main_table(config, results, timed=timed, wide=False)
+    return whole if wide else _main_table(domain, results, timed=timed, wide=False)
 
 
-def _main_table(
-    config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool
-) -> Group:
+def _main_table(domain: Domain, results: Sequence[SeedResult], *, timed: bool, wide: bool) -> Group:
+    config, measure = domain.config, measure_of(domain.metric)
     rules = config.fusion.rules
-    inside, outside = (compare(_success(results, split)[:, :, 0], rules) for split in SPLITS)
+    inside, outside = (compare(samples(domain, results, one)[:, :, 0], rules) for one in SPLITS)
     thetas = np.stack([result.theta for result in results])
     clients = np.stack([result.client_theta for result in results])
     seconds = np.mean([result.seconds for result in results], axis=0)
@@ -72,28 +84,27 @@ def _main_table(
         for rule in rules
         if rule != "mean" and (wide or split == SPLITS[1])
     }
-    said = mark(gaps)
+    said = mark(gaps, measure.difference)
     lines = []
     for c, rule in enumerate(rules):
         own = clients if rule == "local" else thetas[:, c, None]
         gap = said.get((SPLITS[1], rule), "")
         if wide:
             geometry = _geometry(own, thetas[:, rules.index("mean")])
-            levels = (with_spread(inside[rule]), with_spread(outside[rule]))
+            levels = (measure.with_spread(found[rule]) for found in (inside, outside))
             cells = [*levels, said.get((SPLITS[0], rule), ""), gap, *geometry]
         else:
-            means = (found[rule].mean for found in (inside, outside))
-            cells = [*("" if np.isnan(mean) else f"{100 * mean:.1f}" for mean in means), gap]
+            cells = [*(measure.level(found[rule]) for found in (inside, outside)), gap]
         if timed:
             cells.append("" if np.isnan(seconds[c]) else f"{seconds[c]:.3f}")
         lines.append([label_of(rule), *cells])
     title = (
         f"{config.problem.name}, {counted(config.clients, 'client')}, "
-        f"{counted(len(results), 'seed')}: success in %, {policies(config)[0]} policy"
+        f"{counted(len(results), 'seed')}: {measure.name}, {measure.by(next(iter(judges(domain))))}"
     )
     notes = [
         *legend(gaps.values(), len(results)),
-        *_notes(config, results, timed=timed, wide=wide),
+        *_notes(domain, results, timed=timed, wide=wide),
     ]
     return _drawn(title, ["rule", *_headings(timed, wide)], [lines], notes)
 
@@ -105,17 +116,18 @@ def _headings(timed: bool, wide: bool) -> list[str]:
     return [*names, "seconds"] if timed else names
 
 
-def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -> RenderableType:
-    """Success of every rule under every policy, with paired differences to the mean."""
-    rules, names = config.fusion.rules, policies(config)
-    samples = _success(results, split)
-    by_policy = [compare(samples[:, :, p], rules) for p in range(len(names))]
-    gains = [split_gain(samples[:, :, p], rules) for p in range(len(names))]
+def judges_table(domain: Domain, results: Sequence[SeedResult], split: Split) -> RenderableType:
+    """The metric of every rule by every judge, with paired differences to the mean."""
+    rules, names = domain.config.fusion.rules, list(judges(domain))
+    measure = measure_of(domain.metric)
+    each = samples(domain, results, split)
+    by_judge = [compare(each[:, :, p], rules) for p in range(len(names))]
+    gains = [split_gain(each[:, :, p], rules) for p in range(len(names))]
     gaps: dict[tuple[str, int], Interval] = {
         (rule, p): found[rule].difference
         for rule in rules
         if rule != "mean"
-        for p, found in enumerate(by_policy)
+        for p, found in enumerate(by_judge)
     }
     # The total is the barycenter's difference once more.
     gaps |= {
@@ -124,14 +136,13 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
         for p, gain in enumerate(gains)
         if gain is not None
     }
-    said = mark(gaps)
+    said = mark(gaps, measure.difference)
     lines = [
         [
             label_of(rule),
             *(
-                ("" if np.isnan(found[rule].mean) else f"{100 * found[rule].mean:.1f}")
-                + (f" ({gap})" if (gap := said.get((rule, p))) else "")
-                for p, found in enumerate(by_policy)
+                measure.level(found[rule]) + (f" ({gap})" if (gap := said.get((rule, p))) else "")
+                for p, found in enumerate(by_judge)
             ),
         ]
         for rule in rules
@@ -143,7 +154,7 @@ def policy_table(config: RunConfig, results: Sequence[SeedResult], split: str) -
             + [said["barycenter" if part == "total" else part, p] for p in range(len(names))]
             for part in PARTS
         ]
-    title = f"{split}: success in % (and difference to the parameter mean), by policy"
+    title = f"{split}: {measure.name} (and difference to the parameter mean), by {measure.judge}"
     notes = legend(gaps.values(), len(results))
     return _drawn(title, ["rule", *names], [lines, parts], notes)
 
@@ -170,27 +181,15 @@ def _drawn(
     return Group(table, Text("\n".join(notes)))
 
 
-def full_text(config: RunConfig, results: Sequence[SeedResult]) -> str:
+def full_text(domain: Domain, results: Sequence[SeedResult]) -> str:
     """Everything as plain text: what table.txt holds."""
     text = io.StringIO()
     console = Console(file=text, width=150, color_system=None)
-    console.print(main_table(config, results, timed=False), crop=False)
+    console.print(main_table(domain, results, timed=False), crop=False)
     for split in SPLITS:
         console.print()
-        console.print(policy_table(config, results, split), crop=False)
+        console.print(judges_table(domain, results, split), crop=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
-
-
-def _success(results: Sequence[SeedResult], split: str) -> np.ndarray:
-    return np.stack([result.success(split) for result in results])
-
-
-def with_spread(found: Comparison) -> str:
-    """A share in percent, with its standard deviation over seeds; empty where there is none."""
-    if np.isnan(found.mean):
-        return ""
-    spread = "" if np.isnan(found.spread) else f" ± {100 * found.spread:.1f}"
-    return f"{100 * found.mean:.1f}{spread}"
 
 
 def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
@@ -206,27 +205,29 @@ def _geometry(own: np.ndarray, mean: np.ndarray) -> tuple[str, str]:
     return f"{np.median(np.linalg.norm(own, axis=2)):.2f}", turned
 
 
-def _notes(
-    config: RunConfig, results: Sequence[SeedResult], *, timed: bool, wide: bool
-) -> list[str]:
-    lines = []
+def _notes(domain: Domain, results: Sequence[SeedResult], *, timed: bool, wide: bool) -> list[str]:
+    lines, measure, config = [], measure_of(domain.metric), domain.config
     if config.problem.demonstrations_file is not None and config.seeds > 1:
-        lines.append(
-            f"Seeds differ in {varies(config.problem)}:\n± says nothing of other demonstrations."
-        )
+        lines.append(f"Seeds differ in {domain.varies}:\n± says nothing of other demonstrations.")
     if "expert" in config.fusion.rules:
         lines += _demonstrator(config)
     if wide:
         lines.append(
-            "± of a success: standard deviation over seeds. |theta|, turned: median norm, and "
-            "angle to the mean's theta."
+            f"± of a {measure.metric}: standard deviation over seeds. |theta|, turned: median "
+            "norm, and angle to the mean's theta."
         )
     if timed:
         lines.append("seconds a seed: local: all clients' learning; others: what comes on top.")
-    gain = split_gain(_success(results, SPLITS[1])[:, :, 0], config.fusion.rules)
-    if gain is not None:
-        parts = ", ".join(f"{name} {in_points(getattr(gain, name)).strip()}" for name in PARTS[:-1])
-        lines.append(f"Barycenter's held-out gain {in_points(gain.total).strip()}: {parts}.")
+    by_split = {split: samples(domain, results, split)[:, :, 0] for split in SPLITS}
+    gain = split_gain(by_split[SPLITS[1]], config.fusion.rules)
+    if gain is not None and not np.isnan(gain.total.mean):
+        parts = ", ".join(
+            f"{name} {measure.difference(getattr(gain, name)).strip()}" for name in PARTS[:-1]
+        )
+        total = measure.difference(gain.total).strip()
+        lines.append(f"Barycenter's held-out gain {total}: {parts}.")
+    lines += standings_text(by_split, config.fusion.rules, measure)
+    lines += facts_text(domain.facts, np.stack([result.facts for result in results]))
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
         sum(int(getattr(result, name).sum()) for result in results) for name in ("asked", "heard")
@@ -255,6 +256,16 @@ def _notes(
             "fusion.tolerance."
         )
     return lines
+
+
+def facts_text(names: Sequence[str], facts: Floats) -> list[str]:
+    """What is to be known of the clients' data and models, `[seeds, k, f]`, in a line; or none."""
+    said = []
+    for name, each in zip(names, np.moveaxis(facts, -1, 0), strict=True):
+        words, scale, unit = FACTS.get(name, (name, 1.0, ""))
+        if not np.isnan(each).all():
+            said.append(f"{words} {scale * np.nanmean(each):.3g}{unit}")
+    return [f"Mean over clients: {'; '.join(said)}."] if said else []
 
 
 def _demonstrator(config: RunConfig) -> list[str]:

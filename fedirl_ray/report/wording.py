@@ -12,6 +12,12 @@ def signed(value: float, digits: int) -> str:
     return text if float(text) else text[1:]
 
 
+def plain(value: float, digits: int) -> str:
+    """A number; what rounds to zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text if float(text) else text.lstrip("-")
+
+
 def printable(text: str) -> str:
     """A text whose control characters (colours of a terminal, say) are written out.
 

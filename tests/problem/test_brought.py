@@ -107,7 +107,7 @@ def test_what_an_environment_raises_or_returns_is_named_as_its_own(monkeypatch, 
     name = bring(monkeypatch, lambda i: Once(**told))
     with pytest.raises(UserCodeError, match=said) as caught:
         play(task_named(name, steps=3), [1.0, 2.0], lambda x: x[:, :1], np.random.default_rng(0))
-    assert str(caught.value).startswith("task.name hills:made: client 1's environment ")
+    assert str(caught.value).startswith("problem.name hills:made: client 1's environment ")
     assert "\n" not in str(caught.value)
 
 
@@ -151,15 +151,15 @@ def test_the_papers_tasks_are_known_by_name():
     ("observed", "acted", "settings", "said"),
     [
         (Discrete(3), Discrete(2), {"steps": 9}, "must observe a Box"),
-        (Box(-np.inf, 1.0, (2,)), Discrete(2), {"steps": 9}, "task.limits must be given"),
+        (Box(-np.inf, 1.0, (2,)), Discrete(2), {"steps": 9}, "control.limits must be given"),
         (UNIT, Discrete(2), {"steps": 9, "points": [1, 5]}, "at least 2 points, got 1"),
-        (UNIT, Discrete(2), {"steps": 9, "points": [5]}, "task.points needs one entry"),
+        (UNIT, Discrete(2), {"steps": 9, "points": [5]}, "control.points needs one entry"),
         (UNIT, Discrete(1), {"steps": 9}, "at least 2 points, got 1"),
         (UNIT, MultiDiscrete([2, 2]), {"steps": 9}, "must act in a Box"),
         (UNIT, Dict(a=Discrete(2)), {"steps": 9}, "must act in a Box"),
         (UNIT, Box(-np.inf, np.inf, (1,)), {"steps": 9}, "bounded actions"),
-        (UNIT, Discrete(2), {}, "task.steps must be given"),
-        (UNIT, Discrete(2), {"steps": 0}, "task.steps must be >= 1, got 0"),
+        (UNIT, Discrete(2), {}, "problem.horizon must be given"),
+        (UNIT, Discrete(2), {"steps": 0}, "problem.horizon must be >= 1, got 0"),
     ],
 )
 def test_what_cannot_be_a_task_is_said_in_one_line(monkeypatch, observed, acted, settings, said):

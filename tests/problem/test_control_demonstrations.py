@@ -47,7 +47,9 @@ def test_episodes_survive_a_file(shown, tmp_path):
 def test_a_file_of_something_else_is_refused(tmp_path):
     path = tmp_path / "shown.npz"
     np.savez(path, actions=np.zeros((2, 3, 1)))
-    with pytest.raises(DataError, match=r"^learner\.data .*shown\.npz must hold .*; missing obs"):
+    with pytest.raises(
+        DataError, match=r"^problem\.demonstrations-file .*shown\.npz must hold .*; missing obs"
+    ):
         load_episodes(path, PENDULUM, 0.0)
     path.write_bytes(b"no zip at all")
     with pytest.raises(DataError, match=r"must be a readable \.npz of plain arrays"):
@@ -122,7 +124,9 @@ def test_a_minari_data_set_gives_the_same_episodes_back(shown, tmp_path, monkeyp
 
 def test_what_minari_does_not_have_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"learner\.data must be a local Minari data set") as said:
+    with pytest.raises(
+        ConfigError, match=r"problem\.demonstrations-file must be a local Minari data set"
+    ) as said:
         from_minari(PENDULUM, 0.0, "nobodys/data-v0")
     assert "\n" not in str(said.value)
 
@@ -212,7 +216,7 @@ def test_minari_sets_of_other_spaces_are_one_line(
     with pytest.raises(DataError, match=said) as error:
         read_episodes(CARTPOLE, 0.0, "odd/set-v0")
     text = str(error.value)
-    assert text.startswith("learner.data odd/set-v0: ")
+    assert text.startswith("problem.demonstrations-file odd/set-v0: ")
     assert "\n" not in text
     assert len(text) < 250
 
@@ -224,7 +228,9 @@ def test_a_damaged_minari_set_is_one_line(tmp_path, monkeypatch):
     )
     (data,) = tmp_path.rglob("*.hdf5")
     data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises((ConfigError, DataError), match=r"learner\.data .*shown/hung-v0") as error:
+    with pytest.raises(
+        (ConfigError, DataError), match=r"problem\.demonstrations-file .*shown/hung-v0"
+    ) as error:
         read_episodes(PENDULUM, 0.0, "shown/hung-v0")
     assert "\n" not in str(error.value)
 
@@ -233,7 +239,7 @@ def test_impossible_steps_of_a_minari_set_are_refused_too(tmp_path, monkeypatch)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     shown = demonstrate(PENDULUM, 0.0, make(PENDULUM), 2, stream(1, "shown"))
     to_minari(PENDULUM, 0.0, replace(shown, observations=shown.observations[::-1]), "shown/hung-v1")
-    with pytest.raises(DataError, match=r"^learner\.data shown/hung-v1, episode 0"):
+    with pytest.raises(DataError, match=r"^problem\.demonstrations-file shown/hung-v1, episode 0"):
         read_episodes(PENDULUM, 0.0, "shown/hung-v1")
 
 

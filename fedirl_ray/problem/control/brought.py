@@ -66,11 +66,11 @@ def task_named(
         near = difflib.get_close_matches(name, TASKS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(TASKS)}"
         raise ConfigError(
-            f"task.name must be a known task or module:function, got {name!r}; {hint}"
+            f"problem.name must be a known task or module:function, got {name!r}; {hint}"
         )
     if limits is not None or steps is not None:
-        given = "limits" if limits is not None else "steps"
-        raise ConfigError(f"task.{given} is for environments of your own, not for {name}")
+        given = "control.limits" if limits is not None else "problem.horizon"
+        raise ConfigError(f"{given} is for environments of your own, not for {name}")
     task = TASKS[name]
     return task if points is None else replace(task, state=task.state.resized(points))
 
@@ -83,17 +83,17 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
     """
     env = _made(name, i)
     bare = env.env if isinstance(env, gymnasium.wrappers.TimeLimit) else env
-    return Guarded(bare, f"task.name {name}: client {i:g}'s environment")
+    return Guarded(bare, f"problem.name {name}: client {i:g}'s environment")
 
 
 def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
     """What the user's function returns, once it is an environment."""
-    function = load(name, "task.name", ("i",))
-    with user_code(f"task.name {name} must return client {i:g}'s environment, but"):
+    function = load(name, "problem.name", ("i",))
+    with user_code(f"problem.name {name} must return client {i:g}'s environment, but"):
         made = function(i)
     if not isinstance(made, gymnasium.Env):
         raise ConfigError(
-            f"task.name {name} must return a gymnasium.Env, got {type(made).__name__}"
+            f"problem.name {name} must return a gymnasium.Env, got {type(made).__name__}"
         )
     return made
 
@@ -180,7 +180,7 @@ def _brought(
 ) -> Task:
     """A task of client 0's spaces; all clients share its lattice."""
     env = _made(name, 0.0)
-    guarded = Guarded(env, f"task.name {name}: client 0's environment")
+    guarded = Guarded(env, f"problem.name {name}: client 0's environment")
     try:
         state = _states(name, guarded.observation_space, limits, points)
         action = _actions(name, guarded.action_space)
@@ -212,7 +212,7 @@ def _states(
 ) -> Lattice:
     """The lattice of a space of observations."""
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-        raise ConfigError(f"task.name {name} must observe a Box of one dimension, got {space}")
+        raise ConfigError(f"problem.name {name} must observe a Box of one dimension, got {space}")
     (p,) = space.shape
     _require_each("limits", limits, p)
     _require_each("points", points, p)
@@ -223,7 +223,7 @@ def _states(
         low, high = (float(low), float(high)) if given is None else given
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ConfigError(
-                f"task.limits must be given for number {j + 1} of {name}'s {p} observations, "
+                f"control.limits must be given for number {j + 1} of {name}'s {p} observations, "
                 f"whose space reaches from {low:g} to {high:g}: a finite (low, high)"
             )
         rows.append(Axis(f"observation {j + 1}", low, high, each if points is None else points[j]))
@@ -234,7 +234,7 @@ def _require_each(setting: str, given: Sequence[object] | None, count: int) -> N
     """Check that a setting has one entry for each number of an observation."""
     if given is not None and len(given) != count:
         raise ConfigError(
-            f"task.{setting} needs one entry for each of {count} observations, got {len(given)}"
+            f"control.{setting} needs one entry for each of {count} observations, got {len(given)}"
         )
 
 
@@ -244,11 +244,11 @@ def _actions(name: str, space: gymnasium.Space[Any]) -> Lattice:
         return choices("action", int(space.n))
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
         if not space.is_bounded():
-            raise ConfigError(f"task.name {name} must have bounded actions, got {space}")
+            raise ConfigError(f"problem.name {name} must have bounded actions, got {space}")
         numbers = range(1, space.shape[0] + 1)
         return Lattice(tuple(Axis(f"action {j}", -1.0, 1.0, ACTION_POINTS) for j in numbers))
     raise ConfigError(
-        f"task.name {name} must act in a Box of one dimension or a Discrete from 0, got {space}"
+        f"problem.name {name} must act in a Box of one dimension or a Discrete from 0, got {space}"
     )
 
 
@@ -256,9 +256,9 @@ def _time_limit(name: str, env: gymnasium.Env[Any, Any], steps: int | None) -> i
     """Most steps in an episode: the user's, or the environment's own."""
     most = _own_limit(env) if steps is None else steps
     if most is None:
-        raise ConfigError(f"task.steps must be given: {name} has no time limit of its own")
+        raise ConfigError(f"problem.horizon must be given: {name} has no time limit of its own")
     if most < 1:
-        raise ConfigError(f"task.steps must be >= 1, got {most}")
+        raise ConfigError(f"problem.horizon must be >= 1, got {most}")
     return most
 
 

@@ -54,7 +54,7 @@ def read_episodes(task: Task, client: float, source: str) -> Episodes:
     named = source.replace("{client}", f"{client:g}")
     if not named.endswith(".npz"):
         episodes = from_minari(task, client, named)
-        check_episodes(episodes, task, client, f"learner.data {named}")
+        check_episodes(episodes, task, client, f"problem.demonstrations-file {named}")
         return episodes
     return load_episodes(Path(named), task, client)
 
@@ -114,7 +114,7 @@ def load_episodes(path: Path, task: Task, client: float) -> Episodes:
     Raises:
         DataError: The file is not of episodes, or not of this task's, or they cannot have happened.
     """
-    what = f"learner.data {path}"
+    what = f"problem.demonstrations-file {path}"
     episodes = Episodes(**read_arrays(path, FIELDS, what))
     check_episodes(episodes, task, client, what)
     return episodes

@@ -86,7 +86,8 @@ def from_minari(task: Task, client: float, dataset: str) -> Episodes:
     # A damaged data set raises whatever its reader happens to meet.
     except Exception as err:
         raise ConfigError(
-            f"learner.data must be a local Minari data set, got {dataset}: {_said(err)}"
+            f"problem.demonstrations-file must be a local Minari data set, got {dataset}: "
+            f"{_said(err)}"
         ) from err
     env = task.environment(client)
     _require_space(f"observations of {task.name}", dataset, env.observation_space, found)
@@ -105,9 +106,11 @@ def from_minari(task: Task, client: float, dataset: str) -> Episodes:
     except DataError:
         raise
     except Exception as err:
-        raise DataError(f"learner.data {dataset} cannot be read: {_said(err)}") from err
+        raise DataError(
+            f"problem.demonstrations-file {dataset} cannot be read: {_said(err)}"
+        ) from err
     if not rows:
-        raise DataError(f"learner.data {dataset} holds no episodes")
+        raise DataError(f"problem.demonstrations-file {dataset} holds no episodes")
     return _padded(rows)
 
 
@@ -119,7 +122,8 @@ def _require_space(what: str, dataset: str, wanted: gymnasium.Space[Any], found:
         alike = got.n == wanted.n and got.start == wanted.start
     if not alike:
         raise DataError(
-            f"learner.data {dataset}: {what} are {in_short(wanted)}, got {in_short(got, 80)}"
+            f"problem.demonstrations-file {dataset}: {what} are {in_short(wanted)}, got "
+            f"{in_short(got, 80)}"
         )
 
 
@@ -162,13 +166,16 @@ def _shares(
     if task.discrete:
         if commands.ndim != 1 or commands.min() < 0 or commands.max() >= task.action.size:
             raise DataError(
-                f"learner.data {dataset}: actions must be numbers below {task.action.size}"
+                f"problem.demonstrations-file {dataset}: actions must be numbers below "
+                f"{task.action.size}"
             )
         return task.action.points[commands.astype(np.int64)]
     box = env.action_space
     assert isinstance(box, gymnasium.spaces.Box)
     if commands.ndim != 2 or commands.shape[1:] != box.shape:
-        raise DataError(f"learner.data {dataset}: actions must be of shape {box.shape}")
+        raise DataError(
+            f"problem.demonstrations-file {dataset}: actions must be of shape {box.shape}"
+        )
     return from_box(commands, box.low, box.high)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.difference import with_marks
-from fedirl_ray.report.wording import signed
+from fedirl_ray.report.wording import plain, signed
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -19,8 +19,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def number(found: Interval, digits: int = 2, star: bool = False) -> str:
     """A number with its interval and marks."""
-    text = f"{found.mean:.{digits}f}"
-    return with_marks(found, text if float(text) else text.lstrip("-"), 1.0, digits, star).strip()
+    return with_marks(found, plain(found.mean, digits), 1.0, digits, star).strip()
 
 
 def rounded(found: Interval) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedirl_ray.cli import PROG
-from fedirl_ray.engine.result import SPLITS
+from fedirl_ray.domain.domain import SPLITS
 from fedirl_ray.evaluate.comparison import Comparison, Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import legend, mark
+from fedirl_ray.report.measure import SUCCESS
 from fedirl_ray.report.reproduction.markdown import table
-from fedirl_ray.report.table import label_of, with_spread
+from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import in_markdown
 from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import (
@@ -48,11 +49,13 @@ class Found:
     """One setting's success, by split and policy."""
 
     def __init__(self, rows: Sequence[Record], setting: Setting) -> None:
-        own = [r for r in rows if r["setting"] == setting.name and r["metric"] == "success"]
+        own = [r for r in rows if r["setting"] == setting.name and r["metric"] == SUCCESS.metric]
+        last = max(row["round"] for row in own)
+        own = [row for row in own if row["round"] == last]
         self.rules = list(dict.fromkeys(row["rule"] for row in own))
-        self.policies = list(dict.fromkeys(row["policy"] for row in own))
+        self.policies = list(dict.fromkeys(row["judge"] for row in own))
         self._value = {
-            (row["split"], row["policy"], row["seed"], row["rule"]): row["value"] for row in own
+            (row["split"], row["judge"], row["seed"], row["rule"]): row["value"] for row in own
         }
         self._seeds = sorted({row["seed"] for row in own})
 
@@ -85,8 +88,8 @@ class Found:
         """The paper's columns, then the paired differences."""
         inside, outside = (self.compare(split, policy) for split in SPLITS)
         return [
-            *(with_spread(inside[rule]) for rule in ("local", "mean", "barycenter")),
-            *(with_spread(outside[rule]) for rule in ("mean", "barycenter")),
+            *(SUCCESS.with_spread(inside[rule]) for rule in ("local", "mean", "barycenter")),
+            *(SUCCESS.with_spread(outside[rule]) for rule in ("mean", "barycenter")),
             *(one["barycenter"].difference for one in (inside, outside)),
         ]
 
@@ -95,7 +98,7 @@ def _marked(head: Sequence[str], rows: Sequence[Row], seeds: set[int]) -> list[s
     """A table, a star on what stands out of all its differences, and what the marks mean."""
     places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
     gaps = {(i, j): cell for i, j in places if isinstance(cell := rows[i][j], Interval)}
-    said = mark(gaps)
+    said = mark(gaps, SUCCESS.difference)
     lines = [[said.get((i, j), str(cell)) for j, cell in enumerate(row)]
              for i, row in enumerate(rows)]  # fmt: skip
     count = next(iter(seeds)) if len(seeds) == 1 else None
@@ -167,8 +170,8 @@ def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
             lines.append(
                 [
                     f"{setting.title}, {setting.size}x{setting.size}: {policy}",
-                    with_spread(outside["mean"]),
-                    with_spread(outside["barycenter"]),
+                    SUCCESS.with_spread(outside["mean"]),
+                    SUCCESS.with_spread(outside["barycenter"]),
                     *_parts(found, policy),
                 ]
             )
@@ -185,8 +188,8 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
     lines: list[Row] = [
         [
             label_of(rule),
-            with_spread(inside[rule]),
-            with_spread(by_policy[0][rule]),
+            SUCCESS.with_spread(inside[rule]),
+            SUCCESS.with_spread(by_policy[0][rule]),
             *("" if rule == "mean" else one[rule].difference for one in by_policy),
         ]
         for rule in found.rules

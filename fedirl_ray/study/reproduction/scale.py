@@ -12,8 +12,8 @@ from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.paper import ACROBOT, LANDER
 from fedirl_ray.problem.control.task import Task
+from fedirl_ray.problem.lattice import ground_of
 from fedirl_ray.seeds import stream
-from fedirl_ray.study.control.columns import ground_of
 from fedirl_ray.study.reproduction.plan import Plan, Record
 
 FLEETS = (12, 24)

@@ -1,0 +1,285 @@
+"""Continuous control: rewards learnt on lattices of states x actions, judged by plans and agents.
+
+Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `d` features.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.control_judging import FACTS
+from fedirl_ray.domain.control_learning import (
+    ACTOR,
+    SHOWN,
+    STEPS,
+    become_expert,
+    demonstrations,
+    model_of,
+    named,
+    objective_of,
+    part,
+    pick,
+    pool_clients,
+    record_world,
+)
+from fedirl_ray.domain.control_panel import REFERENCES, Panel, channels_of
+from fedirl_ray.domain.control_settings import (
+    NUMBER,
+    OF_TABLES,
+    SIZES,
+    Learner,
+    TaskSpec,
+    numbers_of,
+    patience,
+    refuse_settings,
+    room_of,
+    worlds_of,
+)
+from fedirl_ray.domain.domain import (
+    Channel,
+    Columns,
+    Fits,
+    Ground,
+    Judged,
+    Split,
+    require_meant,
+)
+from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.fusion.spec import Support
+from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
+from fedirl_ray.problem.control.arena import Episodes
+from fedirl_ray.problem.control.demonstrations import read_episodes
+from fedirl_ray.problem.control.model import LatticeModel
+from fedirl_ray.problem.control.task import Task
+from fedirl_ray.problem.dials import count_episodes, iteration_limits
+from fedirl_ray.problem.lattice import ground_of
+from fedirl_ray.problem.mdp import Floats
+
+ROUNDING = 1.01
+"""Slack of the bound on curvatures."""
+
+
+class Held(NamedTuple):
+    """What a client learns from."""
+
+    objective: LatticeIRL
+    iterations: int
+
+
+class Control:
+    """Tasks of continuous control, the paper's and the user's own."""
+
+    metric = "return"
+    facts = FACTS
+    references = REFERENCES
+    sizes = SIZES
+
+    def __init__(self, config: RunConfig) -> None:
+        """Take a run's settings.
+
+        Raises:
+            ConfigError: One means nothing here, or contradicts another.
+        """
+        require_meant(config, OF_TABLES, self.references)
+        refuse_settings(config)
+        self.config = config
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone: what is made of them is made anew."""
+        return {"config": self.config}
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Agents at the end of their training, plans, and agents on their way."""
+        return channels_of(self.config.control)
+
+    def check(self) -> None:
+        """Refuse the task and its lattice, and recorded demonstrations.
+
+        Raises:
+            FedirlError: Says which setting, or which file.
+        """
+        _ = self._task.support, self._recorded
+
+    def room(self) -> int:
+        """About how many bytes a run holds."""
+        return room_of(self.config)
+
+    @property
+    def varies(self) -> str:
+        """Demonstrations and judges; recorded demonstrations stay."""
+        recorded = self.config.problem.demonstrations_file is not None
+        return "how rewards are judged alone" if recorded else "demonstrations and judges"
+
+    def recorded(self) -> Iterable[bytes]:
+        """Content of the episodes that were brought along, whatever holds them."""
+        episodes = self._recorded or []
+        arrays = [np.ascontiguousarray(array) for one in episodes for array in astuple(one)]
+        return [array.tobytes() for array in arrays]
+
+    def costs(self) -> list[float]:
+        """All alike: lattices are of one size."""
+        return [1.0] * self.config.clients
+
+    def pooled_bytes(self) -> int:
+        """Experts' networks or recorded episodes, and steps that lattices are estimated from."""
+        task, control, k = self._task, self.config.control, self.config.clients
+        if self._recorded is None:
+            numbers = k * numbers_of(control.expert, task)
+        else:
+            numbers = sum(np.size(array) for one in self._recorded for array in astuple(one))
+        if task.physics is None:
+            seen = math.prod(task.environment(0.0).observation_space.shape or (1,))
+            numbers += k * control.gather * (2 * seen + len(task.action.axes) + 2)
+        return NUMBER * numbers
+
+    def ground(self, seed: int) -> Ground:
+        """The lattice of states x actions, the same for every seed.
+
+        The score of an action is the difference of two discounted sums of features, over the
+        temperature; its variance is below the square of the longest such sum.
+        """
+        return self._ground
+
+    @cached_property
+    def _ground(self) -> Ground:
+        config, task, features = self.config, self._task, self._features
+        paper = config.control.ground == "paper"
+        base = TaskSpec.of(config).anywhere.task().support if paper else None
+        longest = float(np.linalg.norm(features, axis=1).max())
+        score = longest / (1.0 - config.irl.discount) / config.irl.temperature
+        ridge = config.control.features * config.irl.l2
+        return Ground(
+            Support(features, ground_of(task.support, base)), ROUNDING * (ridge + score**2)
+        )
+
+    def lay(self) -> Plan[list[Arrays]]:
+        """Train every client's expert, then record steps of worlds whose equations are unknown."""
+        config, worlds, anywhere = self.config, worlds_of(self.config), self._spec.anywhere
+        k, control = config.clients, config.control
+        given: list[Arrays] = [{} for _ in worlds]
+        if self._recorded is None:
+            how = {"task": anywhere, "config": control.expert, "root": config.seed}
+            jobs = [
+                Job("expert", become_expert, how | {"client": i}, True, patience(control.expert))
+                for i in worlds[:k]
+            ]
+            given[:k] = yield jobs
+        else:
+            names = [field.name for field in fields(Episodes)]
+            given[:k] = [
+                named(SHOWN, {name: getattr(one, name) for name in names}) for one in self._recorded
+            ]
+        if self._task.physics is not None:
+            return given
+        experts = [] if self._recorded is not None else [part(ACTOR, one) for one in given[:k]]
+        how = {"task": anywhere, "steps": control.gather, "root": config.seed}
+        steps = yield [
+            # A client's own expert flies in its world, everybody's where nobody lives.
+            Job("steps", record_world, how | {"world": i, "pilots": own}, True)
+            for i, own in (
+                (i, experts[place : place + 1] if place < k else experts)
+                for place, i in enumerate(worlds)
+            )
+        ]
+        return [one | named(STEPS, recorded) for one, recorded in zip(given, steps, strict=True)]
+
+    def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
+        """Draw demonstrations, and limits of iterations; lattices are the same for every seed."""
+        config, task = self.config, self._task
+        limits = iteration_limits(
+            config.irl.iterations, config.heterogeneity, config.clients, config.seed, seed
+        )
+        held = []
+        for i in clients:
+            given, count = laid.get(i, {}), self._count(seed, i)
+            if i not in self._models:
+                self._models[i] = model_of(task, float(i), part(STEPS, given), config.seed)
+            episodes = demonstrations(task, float(i), given, count, config.seed, seed)
+            objective = objective_of(task, self._models[i], self._features, episodes, self._learner)
+            held.append(Held(objective, int(limits[i])))
+        return held
+
+    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+        """Fit one reward after the other, each as if it were the only one."""
+        m, j, d = start.shape
+        theta, hessian = np.empty((m, j, d)), np.empty((m, j, d, d))
+        objective, iterations = np.empty((m, j)), np.empty((m, j), dtype=np.int64)
+        converged = np.empty((m, j), dtype=bool)
+        irl = self.config.irl
+        for at in np.ndindex(m, j):
+            own: Held = held[at[0]]
+            found = fit_lattice(
+                [own.objective],
+                irl,
+                start=start[at],
+                pull=float(pull[at]),
+                iterations=own.iterations,
+            )
+            theta[at], objective[at] = found.theta, found.objective
+            iterations[at], converged[at] = found.iterations, found.converged
+            hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
+        return Fits(theta, hessian, objective, iterations, converged)
+
+    def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
+        """One job."""
+        config = self.config
+        more = {
+            "task": self._spec,
+            "learner": self._learner,
+            "given": [pick(one, ACTOR, SHOWN, STEPS) for one in laid[: config.clients]],
+            "counts": [self._count(seed, i) for i in range(config.clients)],
+            "root": config.seed,
+            "seed": seed,
+        }
+        (found,) = yield [Job("pooled", pool_clients, more, True)]
+        theta: Floats = found["theta"]
+        return theta
+
+    def judge(
+        self, seed: int, columns: Mapping[Split, Columns], laid: Sequence[Arrays], workers: int
+    ) -> Plan[Judged]:
+        """A planner's job a world, an agent's a world and reward; all may be done at once."""
+        counts = [self._count(seed, i) for i in range(self.config.clients)]
+        return Panel(self.config, seed, columns, laid, counts).judge()
+
+    def _count(self, seed: int, client: int) -> int:
+        """Episodes that a client's expert shows."""
+        most, dial = self.config.problem.demonstrations, self.config.heterogeneity.demonstrations
+        return count_episodes(most, dial, self.config.seed, seed, client)
+
+    @cached_property
+    def _models(self) -> dict[int, LatticeModel]:
+        """Clients' lattices that were needed so far."""
+        return {}
+
+    @cached_property
+    def _spec(self) -> TaskSpec:
+        return TaskSpec.of(self.config)
+
+    @cached_property
+    def _task(self) -> Task:
+        return self._spec.task()
+
+    @cached_property
+    def _learner(self) -> Learner:
+        return Learner.of(self.config)
+
+    @cached_property
+    def _features(self) -> Floats:
+        """On the lattice, `[n, d]`."""
+        return self._learner.basis(self._task).at(self._task.support.points)
+
+    @cached_property
+    def _recorded(self) -> list[Episodes] | None:
+        """Every client's demonstrations that were brought along."""
+        file = self.config.problem.demonstrations_file
+        if file is None:
+            return None
+        clients = range(self.config.clients)
+        return [read_episodes(self._task, float(i), str(file)) for i in clients]

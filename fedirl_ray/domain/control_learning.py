@@ -1,0 +1,173 @@
+"""What clients of a control task are given and do: experts, lattices, demonstrations, a reward.
+
+Letters: `k` clients, `d` features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.domain.control_settings import Learner, TaskSpec
+from fedirl_ray.domain.job import Arrays
+from fedirl_ray.evaluate.expert import train_expert
+from fedirl_ray.irl.shown import show
+from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
+from fedirl_ray.problem.control.actor import Actor
+from fedirl_ray.problem.control.arena import Episodes
+from fedirl_ray.problem.control.demonstrations import demonstrate
+from fedirl_ray.problem.control.model import LatticeModel, model_from_physics
+from fedirl_ray.problem.control.rollouts import Transitions, gather, model_from_transitions
+from fedirl_ray.problem.control.task import Task
+from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.seeds import stream
+
+ACTOR, STEPS, SHOWN = "actor.", "steps.", "shown."
+"""What names of arrays begin with: an expert's network, a world's recorded steps, a client's
+recorded demonstrations."""
+
+
+def named(start: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Arrays under names that begin so."""
+    return {start + name: array for name, array in arrays.items()}
+
+
+def part(start: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Those whose names begin so, without that beginning."""
+    return {name.removeprefix(start): x for name, x in arrays.items() if name.startswith(start)}
+
+
+def pick(arrays: Mapping[str, NDArray[Any]], *starts: str) -> Arrays:
+    """Those whose names begin with one of these."""
+    return {name: array for name, array in arrays.items() if name.startswith(starts)}
+
+
+def become_expert(task: TaskSpec, client: float, config: PPOConfig, root: int) -> Arrays:
+    """Train a client's expert; a job.
+
+    Returns:
+        `at` [k] and `returns` [k]: its learning curve; `reached`: the mean return of the one kept,
+        on fresh episodes; and the expert's network under `actor.` names.
+    """
+    found = train_expert(task.task(), client, config, root)
+    return {
+        "at": found.training.at,
+        "returns": found.training.returns,
+        "reached": np.array(found.reached),
+        **named(ACTOR, found.actor.arrays()),
+    }
+
+
+def record_world(
+    task: TaskSpec,
+    world: float,
+    steps: int,
+    pilots: Sequence[Mapping[str, NDArray[Any]]],
+    root: int,
+) -> Arrays:
+    """Record the steps that one world's lattice is estimated from; a job.
+
+    Args:
+        task: A task without equations of motion.
+        world: Whose environment.
+        steps: How many to record.
+        pilots: Networks of experts, who fly beside chance.
+        root: Root seed.
+
+    Returns:
+        The fields of `Transitions`.
+    """
+    own = task.task()
+    actors = [Actor.from_arrays(own, weights) for weights in pilots]
+    recorded = gather(own, world, actors, _of_lattice(own, world, root), steps)
+    return {field.name: getattr(recorded, field.name) for field in fields(Transitions)}
+
+
+def model_of(
+    task: Task, i: float, recorded: Mapping[str, NDArray[Any]] | None, root: int
+) -> LatticeModel:
+    """The one lattice of physics i: from its equations of motion, or from its recorded steps.
+
+    Args:
+        task: The task.
+        i: Whose physics.
+        recorded: What `record_world` returned for it; read where there are no equations of motion.
+        root: Root seed.
+    """
+    if task.physics is not None:
+        rng = _of_lattice(task, i, root)
+        return model_from_physics(task, task.physics(i), task.state, task.action, rng)
+    assert recorded, "a world without equations of motion is recorded first"
+    return model_from_transitions(task, Transitions(**recorded), task.state, task.action)
+
+
+def _of_lattice(task: Task, i: float, root: int) -> np.random.Generator:
+    """What is random about a world's lattice: first states, or recorded steps."""
+    return stream(root, "control", task.name, "lattice", f"{i:g}")
+
+
+def demonstrations(
+    task: Task, client: float, given: Arrays, count: int, root: int, seed: int
+) -> Episodes:
+    """What a client is shown: episodes of its expert, or those recorded, the same for every seed.
+
+    Args:
+        task: The task.
+        client: Who.
+        given: Its expert, or its recorded demonstrations.
+        count: Episodes of its expert.
+        root: Root seed.
+        seed: Which repetition.
+    """
+    recorded = part(SHOWN, given)
+    if recorded:
+        return Episodes(**recorded)
+    rng = stream(root, "control", task.name, "seed", seed, "client", f"{client:g}", "shown")
+    return demonstrate(task, client, Actor.from_arrays(task, part(ACTOR, given)), count, rng)
+
+
+def objective_of(
+    task: Task, model: LatticeModel, features: Floats, episodes: Episodes, learner: Learner
+) -> LatticeIRL:
+    """What a client minimises.
+
+    Raises:
+        DataError: Steps lie beyond the lattice and may not.
+    """
+    irl = learner.irl
+    shown = show(task, episodes, task.state, task.action, irl.discount, learner.outside)
+    return LatticeIRL(model, features, shown, irl, learner.objective)
+
+
+def pool_clients(
+    task: TaskSpec,
+    learner: Learner,
+    given: Sequence[Arrays],
+    counts: Sequence[int],
+    root: int,
+    seed: int,
+) -> Arrays:
+    """Fit one reward to all clients' demonstrations, each under its own dynamics; a job.
+
+    Args:
+        task: The task.
+        learner: How.
+        given: Every client's expert or recorded demonstrations, and recorded steps, if any.
+        counts: Episodes of every client's expert.
+        root: Root seed.
+        seed: Which repetition.
+
+    Returns:
+        `theta`, `[d]`.
+    """
+    own = task.task()
+    features = learner.basis(own).at(own.support.points)
+    each = []
+    for i, (mine, count) in enumerate(zip(given, counts, strict=True)):
+        model = model_of(own, float(i), part(STEPS, mine), root)
+        episodes = demonstrations(own, float(i), mine, count, root, seed)
+        each.append(objective_of(own, model, features, episodes, learner))
+    return {"theta": fit_lattice(each, learner.irl).theta}

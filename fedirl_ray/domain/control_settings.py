@@ -1,0 +1,167 @@
+"""What a run's settings mean for continuous control, and which mean nothing there."""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fedirl_ray.config import IRLConfig, RunConfig
+from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.irl.stationary import Goal
+from fedirl_ray.laws import require
+from fedirl_ray.problem.control.basis import RadialBasis
+from fedirl_ray.problem.control.brought import task_named
+from fedirl_ray.problem.control.task import Task
+
+SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations",
+         "control.features", "control.gather", "control.episodes", "seeds")  # fmt: skip
+"""Settings that say how much of something there is."""
+OF_TABLES = (
+    *(f"problem.{name}" for name in (
+        "size", "obstacles", "layout", "slip", "slip-to", "goal", "goal-shift", "rbf-centres",
+        "rbf-width", "expert-temperature", "expert-discount",
+    )),
+    "heterogeneity.expert-temperature",
+    "heterogeneity.coverage",
+)  # fmt: skip
+"""Settings that mean something in tables of states alone."""
+BASES = ("distance", "rbf")
+"""What radial features over the box may be called; the first is the default of all problems."""
+PACE = 50_000
+"""Environment steps that an agent is trained for in the time other jobs may take."""
+NUMBER = 8
+"""Bytes."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Which task, on which lattice."""
+
+    name: str
+    """One of the paper's, or module:function of the user's own."""
+    points: tuple[int, ...] = ()
+    """States along each axis; none: the task's own."""
+    limits: tuple[float, ...] = ()
+    """Lowest and highest of each number of an observation, in turn; none: the space's."""
+    steps: int | None = None
+    """Most steps in an episode; None: the task's own."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "TaskSpec":
+        """That of a run."""
+        control = config.control
+        return cls(config.problem.name, control.points, control.limits, config.problem.horizon)
+
+    @property
+    def anywhere(self) -> "TaskSpec":
+        """The same on its own lattice: what does not read lattices is the same on all."""
+        return replace(self, points=())
+
+    def task(self) -> Task:
+        """The task itself.
+
+        Raises:
+            ConfigError: There is no such task, or its environment cannot be used.
+        """
+        pairs = list(zip(self.limits[::2], self.limits[1::2], strict=True))
+        return task_named(self.name, pairs or None, self.points or None, self.steps)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How clients learn their rewards."""
+
+    features: int
+    width: float
+    objective: Goal
+    outside: Literal["clip", "refuse"]
+    irl: IRLConfig
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Learner":
+        """That of a run."""
+        one = config.control
+        return cls(one.features, one.width, one.objective, one.outside, config.irl)
+
+    def basis(self, task: Task) -> RadialBasis:
+        """The features, the same for all clients and on every lattice."""
+        return RadialBasis(task.support, self.features, self.width)
+
+
+def held_out_physics(config: RunConfig) -> tuple[float, ...]:
+    """Physics that no client has: one between the middle clients', the next ones beyond."""
+    if config.control.held_out:
+        return config.control.held_out
+    k, count = config.clients, config.evaluation.held_out
+    return ((k - 1) // 2 + 0.5, *(float(k + i) for i in range(count - 1)))
+
+
+def worlds_of(config: RunConfig) -> tuple[float, ...]:
+    """All physics, the clients' first."""
+    return (*map(float, range(config.clients)), *held_out_physics(config))
+
+
+def patience(config: PPOConfig) -> float:
+    """How much longer than other jobs it may take to train an agent."""
+    return max(1.0, config.steps / PACE)
+
+
+def refuse_settings(config: RunConfig) -> None:
+    """Refuse settings that contradict each other.
+
+    Args:
+        config: The run.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    law = f"{BASES[0]} or {BASES[1]} for control tasks, whose features are radial either way"
+    require(config.problem.features in BASES, "problem.features", law, config.problem.features)
+    law = "empty for control tasks, whose planner has evaluation.discount alone"
+    told = ",".join(map(str, config.evaluation.discounts))
+    require(not config.evaluation.discounts, "evaluation.discounts", law, told)
+    for name, discount in (
+        ("irl.discount", config.irl.discount),
+        ("evaluation.discount", config.evaluation.discount),
+    ):
+        require(discount < 1.0, name, "below 1 for control tasks", discount)
+    _refuse_worlds(config)
+    file = config.problem.demonstrations_file
+    named = file is None or "{client}" in str(file) or config.clients == 1
+    require(named, "problem.demonstrations-file", "a name with {client} in it", file)
+
+
+def _refuse_worlds(config: RunConfig) -> None:
+    worlds = worlds_of(config)
+    for i in config.control.held_out:
+        new = i not in range(config.clients)
+        require(new, "control.held-out", "finite, >= 0 and no client's", i)
+        once = config.control.held_out.count(i) == 1
+        require(once, "control.held-out", "physics named once each", i)
+    for i in config.control.judged:
+        require(i in worlds, "control.judged", "a client's number or held out", i)
+
+
+def room_of(config: RunConfig) -> int:
+    """About how many bytes a run holds.
+
+    Where the lattice is the task's own, some 10,000 states and 10 actions are taken for it, and
+    1,000 steps for an episode.
+    """
+    control, problem, k = config.control, config.problem, config.clients
+    lattice = 10 * (math.prod(control.points) if control.points else 10_000)
+    steps = problem.horizon or 1_000
+    model = 16 * 12 * lattice  # successors and their chances
+    features = NUMBER * control.features * (lattice + 4 * control.features)
+    episodes = NUMBER * 8 * steps * (k * problem.demonstrations + control.episodes)
+    rows = 2_000 * config.seeds * k * len(config.fusion.rules)
+    return k * model + features + episodes + rows + 2 * NUMBER * control.gather
+
+
+def numbers_of(config: PPOConfig, task: Task) -> int:
+    """Numbers of an expert's policy network."""
+    seen = task.environment(0.0).observation_space.shape or (1,)
+    outputs = task.action.size if task.discrete else len(task.action.axes)
+    layers = (seen[0], *config.hidden, outputs)
+    pairs = itertools.pairwise(layers)
+    return sum((before + 1) * after for before, after in pairs) + 2 * seen[0]
