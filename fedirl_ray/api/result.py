@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a run has found; everything is read from its folder when it is asked for."""
 
     folder: Path
     """Where it is kept; README says what is in it."""
-    config: RunConfig = field(repr=False)
+    config: RunConfig
     """Its settings."""
 
     @property
@@ -43,6 +43,13 @@ class Result:
         tree = json.loads(self._read("summary.json"))
         assert isinstance(tree, dict)
         return tree
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Result({str(self.folder)!r}: {config.problem.name}, {config.clients} clients, "
+            f"{config.seeds} seeds, {len(self.rules)} rules)"
+        )
 
     def table(self) -> str:
         """All tables as text, as in table.txt."""
