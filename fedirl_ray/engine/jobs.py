@@ -1,4 +1,4 @@
-"""Independent pieces of work: each runs as one Ray task, and what came of it is kept on disk.
+"""Independent pieces of work, and what is kept of them on disk, wherever they are done.
 
 A job is named after its function, every argument and the code, so a result is found again wherever
 the same work is asked for, and never where anything differs.
@@ -9,16 +9,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import Arrays, Shelf, Warn
 from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
-from fedirl_ray.errors import FedirlError, RunError
 
 Work = Callable[..., Arrays]
 
@@ -32,6 +29,8 @@ class Job(NamedTuple):
     arguments: dict[str, Any]
     code: str = ""
     """Digest of a user's code that the function calls (see `engine.identity`)."""
+    patience: float = 1.0
+    """How often engine.timeout it may take before whoever is at it counts as hanging."""
 
     @property
     def asked(self) -> str:
@@ -62,48 +61,49 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
 
 
-def do(job: Job) -> Arrays:
-    """Do a job in this process, with one thread."""
-    threadpool_limits(limits=1)
-    return job.work(**job.arguments)
+class Worker:
+    """Does jobs in its process, one after the other, with one thread."""
+
+    def __init__(self) -> None:
+        # The work is parallel over workers already, and equal bytes need equal summation.
+        threadpool_limits(limits=1)
+
+    def ready(self) -> None:
+        """Answer, which tells that this process is up."""
+
+    def work(self, job: Job) -> Arrays:
+        """Do a job."""
+        threadpool_limits(limits=1)  # of libraries loaded since, too
+        return job.work(**job.arguments)
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs; yields their places and results."""
+        for place, job in enumerate(pieces):
+            yield place, self.work(job)
+
+
+class Doer(Protocol):
+    """Who does jobs: a `Worker`, seats, a fleet."""
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs, none of which waits for another; yields places and results as they come."""
+        ...
 
 
 class Jobs:
-    """Does jobs, as many at once as the cluster has CPUs, and keeps what came of them."""
+    """Has jobs done that are not done, and keeps what came of them."""
 
-    def __init__(self, engine: EngineConfig, folder: Path, warn: Warn) -> None:
-        """Join or start Ray, and read what was kept.
+    def __init__(self, doer: Doer, folder: Path, warn: Warn) -> None:
+        """Read what was kept.
 
         Args:
-            engine: `backend`; `address` says which cluster.
+            doer: Who does them.
             folder: Where results are kept; made if missing.
             warn: Told of files that are damaged, or of other code.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._kept, self._warn = Shelf(folder, code_in_words(), warn), warn
-        self._told = False
-        self._ray: Any = None
-        self._joined = False
-        if engine.backend == "ray":
-            from fedirl_ray.engine.cluster import connect, leave, ray
-            from fedirl_ray.engine.pulse import BEAT, Pulse
-
-            self._joined = connect(engine.address, workers=8)
-            self._ray, self._leave, self._pulse, self._beat = ray, leave, Pulse(), BEAT
-
-    def __enter__(self) -> Self:
-        """Be ready to work."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave Ray if it was started for these jobs."""
-        if self._joined:
-            self._leave()
+        self._doer, self._warn = doer, warn
+        self._kept, self._told = Shelf(folder, code_in_words(), warn), False
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs that are not done.
@@ -126,10 +126,14 @@ class Jobs:
                 self._tell_of_others(jobs[place].kind, name)
             else:
                 yield place, kept
-        came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
-        for place, result in came:
-            self._kept.put(names[place], result)
-            yield place, result
+        for i, result in self._doer.do([jobs[place] for place in left]):
+            self._kept.put(names[left[i]], result)
+            yield left[i], result
+
+    def all(self, jobs: Sequence[Job]) -> list[Arrays]:
+        """Do jobs, and return all results in their order."""
+        found = dict(self.run(jobs))
+        return [found[place] for place in range(len(jobs))]
 
     def _tell_of_others(self, kind: str, name: str) -> None:
         """Say, once, that what other code has found is not used."""
@@ -137,37 +141,3 @@ class Jobs:
         if by is not None:
             self._told = True
             self._warn(f"results of {by} are kept but not used: {kind} and others run again")
-
-    def all(self, jobs: Sequence[Job]) -> list[Arrays]:
-        """Do jobs, and return all results in their order."""
-        found = dict(self.run(jobs))
-        return [found[place] for place in range(len(jobs))]
-
-    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        for place in left:
-            yield place, do(jobs[place])
-
-    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        """One task a job; a task whose worker dies is done again by Ray, with the same result."""
-        task = self._ray.remote(num_cpus=1)(do)
-        running = {task.remote(jobs[place]): place for place in left}
-        try:
-            while running:
-                self._pulse.look()
-                came, _ = self._ray.wait(list(running), num_returns=1, timeout=self._beat)
-                if not came:
-                    continue
-                ready = came[0]
-                place = running.pop(ready)
-                try:
-                    yield place, self._ray.get(ready)
-                except self._ray.exceptions.RayTaskError as err:
-                    if isinstance(err.cause, FedirlError):
-                        raise err.cause from None
-                    raise RunError(f"{jobs[place].kind} failed: {err.cause!r}") from err
-                except self._ray.exceptions.RayError as err:
-                    self._pulse.look(now=True)
-                    raise RunError(f"{jobs[place].kind} failed: {err}") from err
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
