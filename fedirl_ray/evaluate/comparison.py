@@ -78,5 +78,6 @@ def split_gain(samples: Floats, rules: Sequence[str]) -> Gain | None:
         total=paired(fused, mean),
         normalisation=paired(arithmetic, mean),
         blur=paired(control, mean),
-        transport=interval(rest, float(np.abs(samples).max())),
+        # Of these columns alone: others may not have been judged.
+        transport=interval(rest, float(np.abs([mean, arithmetic, control, fused]).max())),
     )

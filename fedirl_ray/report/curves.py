@@ -10,6 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from fedirl_ray.config import BLIND
 from fedirl_ray.domain.domain import Channel, Split
@@ -101,6 +102,7 @@ def draw_curves(
     panel.set_xlabel("steps of training")
     panel.set_ylabel(measure.name)
     panel.margins(x=0.02)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def legend_of(curves: Sequence[Curve], rules: Sequence[str]) -> list[Line2D]:

@@ -101,7 +101,7 @@ def read_run(path: Path) -> Run:
             f"go on with: {typed('--resume', path)}"
         )
     _require_ours(path)
-    config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="")
+    config = load(RunConfig, [str(path / CONFIG)], prog=PROG, description="", whole=True)
     arrays = _arrays(path / "arrays.npz")
     events = path / "events.jsonl"
     summary = _json(path / "summary.json", "metric", "gain_of_barycenter", "communication")

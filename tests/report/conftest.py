@@ -8,13 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from learning import Learning, results_of
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, RunConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.identity import identify
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.record import RunFolder
 from fedirl_ray.engine.result import long_table
+from fedirl_ray.report.figure import figure_of
+from fedirl_ray.report.table import full_text
 from fedirl_ray.run import main
 
 LEVELS = {"problem.goal-shift": [0.0, 0.5, 1.0], "fusion.epsilon": [0.5, 2.0]}
@@ -32,6 +39,25 @@ def run_folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def learning():
+    """Six seeds of agents that learn."""
+    domain = Learning()
+    return domain, results_of(domain)
+
+
+@pytest.fixture(scope="session")
+def learning_folder(learning, tmp_path_factory):
+    """The same as a run leaves them."""
+    domain, results = learning
+    path = tmp_path_factory.mktemp("runs") / "pole"
+    config = domain.config
+    with RunFolder.create(path, config, identify(config), overwrite=False) as folder:
+        folder.report(Event("placed", "3 clients in this process"))
+        folder.finish(domain, results, full_text(domain, results), figure_of(domain, results))
+    return path
+
+
 def evaluate(shift, epsilon):
     """A small run's long table."""
     config = RunConfig(
@@ -44,7 +70,7 @@ def evaluate(shift, epsilon):
         evaluation=EvaluationConfig(held_out=2, discounts=()),
     )
     results = [result for _, result in federate(config, Clients(config, range(config.clients)))]
-    return long_table(results, config)
+    return long_table(results, domain_of(config))
 
 
 def keep_study(path, directions):

@@ -83,7 +83,7 @@ def test_every_success_in_the_tables_is_that_of_the_summary(run_page, run_folder
     summary = json.loads((run_folder / "summary.json").read_text())
     by_split = summary["success"]
     policies = list(by_split["held-out"])
-    tables = rows_of(run_page, "success")
+    tables = rows_of(run_page, "scores")
     assert len(tables) == len(policies) == 5
     labels = {label_of(rule): rule for rule in next(iter(by_split["held-out"].values()))}
     for policy, rows in zip(policies, tables, strict=True):
@@ -262,7 +262,7 @@ def test_a_rule_without_a_number_in_some_split_leaves_its_cells_empty(tmp_path):
     assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0
     assert "nan" not in (tmp_path / "run" / "table.txt").read_text()
     page = Parsed(write_page([tmp_path / "run"]))
-    tables = [rows for kind, rows in page.tables if kind == "success"]
+    tables = [rows for kind, rows in page.tables if kind == "scores"]
     assert tables
     for rows in tables:
         (expert,) = (row for row in rows if row[0][0] == label_of("expert"))

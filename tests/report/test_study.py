@@ -11,8 +11,8 @@ from scipy import stats
 
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.difference import in_points
 from fedirl_ray.report.heterogeneity import draw_map, draw_maps, map_markdown, map_text
+from fedirl_ray.report.measure import SUCCESS, Measure
 from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
 
@@ -113,25 +113,28 @@ def test_a_study_without_a_finished_trial_has_no_pictures(tmp_path, study_folder
 
 
 def test_the_map_is_a_picture(points):
-    png = draw_map(points)
+    png = draw_map(points, SUCCESS)
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert png == draw_map(points)
+    assert png == draw_map(points, SUCCESS)
 
 
 def test_maps_of_several_studies_need_not_have_the_same_dials_or_parts(points):
     fewer = [dataclasses.replace(point, gain=None) for point in points if point.level != "0.5"][:2]
-    assert draw_maps({"one": points}) == draw_map(points)
-    together = draw_maps({"one": points, "two": fewer})
+    assert draw_maps({"one": points}, SUCCESS) == draw_map(points, SUCCESS)
+    together = draw_maps({"one": points, "two": fewer}, SUCCESS)
     assert together.startswith(b"\x89PNG\r\n\x1a\n")
-    assert together not in (draw_maps({"one": points, "two": points}), draw_map(points))
+    assert together not in (draw_maps({"one": points, "two": points}, SUCCESS), draw_map(points, SUCCESS))
 
 
 def test_what_one_trial_gained_is_a_paired_t_test(one):
     gap, seeds = gain_of_trial(3, one.results)
-    rows = zip(*(one.results[n] for n in RESULT), strict=True)
-    policy = one.results["policy"][one.results["metric"].index("success")]
-    key = (3, "held-out", policy, "success")
-    found = {(r[1], r[2]): r[6] for r in rows if (r[0], *r[3:6]) == key}
+    rows = [
+        dict(zip(RESULT, row, strict=True))
+        for row in zip(*(one.results[n] for n in RESULT), strict=True)
+    ]
+    judge = one.results["judge"][one.results["metric"].index("success")]
+    key = {"trial": 3, "split": "held-out", "judge": judge, "metric": "success"}
+    found = {(r["seed"], r["rule"]): r["value"] for r in rows if key.items() <= r.items()}
     fused, mean = ([found[s, rule] for s in range(seeds)] for rule in ("barycenter", "mean"))
     expected = stats.ttest_rel(fused, mean).confidence_interval(0.95)
     np.testing.assert_allclose(
@@ -142,15 +145,15 @@ def test_what_one_trial_gained_is_a_paired_t_test(one):
 
 
 def test_the_map_is_a_markdown_table(points):
-    head, rule, *rows, _, legend = map_markdown(points).splitlines()
+    head, rule, *rows, _, legend = map_markdown(points, SUCCESS).splitlines()
     assert "± of a difference: 95 % interval of the paired difference over 2 seeds" in legend
     assert head.count("|") == rule.count("|") == 11
     assert len(rows) == len(points) == 5
     for row, point in zip(rows, points, strict=True):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[:2] == [point.dial, point.level]
-        assert cells[4].rstrip("\\*=") == in_points(point.against_mean).rstrip(" =")
-        assert cells[9].rstrip("\\*=") == in_points(point.gain.transport).rstrip(" =")
+        assert cells[4].rstrip("\\*=") == SUCCESS.difference(point.against_mean).rstrip(" =")
+        assert cells[9].rstrip("\\*=") == SUCCESS.difference(point.gain.transport).rstrip(" =")
 
 
 def test_the_maps_text_counts_what_stands_out(points):
@@ -167,4 +170,4 @@ def test_the_maps_text_counts_what_stands_out(points):
     )
     without = [dataclasses.replace(point, gain=None) for point in points]
     assert (len(map_text(points)), len(map_text(without))) == (6, 3)
-    assert draw_map(without) != draw_map(points)
+    assert draw_map(without, SUCCESS) != draw_map(points, SUCCESS)

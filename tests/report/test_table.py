@@ -23,21 +23,21 @@ def better(results, rule, config, by=0.2):
     mean, own = (config.fusion.rules.index(name) for name in ("mean", rule))
     changed = []
     for seed, result in enumerate(results):
-        success = result.held_out_success.copy()
-        success[:, own] = success[:, mean] + by + 0.001 * seed
-        changed.append(dataclasses.replace(result, held_out_success=success))
+        scores = result.held_out_scores.copy()
+        scores[:, own] = scores[:, mean] + by + 0.001 * seed
+        changed.append(dataclasses.replace(result, held_out_scores=scores))
     return changed
 
 
 def test_every_rule_and_reference_has_a_label_and_the_users_own_its_name():
     labels = [label_of(rule) for rule in (*RULE_NAMES, *REFERENCES)]
-    assert len(set(labels)) == 12
+    assert len(set(labels)) == 17
     assert not set(labels) & {*RULE_NAMES, *REFERENCES}
     assert label_of("mine:rule") == "mine:rule"
 
 
 def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
-    text = full_text(*small_run)
+    text = full_text(domain_of(small_run[0]), small_run[1])
     assert "GridWorld, 3 clients, 3 seeds: success in %, greedy-0.95 policy" in text
     for label in map(label_of, small_run[0].fusion.rules):
         assert text.count(f"\n {label} ") == 3  # the table, and each split by policy
@@ -51,9 +51,9 @@ def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
 
 def test_the_numbers_are_those_of_the_comparison(small_run):
     config, results = small_run
-    line = line_of(full_text(config, results), label_of("trimmed"))
+    line = line_of(full_text(domain_of(config), results), label_of("trimmed"))
     for split in ("in-distribution", "held-out"):
-        samples = np.stack([result.success(split)[:, 0] for result in results])
+        samples = np.stack([result.scores(split)[:, 0] for result in results])
         found = compare(samples, config.fusion.rules)["trimmed"]
         assert f"{100 * found.mean:.1f} ± {100 * found.spread:.1f}" in line
         gap = found.difference
@@ -65,18 +65,18 @@ def test_the_numbers_are_those_of_the_comparison(small_run):
 
 def test_a_star_marks_a_difference_that_stands_out(small_run):
     config, results = small_run
-    line = line_of(full_text(config, better(results, "debiased", config)), label_of("debiased"))
+    line = line_of(full_text(domain_of(config), better(results, "debiased", config)), label_of("debiased"))
     assert "+20.1 ± 0.2*" in line
     # By .1 points in two seeds, by -.1 in the third.
     some = better(results, "debiased", config, by=0.001)[:1] * 2
     less = better(results, "debiased", config, by=-0.001)[:1]
-    assert " 0.0 ± 0.3=" in line_of(full_text(config, [*some, *less]), label_of("debiased"))
+    assert " 0.0 ± 0.3=" in line_of(full_text(domain_of(config), [*some, *less]), label_of("debiased"))
 
 
 def test_nothing_in_the_text_depends_on_the_clock(small_run):
     config, results = small_run
     slower = [dataclasses.replace(r, seconds=r.seconds + 1000.0) for r in results]
-    assert full_text(config, slower) == full_text(config, results)
+    assert full_text(domain_of(config), slower) == full_text(domain_of(config), results)
 
 
 def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
@@ -85,9 +85,9 @@ def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
         dataclasses.replace(r, negative_log_likelihood=np.abs(r.negative_log_likelihood))
         for r in results
     ]
-    assert "negative likelihood" not in full_text(config, fine)
+    assert "negative likelihood" not in full_text(domain_of(config), fine)
     bad = [dataclasses.replace(fine[0], negative_log_likelihood=np.array([-1.0, 2.0, -3.0]))]
-    text = full_text(config, [*bad, *fine[1:]])
+    text = full_text(domain_of(config), [*bad, *fine[1:]])
     assert "2 of 9 clients hold demonstrations that no policy" in text
     assert "negative likelihood" in text
 
@@ -104,13 +104,13 @@ def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
     stopped = [
         dataclasses.replace(r, **{field: np.full_like(getattr(r, field), value)}) for r in results
     ]
-    assert said in full_text(config, stopped)
-    assert said not in full_text(config, results)
+    assert said in full_text(domain_of(config), stopped)
+    assert said not in full_text(domain_of(config), results)
 
 
 def test_one_seed_makes_a_table_without_intervals(small_run):
     config, results = small_run
-    text = full_text(dataclasses.replace(config, seeds=1), results[:1])
+    text = full_text(domain_of(dataclasses.replace(config, seeds=1)), results[:1])
     assert "±" not in line_of(text, label_of("barycenter"))
     assert "nan" not in text.lower()
 
@@ -120,18 +120,18 @@ def test_what_seeds_vary_is_said_where_demonstrations_were_recorded(small_run):
     problem = dataclasses.replace(config.problem, demonstrations_file=Path("mine.npz"))
     recorded = dataclasses.replace(config, problem=problem)
     said = "Seeds differ in held-out worlds alone; clients keep their worlds and recorded"
-    assert said in full_text(recorded, results)
-    assert "± says nothing of other demonstrations." in full_text(recorded, results)
-    assert said not in full_text(config, results)
-    assert summary(recorded, results)["seeds_vary"].startswith("held-out worlds alone")
-    assert summary(config, results)["seeds_vary"] == "worlds and demonstrations"
+    assert said in full_text(domain_of(recorded), results)
+    assert "± says nothing of other demonstrations." in full_text(domain_of(recorded), results)
+    assert said not in full_text(domain_of(config), results)
+    assert summary(domain_of(recorded), results)["seeds_vary"].startswith("held-out worlds alone")
+    assert summary(domain_of(config), results)["seeds_vary"] == "worlds and demonstrations"
 
 
 @pytest.mark.parametrize(("width", "whole"), [(150, True), (80, False)])
 def test_the_whole_table_is_shown_where_it_fits_and_no_cell_is_ever_cut(small_run, width, whole):
     config, results = small_run
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(main_table(config, results, width=width), crop=False)
+    console.print(main_table(domain_of(config), results, width=width), crop=False)
     text = console.file.getvalue()
     assert ("turned" in text) == whole
     assert "…" not in text

@@ -8,10 +8,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.difference import bar, in_points, legend, mark, with_marks
+from fedirl_ray.evaluate.comparison import Comparison
+from fedirl_ray.report.difference import bar, legend, mark, with_marks
+from fedirl_ray.report.measure import SUCCESS, Measure, measure_of
 from fedirl_ray.report.reproduction.markdown import difference, number, rounded
 from fedirl_ray.report.table import _drawn
-from fedirl_ray.report.wording import counted, in_markdown, printable, signed
+from fedirl_ray.report.wording import counted, in_markdown, plain, printable, signed
 
 SURE = Interval(0.1, 0.02, "t", 1e-6)
 ALONE = Interval(0.1, 0.09, "t", 0.04)
@@ -34,6 +36,10 @@ def test_what_rounds_to_zero_has_no_sign(value, digits, said):
     assert signed(value, digits) == said
 
 
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    assert [plain(value, 1) for value in (-0.04, -0.06, 0.04, 12.34)] == ["0.0", "-0.1", "0.0", "12.3"]
+
+
 def test_numbers_without_a_sign_of_their_own_lose_that_of_zero():
     assert number(Interval(-0.001, 0.2)) == "0.00 ± 0.20"
     assert number(Interval(-1.5, float("nan")), 1) == "-1.5"
@@ -44,20 +50,68 @@ def test_numbers_without_a_sign_of_their_own_lose_that_of_zero():
 
 
 def test_marks_stand_after_the_interval():
-    assert in_points(SURE) == "+10.0 ± 2.0 "
-    assert in_points(SURE, True) == "+10.0 ± 2.0*"
-    assert in_points(TIED) == "+10.0 ± 0.0="
-    assert in_points(TIED, True) == "+10.0 ± 0.0*="
-    assert in_points(ONE, True) == "+10.0"
-    assert in_points(Interval(0.001, 0.0004)) == "+0.10 ± 0.04 "
-    assert in_points(Interval(0.001, 0.0005)) == "+0.1 ± 0.1 "
+    assert SUCCESS.difference(SURE) == "+10.0 ± 2.0 "
+    assert SUCCESS.difference(SURE, True) == "+10.0 ± 2.0*"
+    assert SUCCESS.difference(TIED) == "+10.0 ± 0.0="
+    assert SUCCESS.difference(TIED, True) == "+10.0 ± 0.0*="
+    assert SUCCESS.difference(ONE, True) == "+10.0"
+    assert SUCCESS.difference(Interval(0.001, 0.0004)) == "+0.10 ± 0.04 "
+    assert SUCCESS.difference(Interval(0.001, 0.0005)) == "+0.1 ± 0.1 "
     assert with_marks(SURE, "x", 10.0, 2, False) == "x ± 0.20 "
 
 
+RETURN = Measure("return")
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "said"),
+    [
+        (-3.25, 4.06, "-3.2 ± 4.1 "),
+        (0.0123, 0.0031, "+0.012 ± 0.003 "),
+        (-1e-9, 0.0, "0.0 ± 0.0 "),
+        (250.04, 0.04, "+250.04 ± 0.04 "),
+        (0.5, 1e-9, "+0.5000 ± 0.0000 "),
+        (0.5, np.nan, "+0.5"),
+        (np.nan, np.nan, ""),
+    ],
+)
+def test_differences_of_returns_have_the_digits_that_their_interval_bears(mean, half, said):
+    assert RETURN.difference(Interval(mean, half)) == said
+
+
+@pytest.mark.parametrize(
+    ("measure", "mean", "spread", "said", "alone"),
+    [
+        (RETURN, -153.21, 4.06, "-153.2 ± 4.1", "-153.2"),
+        (RETURN, 0.8312, 0.0042, "0.831 ± 0.004", "0.831"),
+        (RETURN, 0.8312, np.nan, "0.831", "0.831"),
+        (RETURN, -1500.0, np.nan, "-1500.0", "-1500.0"),
+        (RETURN, 0.0, np.nan, "0.0", "0.0"),
+        (RETURN, 500.0, 0.0, "500.0 ± 0.0", "500.0"),
+        (SUCCESS, 0.8312, 0.0042, "83.1 ± 0.4", "83.1"),
+        (SUCCESS, 0.8312, 0.00001, "83.1 ± 0.0", "83.1"),
+        (SUCCESS, np.nan, np.nan, "", ""),
+    ],
+)
+def test_levels_are_shown_in_their_unit(measure, mean, spread, said, alone):
+    found = Comparison(mean, spread, Interval(0.0, 1.0))
+    assert (measure.with_spread(found), measure.level(found)) == (said, alone)
+
+
+def test_only_shares_speak_of_points_and_policies():
+    assert measure_of("success") is SUCCESS
+    assert (SUCCESS.name, SUCCESS.difference_name) == ("success in %", "points of success")
+    assert (SUCCESS.in_apart, SUCCESS.by("soft")) == (", in points", "soft policy")
+    assert SUCCESS.told(SURE) == "+10.0 ± 2.0 points"
+    other = measure_of("mine:metric")
+    assert (other.name, other.difference_name, other.in_apart) == ("mine:metric", "mine:metric", "")
+    assert (other.by("agents"), other.told(SURE)) == ("judged by agents", "+0.10 ± 0.02")
+
+
 def test_stars_are_those_of_the_whole_table():
-    assert mark({"a": SURE, "b": ALONE}) == {"a": "+10.0 ± 2.0*", "b": "+10.0 ± 9.0*"}
+    assert mark({"a": SURE, "b": ALONE}, SUCCESS.difference) == {"a": "+10.0 ± 2.0*", "b": "+10.0 ± 9.0*"}
     crowd = {str(i): Interval(0.0, 0.1, "t", 0.9) for i in range(9)}
-    assert mark({"a": SURE, "b": ALONE, **crowd})["b"] == "+10.0 ± 9.0 "
+    assert mark({"a": SURE, "b": ALONE, **crowd}, SUCCESS.difference)["b"] == "+10.0 ± 9.0 "
 
 
 def test_every_mark_is_explained_and_nothing_else():
