@@ -163,7 +163,7 @@ def test_files_that_are_none_are_refused(file, tmp_path):
     with pytest.raises(DataError, match="must be of format 1, got 2"):
         load_reward(other)
     other.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(DataError, match="readable .npz"):
+    with pytest.raises(DataError, match=r"readable \.npz"):
         load_reward(other)
 
 
