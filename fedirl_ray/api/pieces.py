@@ -162,10 +162,8 @@ def fuse(
     alpha = np.full(k, 1.0 / k) if weights is None else _rows("weights", weights, (k,))
     if alpha.min() < 0.0 or alpha.sum() <= 0.0:
         raise DataError(f"weights must be >= 0 and not all zero, got {alpha.tolist()}")
-    known = ", ".join(RULES)
-    require(
-        rule in RULES or names_function(rule), "rule", f"{known} or module:function", repr(rule)
-    )
+    law = f"{', '.join(RULES)} or module:function"
+    require(rule in RULES or names_function(rule), "rule", law, repr(rule))
     if "curvature" in rule_named(rule).needs and curvatures is None:
         raise DataError(f"curvatures must be given for {rule}, got None")
     return fuse_given(

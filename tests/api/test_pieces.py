@@ -87,9 +87,8 @@ def test_a_start_of_another_size_is_refused():
 
 
 def grid():
-    return support_of(
-        draw_world(ProblemConfig(size=4, features="rbf", rbf_centres=3), 0, 0, "probe", 0)
-    )
+    config = ProblemConfig(size=4, features="rbf", rbf_centres=3)
+    return support_of(draw_world(config, 0, 0, "probe", 0))
 
 
 @given(st.integers(0, 2**31), st.sampled_from(["mean", "arithmetic", "barycenter", "debiased"]))
