@@ -32,6 +32,10 @@ def spoils(world, visits):
     visits[:] = np.nan
     return total
 
+def spoils_the_world(world, visits):
+    world.reward[:] = 0.0
+    return 0.0
+
 def words(world, visits): return "abc"
 def array(world, visits): return visits
 def nan(world, visits): return float("nan")
@@ -136,6 +140,8 @@ def test_what_is_no_metric_is_refused_before_a_run(module, function, said):
 
 
 def test_what_it_raises_is_told_with_the_users_line(module):
+    with pytest.raises(UserCodeError, match="assignment destination is read-only"):
+        domain_of(config("spoils_the_world")).check()
     with pytest.raises(UserCodeError) as raised:
         domain_of(config("raises")).check()
     number = 1 + MODULE.splitlines().index("def raises(world, visits): return 1 // 0")
