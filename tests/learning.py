@@ -50,7 +50,9 @@ def _result(domain, rng):
     c, x = len(rules), len(domain.channels)
     last = np.array([LEVELS.get(rule, -170) for rule in rules], float)
     grown = np.array([max(channel.step, 3000) / 3000 for channel in domain.channels])
-    begun = np.array([1 - channel.step / 3000 if channel.step else 0 for channel in domain.channels])
+    begun = np.array(
+        [1 - channel.step / 3000 if channel.step else 0 for channel in domain.channels]
+    )
     scores = last[:, None] * grown - 150 * begun + rng.normal(0, 4, (k + 2, c, x))
     for column, rule in enumerate(rules):
         if rule in BLIND:

@@ -125,7 +125,9 @@ def test_worlds_that_differ_in_width_are_refused_late_too(module):
 
 @pytest.mark.parametrize("name", ["nosuch", "a:b:c", ":f", "a b:c", "m:"])
 def test_a_name_that_is_neither_is_refused(name):
-    with pytest.raises(ConfigError, match=r"^problem.features must be distance, rbf, one-hot or mo"):
+    with pytest.raises(
+        ConfigError, match=r"^problem.features must be distance, rbf, one-hot or mo"
+    ):
         ProblemConfig(features=name)
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.heterogeneity import draw_map, draw_maps, map_markdown, map_text
-from fedirl_ray.report.measure import SUCCESS, Measure
+from fedirl_ray.report.measure import SUCCESS
 from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
 
@@ -123,7 +123,10 @@ def test_maps_of_several_studies_need_not_have_the_same_dials_or_parts(points):
     assert draw_maps({"one": points}, SUCCESS) == draw_map(points, SUCCESS)
     together = draw_maps({"one": points, "two": fewer}, SUCCESS)
     assert together.startswith(b"\x89PNG\r\n\x1a\n")
-    assert together not in (draw_maps({"one": points, "two": points}, SUCCESS), draw_map(points, SUCCESS))
+    assert together not in (
+        draw_maps({"one": points, "two": points}, SUCCESS),
+        draw_map(points, SUCCESS),
+    )
 
 
 def test_what_one_trial_gained_is_a_paired_t_test(one):

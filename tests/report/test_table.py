@@ -65,12 +65,16 @@ def test_the_numbers_are_those_of_the_comparison(small_run):
 
 def test_a_star_marks_a_difference_that_stands_out(small_run):
     config, results = small_run
-    line = line_of(full_text(domain_of(config), better(results, "debiased", config)), label_of("debiased"))
+    line = line_of(
+        full_text(domain_of(config), better(results, "debiased", config)), label_of("debiased")
+    )
     assert "+20.1 ± 0.2*" in line
     # By .1 points in two seeds, by -.1 in the third.
     some = better(results, "debiased", config, by=0.001)[:1] * 2
     less = better(results, "debiased", config, by=-0.001)[:1]
-    assert " 0.0 ± 0.3=" in line_of(full_text(domain_of(config), [*some, *less]), label_of("debiased"))
+    assert " 0.0 ± 0.3=" in line_of(
+        full_text(domain_of(config), [*some, *less]), label_of("debiased")
+    )
 
 
 def test_nothing_in_the_text_depends_on_the_clock(small_run):
