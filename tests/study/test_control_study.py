@@ -375,11 +375,11 @@ def test_what_one_run_exports_another_learns_the_same_from(target, whole, tmp_pa
         (["CartPol-v1"], "did you mean CartPole-v1?"),
         (["CartPole-v1", "--held-out", "1"], "held-out must be finite, >= 0 and no client's"),
         (["CartPole-v1", "--judged", "9"], "judged must be a client's number or held out, got 9"),
-        (["CartPole-v1", "--task.limits", "0,1"], "task.limits is for environments of your own"),
+        (["CartPole-v1", "--task.limits", "0,1"], "control.limits is for environments of your own"),
         (["CartPole-v1", "--task.points", "3,3,3"], "got 3"),
         (["CartPole-v1", "--task.points", "3,3,3,1"], "axis turn needs at least 2 points, got 1"),
         (["CartPole-v1", "--fusion.rules", "mean,ceiling"], "the true reward is judged always"),
-        (["--task.name", "nobody:knows"], "task.name"),
+        (["--task.name", "nobody:knows"], "problem.name"),
         (
             ["CartPole-v1", "--learner.data", "no/{client}.npz"],
             "no/0.npz must be a readable .npz of plain arrays, got: no such file",
