@@ -1,11 +1,15 @@
-"""Independent pieces of work: each runs as one Ray task, and what came of it is kept on disk.
+"""Independent pieces of work: what came of each is kept on disk.
+
+A Ray task does one, or several of a function that does them faster side by side.
 
 A job is named after its function, every argument and the code, so a result is found again wherever
 the same work is asked for, and never where anything differs.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -21,6 +25,8 @@ from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, 
 from fedirl_ray.errors import FedirlError, RunError
 
 Work = Callable[..., Arrays]
+ManyWork = Callable[[Sequence[Any]], Sequence[Arrays | FedirlError]]
+"""Arguments of jobs to their results in that order; what went wrong stands in a result's place."""
 
 
 class Job(NamedTuple):
@@ -28,10 +34,14 @@ class Job(NamedTuple):
 
     kind: str
     """What its file is called by: lower-case letters and hyphens."""
-    work: Work
+    work: Work | ManyWork
+    """Called with the arguments by name, or, see `together`, with a list of jobs' arguments."""
     arguments: dict[str, Any]
     code: str = ""
     """Digest of a user's code that the function calls (see `engine.identity`)."""
+    together: int = 0
+    """How many such jobs one call may do, for speed: no result depends on it. 0: the function does
+    one job."""
 
     @property
     def asked(self) -> str:
@@ -62,10 +72,38 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
 
 
-def do(job: Job) -> Arrays:
-    """Do a job in this process, with one thread."""
+def do(jobs: Sequence[Job]) -> Sequence[Arrays | FedirlError]:
+    """Do jobs of one call in this process, with one thread; results in their order."""
     threadpool_limits(limits=1)
-    return job.work(**job.arguments)
+    work: Any = jobs[0].work
+    if jobs[0].together:
+        found: Sequence[Arrays | FedirlError] = work([job.arguments for job in jobs])
+        return found
+    return [work(**job.arguments) for job in jobs]
+
+
+def calls(jobs: Sequence[Job], left: Sequence[int], workers: int) -> list[list[int]]:
+    """Cut what is left into calls: neighbours of one function together, work for every worker.
+
+    Args:
+        jobs: All.
+        left: Places of those to do.
+        workers: How many calls run at once.
+
+    Returns:
+        Places, in their order.
+    """
+    found: list[list[int]] = []
+    for _, group in itertools.groupby(left, lambda place: (jobs[place].work, jobs[place].together)):
+        places = list(group)
+        most = jobs[places[0]].together or 1
+        size = min(most, math.ceil(len(places) / workers))
+        found += [places[at : at + size] for at in range(0, len(places), size)]
+    return found
+
+
+_Done = tuple[list[int], Sequence[Arrays | FedirlError]]
+"""Places of the jobs of one call, and their results."""
 
 
 class Jobs:
@@ -127,9 +165,18 @@ class Jobs:
             else:
                 yield place, kept
         came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
-        for place, result in came:
-            self._kept.put(names[place], result)
-            yield place, result
+        for places, results in came:
+            failed = [result for result in results if isinstance(result, FedirlError)]
+            good = [
+                (place, result)
+                for place, result in zip(places, results, strict=True)
+                if not isinstance(result, FedirlError)
+            ]
+            for place, result in good:
+                self._kept.put(names[place], result)
+            if failed:
+                raise failed[0]
+            yield from good
 
     def _tell_of_others(self, kind: str, name: str) -> None:
         """Say, once, that what other code has found is not used."""
@@ -143,14 +190,18 @@ class Jobs:
         found = dict(self.run(jobs))
         return [found[place] for place in range(len(jobs))]
 
-    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        for place in left:
-            yield place, do(jobs[place])
+    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[_Done]:
+        for places in calls(jobs, left, workers=1):
+            yield places, do([jobs[place] for place in places])
 
-    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        """One task a job; a task whose worker dies is done again by Ray, with the same result."""
+    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[_Done]:
+        """One task a call; a task whose worker dies is done again by Ray, with the same result."""
         task = self._ray.remote(num_cpus=1)(do)
-        running = {task.remote(jobs[place]): place for place in left}
+        workers = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        running = {
+            task.remote([jobs[place] for place in places]): places
+            for places in calls(jobs, left, workers)
+        }
         try:
             while running:
                 self._pulse.look()
@@ -158,16 +209,17 @@ class Jobs:
                 if not came:
                     continue
                 ready = came[0]
-                place = running.pop(ready)
+                places = running.pop(ready)
+                kind = jobs[places[0]].kind
                 try:
-                    yield place, self._ray.get(ready)
+                    yield places, self._ray.get(ready)
                 except self._ray.exceptions.RayTaskError as err:
                     if isinstance(err.cause, FedirlError):
                         raise err.cause from None
-                    raise RunError(f"{jobs[place].kind} failed: {err.cause!r}") from err
+                    raise RunError(f"{kind} failed: {err.cause!r}") from err
                 except self._ray.exceptions.RayError as err:
                     self._pulse.look(now=True)
-                    raise RunError(f"{jobs[place].kind} failed: {err}") from err
+                    raise RunError(f"{kind} failed: {err}") from err
         finally:
             for reference in running:
                 self._ray.cancel(reference, force=True)

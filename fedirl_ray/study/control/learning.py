@@ -6,12 +6,14 @@ Every function here is a job: its arguments decide its result. Letters: `k` clie
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.engine.checkpoint import Arrays
-from fedirl_ray.evaluate.expert import train_expert
+from fedirl_ray.errors import FedirlError
+from fedirl_ray.evaluate.expert import Expert, train_experts
 from fedirl_ray.evaluate.ppo import PPOConfig
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
@@ -37,19 +39,34 @@ Teacher = Weights | Episodes
 """Who shows a client what to do: its expert, or episodes that somebody recorded."""
 
 
-def become_expert(task: TaskConfig, client: float, config: PPOConfig, root: int) -> Arrays:
-    """Train a client's expert.
+class ExpertAsked(TypedDict):
+    """What is asked of one expert."""
+
+    task: TaskConfig
+    client: float
+    config: PPOConfig
+    root: int
+
+
+def become_experts(asked: Sequence[ExpertAsked]) -> list[Arrays | FedirlError]:
+    """Train clients' experts; all but the client is the same for all of one call.
 
     Returns:
         `at` [k] and `returns` [k]: its learning curve; `reached`: the mean return of the one kept,
-        on fresh episodes; and the expert's network under `actor.` names.
+        on fresh episodes; and the expert's network under `actor.` names. Or why there is none.
     """
-    found = train_expert(task.task(), client, config, root)
-    network = {f"actor.{name}": array for name, array in found.actor.arrays().items()}
+    first = asked[0]
+    clients = [one["client"] for one in asked]
+    found = train_experts(first["task"].task(), clients, first["config"], first["root"])
+    return [_expert_arrays(one) if isinstance(one, Expert) else one for one in found]
+
+
+def _expert_arrays(expert: Expert) -> Arrays:
+    network = {f"actor.{name}": array for name, array in expert.actor.arrays().items()}
     return {
-        "at": found.training.at,
-        "returns": found.training.returns,
-        "reached": np.array(found.reached),
+        "at": expert.training.at,
+        "returns": expert.training.returns,
+        "reached": np.array(expert.reached),
         **network,
     }
 

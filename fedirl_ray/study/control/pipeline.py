@@ -14,17 +14,18 @@ import numpy as np
 from fedirl_ray.engine.checkpoint import Arrays
 from fedirl_ray.engine.identity import module_digest, rules_digest
 from fedirl_ray.engine.jobs import Job, Jobs
+from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import read_episodes, write_episodes
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control.columns import TRUE, Column, controls, fuse_columns, fused_names
 from fedirl_ray.study.control.config import ControlConfig
-from fedirl_ray.study.control.judging import judge_by_agent, judge_by_planner
+from fedirl_ray.study.control.judging import judge_by_agents, judge_by_planner
 from fedirl_ray.study.control.learning import (
     Teacher,
     Weights,
-    become_expert,
+    become_experts,
     demonstrations,
     learn,
     network_of,
@@ -151,8 +152,9 @@ class ControlStudy:
         return [
             Job(
                 "expert",
-                become_expert,
+                become_experts,
                 self._arguments(client=float(i), config=self._config.expert) | {"task": task},
+                together=side_by_side(self._task, self._config.expert),
             )
             for i in range(self._config.clients)
         ]
@@ -295,6 +297,7 @@ class ControlStudy:
     def _trainings(self, columns: Mapping[float, Columns]) -> list[tuple[Judged, Job]]:
         """One job a reward, world and seed."""
         config, trainings = self._config, []
+        together = side_by_side(self._task, config.agent)
         for seed in range(config.seeds):
             for world in config.trained_in:
                 own = columns[world]
@@ -309,7 +312,8 @@ class ControlStudy:
                         seed=seed,
                     )
                     key = Judged(name, seed, world)
-                    trainings.append((key, Job("agent", judge_by_agent, more)))
+                    job = Job("agent", judge_by_agents, more, together=together)
+                    trainings.append((key, job))
         return trainings
 
     def _agent_rows(self, keys: list[Judged], place: int, found: Arrays) -> list[Record]:
