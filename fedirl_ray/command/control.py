@@ -53,7 +53,7 @@ trained on them, in the clients' physics and in others. Blind rewards are judged
   python -m fedirl_ray.run control --resume runs/DIR        go on; finished pieces are kept
 
 Tasks: Pendulum-v1, CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3, or your own.
-Needs: pip install 'fedirl-ray[control]'
+LunarLander needs: pip install 'fedirl-ray[control]'
 """
 
 

@@ -40,12 +40,17 @@ class Moments:
         self._count = PRIOR
         self._sum = -PRIOR * self._near
         self._squares = PRIOR * (1.0 + np.square(self._near))
+        self.mean: Floats
+        """`[b, o]`."""
+        self.spread: Floats
+        """Standard deviation, `[b, o]`."""
         self.add(first)
 
     def keep(self, which: Places) -> None:
         """Forget all agents but these."""
         self._near, self._sum = self._near[which], self._sum[which]
         self._squares = self._squares[which]
+        self.mean, self.spread = self.mean[which], self.spread[which]
 
     def add(self, seen: Floats) -> None:
         """Count observations `[b, r, o]`."""
@@ -54,15 +59,13 @@ class Moments:
         self._sum += apart.sum(axis=1)
         self._squares += np.square(apart).sum(axis=1)
         shift = self._sum / self._count
-        self.mean: Floats = self._near + shift
-        """`[b, o]`."""
+        self.mean = self._near + shift
         variance = np.maximum(self._squares / self._count - np.square(shift), 0.0)
-        self.spread: Floats = np.sqrt(variance + LEAST)
-        """Standard deviation, `[b, o]`."""
+        self.spread = np.sqrt(variance + LEAST)
 
     def standard(self, seen: Floats) -> Floats:
         """Observations `[b, r, o]` in standard deviations from the mean."""
-        apart = seen - self.mean[:, None]
+        apart: Floats = seen - self.mean[:, None]
         apart /= self.spread[:, None]
         return np.clip(apart, -SEEN, SEEN, out=apart)
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.agent import LatticeAgent
-from fedirl_ray.evaluate.ppo import Training
+from fedirl_ray.evaluate.ppo import PPOConfig
+from fedirl_ray.evaluate.training import Training
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.planning import plan
 from fedirl_ray.seeds import stream
@@ -16,6 +18,7 @@ from fedirl_ray.study.control.learning import model_of
 
 TASK = TaskConfig(name="Pendulum-v1")
 LEARNER = LearnerConfig(features=8)
+TINY = PPOConfig(steps=512, rows=8, rollout=256, batch=64, evaluations=2, episodes=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +80,53 @@ def test_the_tasks_own_reward_is_known_where_its_equations_are():
     assert judging.true_reward(replace(task, physics=None), 1.0) is None
 
 
-def test_agents_of_one_seed_and_world_begin_alike_whatever_they_are_paid(monkeypatch):
-    begun = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The agents that judging asks for; none is trained."""
+    jobs = []
 
-    def train(task, world, config, seed, reward=None):
-        begun.append(seed)
-        return Training(np.array([1]), np.zeros((1, 1)), ())
+    def train_agents(task, config, more):
+        jobs.extend(more)
+        return [Training(np.array([1]), np.zeros((1, 1)), ()) for _ in more]
 
-    monkeypatch.setattr(judging, "train", train)
-    for seed, world, theta in (
-        (0, 1.0, None), (0, 1.0, np.ones(8)), (0, 1.0, np.zeros(8)), (1, 1.0, None), (0, 2.0, None),
-    ):  # fmt: skip
-        judging.judge_by_agent(TASK, world, LEARNER, None, theta, 0.0, 3, seed)
+    monkeypatch.setattr(judging, "train_agents", train_agents)
+    return jobs
+
+
+def agent(world, theta, seed, offset=0.0):
+    return {"task": TASK, "world": world, "learner": LEARNER, "config": TINY, "theta": theta,
+            "offset": offset, "root": 3, "seed": seed}  # fmt: skip
+
+
+def test_agents_of_one_seed_and_world_begin_alike_whatever_they_are_paid(asked):
+    rewards = (None, np.ones(8), np.zeros(8))
+    judging.judge_by_agents([agent(1.0, theta, 0) for theta in rewards])
+    judging.judge_by_agents([agent(1.0, None, 1), agent(2.0, None, 0)])
+    assert [job.client for job in asked] == [1.0, 1.0, 1.0, 1.0, 2.0]
+    begun = [job.seed for job in asked]
     assert len(set(begun[:3])) == 1
     assert len({begun[0], *begun[3:]}) == 3
 
 
-def test_an_agent_is_paid_what_the_reward_says_of_what_it_sees(monkeypatch):
-    paid = []
-
-    def train(task, world, config, seed, reward=None):
-        paid.append(reward)
-        return Training(np.array([1]), np.zeros((1, 1)), ())
-
-    monkeypatch.setattr(judging, "train", train)
+def test_an_agent_is_paid_what_the_reward_says_of_what_it_sees(asked):
     theta = np.random.default_rng(3).normal(size=8)
-    for one in (None, theta):
-        judging.judge_by_agent(TASK, 1.0, LEARNER, None, one, 0.25, 3, 0)
-    assert paid[0] is None  # the task's own
+    judging.judge_by_agents([agent(1.0, None, 0), agent(1.0, theta, 0, 0.25)])
+    own, paid = (job.reward for job in asked)
+    assert own is None  # the task's own
     task, angle, speed = TASK.task(), np.array([0.5, -2.0, 3.0]), np.array([1.0, -4.0, 0.0])
     seen = np.stack([np.cos(angle), np.sin(angle), speed], axis=1)
     push = np.array([[0.1], [-1.0], [0.7]])
     features = LEARNER.basis(task).at(np.column_stack([angle, speed, push]))
-    np.testing.assert_allclose(paid[1](seen, push), features @ theta + 0.25)
+    np.testing.assert_allclose(paid(seen, push), features @ theta + 0.25)
+
+
+def test_who_is_judged_together_changes_no_byte_and_a_reward_that_is_none_stands_alone():
+    theta = np.random.default_rng(3).normal(size=8)
+    many = [agent(1.0, theta, 0), agent(1.0, np.full(8, np.nan), 0), agent(4.0, theta, 1)]
+    first, error, last = judging.judge_by_agents(many)
+    assert isinstance(error, DataError)
+    assert str(error).startswith("the reward must be finite")
+    for found, wanted in ((first, many[0]), (last, many[2])):
+        (alone,) = judging.judge_by_agents([wanted])
+        assert alone.keys() == {"at", "returns"}
+        assert all(found[name].tobytes() == alone[name].tobytes() for name in alone)
