@@ -15,6 +15,7 @@ from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig, narrowed
 from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import (
     IDENTITY,
@@ -172,9 +173,10 @@ def _run(asked: Invocation, folder: Path) -> int:
     config = narrowed(asked, ControlConfig)
     rows: list[Record] = []
     with (
-        Jobs(asked.engine, folder / "jobs", say) as jobs,
+        open_workers(asked.engine) as workers,
         progress_bar(shown=asked.progress) as bar,
     ):
+        jobs = Jobs(workers, folder / "jobs", say)
         task = bar.add_task(config.task.name, total=size(config))
         for more in ControlStudy(config, jobs, asked.export).run():
             rows += more

@@ -1,6 +1,6 @@
-"""Independent pieces of work: what came of each is kept on disk.
+"""Independent pieces of work, and what is kept of them on disk, wherever they are done.
 
-A Ray task does one, or several of a function that does them faster side by side.
+One call does one, or several of a function that does them faster side by side.
 
 A job is named after its function, every argument and the code, so a result is found again wherever
 the same work is asked for, and never where anything differs.
@@ -13,16 +13,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine.checkpoint import Arrays, Shelf, Warn
 from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
-from fedirl_ray.errors import FedirlError, RunError
+from fedirl_ray.errors import FedirlError
 
 Work = Callable[..., Arrays]
 ManyWork = Callable[[Sequence[Any]], Sequence[Arrays | FedirlError]]
@@ -42,6 +40,8 @@ class Job(NamedTuple):
     together: int = 0
     """How many such jobs one call may do, for speed: no result depends on it. 0: the function does
     one job."""
+    patience: float = 1.0
+    """How often engine.timeout it may take before whoever is at it counts as hanging."""
 
     @property
     def asked(self) -> str:
@@ -72,76 +72,88 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
 
 
-def do(jobs: Sequence[Job]) -> Sequence[Arrays | FedirlError]:
-    """Do jobs of one call in this process, with one thread; results in their order."""
-    threadpool_limits(limits=1)
-    work: Any = jobs[0].work
-    if jobs[0].together:
-        found: Sequence[Arrays | FedirlError] = work([job.arguments for job in jobs])
-        return found
-    return [work(**job.arguments) for job in jobs]
-
-
-def calls(jobs: Sequence[Job], left: Sequence[int], workers: int) -> list[list[int]]:
-    """Cut what is left into calls: neighbours of one function together, work for every worker.
+def calls(jobs: Sequence[Job], workers: int) -> list[list[int]]:
+    """Cut jobs into calls: neighbours of one function together, work for every worker.
 
     Args:
-        jobs: All.
-        left: Places of those to do.
+        jobs: In their order.
         workers: How many calls run at once.
 
     Returns:
         Places, in their order.
     """
     found: list[list[int]] = []
-    for _, group in itertools.groupby(left, lambda place: (jobs[place].work, jobs[place].together)):
+    kinds = itertools.groupby(range(len(jobs)), lambda i: (jobs[i].work, jobs[i].together))
+    for (_, together), group in kinds:
         places = list(group)
-        most = jobs[places[0]].together or 1
-        size = min(most, math.ceil(len(places) / workers))
+        size = min(together or 1, math.ceil(len(places) / workers))
         found += [places[at : at + size] for at in range(0, len(places), size)]
     return found
 
 
-_Done = tuple[list[int], Sequence[Arrays | FedirlError]]
-"""Places of the jobs of one call, and their results."""
+def good(
+    places: Sequence[int], results: Sequence[Arrays | FedirlError]
+) -> Iterator[tuple[int, Arrays]]:
+    """What came of the jobs of one call, by their places.
+
+    Raises:
+        FedirlError: Of the first that failed, after all that did not.
+    """
+    failed = [result for result in results if isinstance(result, FedirlError)]
+    for place, result in zip(places, results, strict=True):
+        if not isinstance(result, FedirlError):
+            yield place, result
+    if failed:
+        raise failed[0]
+
+
+class Worker:
+    """Does jobs in its process, one after the other, with one thread."""
+
+    def __init__(self) -> None:
+        # The work is parallel over workers already, and equal bytes need equal summation.
+        threadpool_limits(limits=1)
+
+    def ready(self) -> None:
+        """Answer, which tells that this process is up."""
+
+    def work(self, jobs: Sequence[Job]) -> Sequence[Arrays | FedirlError]:
+        """Do the jobs of one call; returns results in their order."""
+        threadpool_limits(limits=1)  # of libraries loaded since, too
+        work: Any = jobs[0].work
+        if jobs[0].together:
+            found: Sequence[Arrays | FedirlError] = work([job.arguments for job in jobs])
+            return found
+        return [work(**job.arguments) for job in jobs]
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs; yields their places and results."""
+        for places in calls(pieces, 1):
+            yield from good(places, self.work([pieces[place] for place in places]))
+
+
+class Doer(Protocol):
+    """Who does jobs: a `Worker`, seats, a fleet."""
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs, none of which waits for another; yields places and results as they come."""
+        ...
 
 
 class Jobs:
-    """Does jobs, as many at once as the cluster has CPUs, and keeps what came of them."""
+    """Has jobs done that are not done, and keeps what came of them."""
 
-    def __init__(self, engine: EngineConfig, folder: Path, warn: Warn) -> None:
-        """Join or start Ray, and read what was kept.
+    def __init__(self, doer: Doer, folder: Path, warn: Warn) -> None:
+        """Read what was kept.
 
         Args:
-            engine: `backend`; `address` says which cluster.
+            doer: Who does them.
             folder: Where results are kept; made if missing.
             warn: Told of files that are damaged, or of other code.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._kept, self._warn = Shelf(folder, code_in_words(), warn), warn
-        self._told = False
-        self._ray: Any = None
-        self._joined = False
-        if engine.backend == "ray":
-            from fedirl_ray.engine.cluster import connect, leave, ray
-            from fedirl_ray.engine.pulse import BEAT, Pulse
-
-            self._joined = connect(engine.address, workers=8)
-            self._ray, self._leave, self._pulse, self._beat = ray, leave, Pulse(), BEAT
-
-    def __enter__(self) -> Self:
-        """Be ready to work."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave Ray if it was started for these jobs."""
-        if self._joined:
-            self._leave()
+        self._doer, self._warn = doer, warn
+        self._kept, self._told = Shelf(folder, code_in_words(), warn), False
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs that are not done.
@@ -164,19 +176,14 @@ class Jobs:
                 self._tell_of_others(jobs[place].kind, name)
             else:
                 yield place, kept
-        came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
-        for places, results in came:
-            failed = [result for result in results if isinstance(result, FedirlError)]
-            good = [
-                (place, result)
-                for place, result in zip(places, results, strict=True)
-                if not isinstance(result, FedirlError)
-            ]
-            for place, result in good:
-                self._kept.put(names[place], result)
-            if failed:
-                raise failed[0]
-            yield from good
+        for i, result in self._doer.do([jobs[place] for place in left]):
+            self._kept.put(names[left[i]], result)
+            yield left[i], result
+
+    def all(self, jobs: Sequence[Job]) -> list[Arrays]:
+        """Do jobs, and return all results in their order."""
+        found = dict(self.run(jobs))
+        return [found[place] for place in range(len(jobs))]
 
     def _tell_of_others(self, kind: str, name: str) -> None:
         """Say, once, that what other code has found is not used."""
@@ -184,42 +191,3 @@ class Jobs:
         if by is not None:
             self._told = True
             self._warn(f"results of {by} are kept but not used: {kind} and others run again")
-
-    def all(self, jobs: Sequence[Job]) -> list[Arrays]:
-        """Do jobs, and return all results in their order."""
-        found = dict(self.run(jobs))
-        return [found[place] for place in range(len(jobs))]
-
-    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[_Done]:
-        for places in calls(jobs, left, workers=1):
-            yield places, do([jobs[place] for place in places])
-
-    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[_Done]:
-        """One task a call; a task whose worker dies is done again by Ray, with the same result."""
-        task = self._ray.remote(num_cpus=1)(do)
-        workers = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        running = {
-            task.remote([jobs[place] for place in places]): places
-            for places in calls(jobs, left, workers)
-        }
-        try:
-            while running:
-                self._pulse.look()
-                came, _ = self._ray.wait(list(running), num_returns=1, timeout=self._beat)
-                if not came:
-                    continue
-                ready = came[0]
-                places = running.pop(ready)
-                kind = jobs[places[0]].kind
-                try:
-                    yield places, self._ray.get(ready)
-                except self._ray.exceptions.RayTaskError as err:
-                    if isinstance(err.cause, FedirlError):
-                        raise err.cause from None
-                    raise RunError(f"{kind} failed: {err.cause!r}") from err
-                except self._ray.exceptions.RayError as err:
-                    self._pulse.look(now=True)
-                    raise RunError(f"{kind} failed: {err}") from err
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
+from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.evaluate.planner import Judgement, judge, judge_references
 from fedirl_ray.fusion.spec import Support, support_of
@@ -21,7 +21,7 @@ from fedirl_ray.problem.planning import Outcome
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
 
 
-class Clients:
+class Clients(Worker):
     """Some clients of a run. Holds a seed's data between calls, and nothing that matters more.
 
     Letters: `m` clients asked, `w` worlds, `c` rewards to judge, `d` features; see also
@@ -36,8 +36,7 @@ class Clients:
             members: Their numbers.
             report: Told where barycenters are computed, of those that this process is asked for.
         """
-        # The work is parallel over clients already, and equal bytes need equal summation.
-        threadpool_limits(limits=1)
+        super().__init__()
         self.config = config
         self.members = tuple(members)
         self._seed = -1
@@ -51,9 +50,6 @@ class Clients:
         """Return `fedirl_ray.barycenter`."""
         self._tell_fused(Event("fused", "barycenter in this process (engine.backend local)"))
         return barycenter(measures, axes, **settings)
-
-    def ready(self) -> None:
-        """Answer, which tells that this process is up."""
 
     def prepare(self, seed: int, clients: Sequence[int] | None = None) -> None:
         """Draw worlds and demonstrations that are not held yet; of all members by default."""

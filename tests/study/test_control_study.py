@@ -10,8 +10,8 @@ import pytest
 from actors import make
 
 from fedirl_ray.command.control import _load
-from fedirl_ray.config import EngineConfig, FusionConfig
-from fedirl_ray.engine.jobs import Jobs
+from fedirl_ray.config import FusionConfig
+from fedirl_ray.engine.jobs import Jobs, Worker
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.presets import SMOKE
 from fedirl_ray.fusion.spec import Support
@@ -242,9 +242,8 @@ def own_study(name, **more):
 
 def test_a_world_has_one_model_which_its_own_expert_has_flown_in(hilly, tmp_path):
     config = own_study(hilly)
-    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
-        seen = Watched(jobs)
-        pieces = list(ControlStudy(config, seen).run())
+    seen = Watched(Jobs(Worker(), tmp_path / "jobs", pytest.fail))
+    pieces = list(ControlStudy(config, seen).run())
     assert len(pieces) == size(config)
     steps = [job for job in seen.done if job.kind == "steps"]
     assert [job.arguments["world"] for job in steps] == [0.0, 1.0, 5.0]
@@ -302,9 +301,8 @@ def test_recorded_demonstrations_are_learnt_from_once_and_judged_for_every_seed(
 
         episodes = play(task, [float(client)] * 2, drunk, rng)
         save_episodes(tmp_path / f"{client}.npz", episodes)
-    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
-        seen = Watched(jobs)
-        pieces = list(ControlStudy(config, seen).run())
+    seen = Watched(Jobs(Worker(), tmp_path / "jobs", pytest.fail))
+    pieces = list(ControlStudy(config, seen).run())
     assert len(pieces) == size(config)
     kinds = [job.kind for job in seen.done]
     assert (kinds.count("client"), kinds.count("fused"), kinds.count("expert")) == (2, 1, 0)
@@ -340,8 +338,8 @@ def test_minari_data_sets_stand_in_for_experts(tmp_path, monkeypatch):
         agents=False,
         episodes=2,
     )
-    with Jobs(EngineConfig(backend="local"), tmp_path / "jobs", pytest.fail) as jobs:
-        pieces = list(ControlStudy(config, jobs).run())
+    jobs = Jobs(Worker(), tmp_path / "jobs", pytest.fail)
+    pieces = list(ControlStudy(config, jobs).run())
     assert len(pieces) == size(config)
     rows = [row for piece in pieces for row in piece]
     assert {row["kind"] for row in rows} == {"client", "planner"}

@@ -33,6 +33,9 @@ from fedirl_ray.study.control.learning import (
     record_world,
 )
 
+PATIENCE = 60.0
+"""Times engine.timeout that a job may take: agents train for hours at the paper's scale."""
+
 Record = Mapping[str, Any]
 """One number: task, kind (expert, client, planner, agent), column, seed, client, held_out, step,
 name (what the number is) and value."""
@@ -132,7 +135,7 @@ class ControlStudy:
     ) -> Generator[list[Record], None, list[Arrays]]:
         """Do jobs that may all be done at once; returns their results in their order."""
         found: dict[int, Arrays] = {}
-        jobs = [job._replace(code=self._code) for job in jobs]
+        jobs = [job._replace(code=self._code, patience=PATIENCE) for job in jobs]
         for place, result in self._jobs.run(jobs):
             found[place] = result
             if len(found) < len(jobs):

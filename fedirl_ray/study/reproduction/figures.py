@@ -6,11 +6,13 @@ lattices and fleets larger than its own.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
 
 from fedirl_ray.config import FusionConfig
-from fedirl_ray.engine.jobs import Jobs
+from fedirl_ray.engine.fleet import open_workers
+from fedirl_ray.engine.jobs import Doer, Jobs
 from fedirl_ray.evaluate.presets import PAPER, SMOKE
 from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, LANDER, PENDULUM
 from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
@@ -91,7 +93,8 @@ def steps(tasks: Sequence[str], plan: Plan) -> int:
 
 def run(tasks: Sequence[str], plan: Plan) -> Iterator[list[Record]]:
     """Study every task; yields the rows of one job at a time."""
-    with _jobs(plan) as jobs:
+    with _workers(plan) as workers:
+        jobs = Jobs(workers, plan.folder / "jobs", log.warning)
         for task in tasks:
             yield from ControlStudy(config_of(task, plan), jobs).run()
 
@@ -123,7 +126,8 @@ def refinement_steps(plan: Plan) -> int:
 
 def refine(plan: Plan) -> Iterator[list[Record]]:
     """Study every resolution; rows are marked with it and with the ground cost's unit."""
-    with _jobs(plan) as jobs:
+    with _workers(plan) as workers:
+        jobs = Jobs(workers, plan.folder / "jobs", log.warning)
         for config in refinements(plan):
             task = config.task.task()
             mark = {
@@ -135,6 +139,6 @@ def refine(plan: Plan) -> Iterator[list[Record]]:
                 yield [{**row, **mark} for row in rows]
 
 
-def _jobs(plan: Plan) -> Jobs:
-    """Jobs are Ray tasks whatever tables run on: they are long, and each has a CPU to itself."""
-    return Jobs(replace(plan.engine, backend="ray"), plan.folder / "jobs", log.warning)
+def _workers(plan: Plan) -> AbstractContextManager[Doer]:
+    """On Ray whatever tables run on: jobs are long, and each has a CPU to itself."""
+    return open_workers(replace(plan.engine, backend="ray"))
