@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import yaml
-
 from fedirl_ray.report.control_section import control_section
+
 from fedirl_ray.report.page import write_page
 from fedirl_ray.run import main
 

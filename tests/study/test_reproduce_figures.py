@@ -1,13 +1,13 @@
 import pyarrow.parquet as pq
 import pytest
+from fedirl_ray.evaluate.presets import PAPER
+from fedirl_ray.study.control.verdict import columns_of
 
 from fedirl_ray.command.reproduce import REPRODUCTION
 from fedirl_ray.command.results import new_folder, write_rows
 from fedirl_ray.engine.identity import Identity
-from fedirl_ray.evaluate.presets import PAPER
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.run import main
-from fedirl_ray.study.control.verdict import columns_of
 from fedirl_ray.study.reproduction import scale
 from fedirl_ray.study.reproduction.figures import (
     FIGURE_2,

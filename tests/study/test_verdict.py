@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from scipy import stats
-
-from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.study.control.verdict import (
     Standing,
     by_seed,
@@ -13,6 +10,9 @@ from fedirl_ray.study.control.verdict import (
     is_rule,
     standings,
 )
+from scipy import stats
+
+from fedirl_ray.evaluate.statistics import Interval
 
 UP = Interval(2.0, 1.0, "t", 0.01)
 DOWN = Interval(-2.0, 1.0, "t", 0.01)
