@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from fedirl_ray.study.control.config import ControlConfig
 
 from fedirl_ray import config
 from fedirl_ray.cli import load, settings
@@ -17,7 +18,6 @@ from fedirl_ray.command.federate import Invocation
 from fedirl_ray.config import FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.run import COMMANDS, main
-from fedirl_ray.study.control.config import ControlConfig
 
 
 @pytest.fixture(autouse=True)

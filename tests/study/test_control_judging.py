@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
+from fedirl_ray.study.control.learning import model_of
 
 from fedirl_ray.evaluate.agent import LatticeAgent
 from fedirl_ray.evaluate.ppo import Training
@@ -11,8 +13,6 @@ from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.planning import plan
 from fedirl_ray.seeds import stream
 from fedirl_ray.study.control import judging
-from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
-from fedirl_ray.study.control.learning import model_of
 
 TASK = TaskConfig(name="Pendulum-v1")
 LEARNER = LearnerConfig(features=8)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from actors import make
+from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
+from fedirl_ray.study.control.learning import demonstrations, learn, model_of, pool
 
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
-from fedirl_ray.study.control.config import LearnerConfig, TaskConfig
-from fedirl_ray.study.control.learning import demonstrations, learn, model_of, pool
 
 TASK = TaskConfig(name="Pendulum-v1", points=(7, 7))
 LEARNER = LearnerConfig(features=8, demonstrations=3)

@@ -8,8 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from actors import make
-
 from fedirl_ray.command.control import _load
+from fedirl_ray.study.control.columns import MATCHED, controls, fused_columns, ground_of
+from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
+from fedirl_ray.study.control.learning import model_of, network_of
+from fedirl_ray.study.control.pipeline import ControlStudy, judged_columns, size
+
 from fedirl_ray.config import EngineConfig, FusionConfig
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.errors import ConfigError
@@ -23,10 +27,6 @@ from fedirl_ray.problem.lattice import product
 from fedirl_ray.report.reproduction.control import control_text
 from fedirl_ray.run import main
 from fedirl_ray.seeds import stream
-from fedirl_ray.study.control.columns import MATCHED, controls, fused_columns, ground_of
-from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
-from fedirl_ray.study.control.learning import model_of, network_of
-from fedirl_ray.study.control.pipeline import ControlStudy, judged_columns, size
 from fedirl_ray.study.control.verdict import by_seed, columns_of, curve, standings
 
 FLAGS = """
