@@ -110,7 +110,7 @@ def test_only_shares_speak_of_points_and_policies():
     assert SUCCESS.told(SURE) == "+10.0 ± 2.0 points"
     other = measure_of("mine:metric")
     assert (other.name, other.difference_name, other.in_apart) == ("mine:metric", "mine:metric", "")
-    assert (other.by("agents"), other.told(SURE)) == ("judged by agents", "+0.10 ± 0.02")
+    assert (other.by("agent"), other.told(SURE)) == ("judged by agent", "+0.10 ± 0.02")
 
 
 def test_stars_are_those_of_the_whole_table():
