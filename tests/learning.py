@@ -17,13 +17,15 @@ class Learning:
     """As much of a kind of world as reports ask of one."""
 
     metric = "return"
-    facts = ("demonstrated", "outside", "extrapolated", "own")
+    facts = ("demonstrated", "outside", "extrapolated", "unlikeliest", "own")
     varies = "demonstrations, agents and random controls"
     channels = (
-        *(Channel("agents", "return", step) for step in STEPS),
-        *(Channel("agents-matched", "return", step) for step in STEPS),
+        Channel("agent", "return", STEPS[-1]),
+        Channel("agent-matched", "return", STEPS[-1]),
         Channel("planner", "return"),
         Channel("planner", "distance"),
+        *(Channel("agent", "return", step) for step in STEPS[:-1]),
+        *(Channel("agent-matched", "return", step) for step in STEPS[:-1]),
     )
 
     def __init__(self, seeds=6, rules=RULES, rounds=1):
@@ -39,6 +41,9 @@ class Learning:
         return 1200
 
 
+MATCHED = [x for x, one in enumerate(Learning.channels) if one.judge == "agent-matched"]
+
+
 def results_of(domain, seed=0):
     """Results whose agents get better along their training, nearly as far as LEVELS says."""
     rng = np.random.default_rng(seed)
@@ -50,11 +55,13 @@ def _result(domain, rng):
     c, x = len(rules), len(domain.channels)
     last = np.array([LEVELS.get(rule, -170) for rule in rules], float)
     grown = np.array([max(channel.step, 3000) / 3000 for channel in domain.channels])
-    begun = np.array([1 - channel.step / 3000 if channel.step else 0 for channel in domain.channels])
+    begun = np.array(
+        [1 - channel.step / 3000 if channel.step else 0 for channel in domain.channels]
+    )
     scores = last[:, None] * grown - 150 * begun + rng.normal(0, 4, (k + 2, c, x))
     for column, rule in enumerate(rules):
         if rule in BLIND:
-            scores[:, column, 3:6] = np.nan  # at the mean's scale a constant is no reward
+            scores[:, column, MATCHED] = np.nan  # at the mean's scale a constant is no reward
     learnt = np.array([rule not in ("local", "true") for rule in rules])
     theta = np.where(learnt[:, None], rng.normal(size=(c, d)), np.nan)
     fused = np.array([rule in ("barycenter", "debiased") for rule in rules])
@@ -69,7 +76,7 @@ def _result(domain, rng):
         measure=np.full((c, n), 1 / n),
         client_scores=own,
         held_out_scores=others,
-        facts=np.tile([480.25, 0.002, 0.31, np.nan], (k, 1)),
+        facts=np.array([480.25, 0.002, 0.31, 0.04, np.nan]) * np.arange(1, k + 1)[:, None],
         negative_log_likelihood=np.ones(k),
         fit_iterations=np.ones(k, np.int64),
         fit_converged=np.ones(k, bool),

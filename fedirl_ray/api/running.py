@@ -17,7 +17,8 @@ from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
-from fedirl_ray.engine.identity import Identity, code_in_words, identify
+from fedirl_ray.engine.identity import Identity, code_in_words, digest_of, identify
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.result import SeedResult
@@ -175,9 +176,16 @@ def _federated(
         bar.advance(task, len(done))
         with open_fleet(config, folder.report, actors_line(bar)) as fleet:
             bar.update(task, description="seeds")
+
+            def told(kind: str, count: int, whole: int) -> None:
+                stage = f", {kind} {count} of {whole}" if count < whole else ""
+                bar.update(task, description=f"seeds{stage}")
+
+            code = digest_of(f"{name}={one}".encode() for name, one in identity.inputs.items())
+            jobs = Jobs(fleet, folder.seeds, warn, code=code, progress=told)
             keep = _every(SAVING, kept.save_round)
             for seed, result in federate(
-                config, fleet, done, begun=begun, keep=keep, report=folder.report
+                config, fleet, done, begun=begun, keep=keep, report=folder.report, jobs=jobs
             ):
                 identity.require_content(identify(config).inputs, "the run")
                 kept.save_seed(seed, result)

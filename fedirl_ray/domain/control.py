@@ -17,7 +17,7 @@ from fedirl_ray.domain.control_learning import (
     ACTOR,
     SHOWN,
     STEPS,
-    become_expert,
+    become_experts,
     demonstrations,
     model_of,
     named,
@@ -51,6 +51,7 @@ from fedirl_ray.domain.domain import (
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.reward import box_basis
+from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.arena import Episodes
@@ -170,11 +171,12 @@ class Control:
         given: list[Arrays] = [{} for _ in worlds]
         if self._recorded is None:
             how = {"task": anywhere, "config": control.expert, "root": config.seed}
-            jobs = [
-                Job("expert", become_expert, how | {"client": i}, True, patience(control.expert))
+            together = side_by_side(self._task, control.expert)
+            slow = patience(control.expert)
+            given[:k] = yield [
+                Job("expert", become_experts, how | {"client": i}, True, slow, together)
                 for i in worlds[:k]
             ]
-            given[:k] = yield jobs
         else:
             names = [field.name for field in fields(Episodes)]
             given[:k] = [

@@ -59,10 +59,8 @@ class RayFleet(Seats):
 
     def _furnish(self) -> None:
         """Share clients out, and start their actors; none reserves a CPU."""
-        config = self._config
-        self.placement = place(
-            domain_of(config).costs(), config.engine.clients_per_actor, self.cpus
-        )
+        config, costs = self._config, domain_of(self._config).costs()
+        self.placement = place(costs, config.engine.clients_per_actor, self.cpus)
         blocks = self.placement.blocks
         made, starting = ray.remote(num_cpus=0)(self._holder), STARTING + ONE_MORE * len(blocks)
         for i, (block, home) in enumerate(zip(blocks, homes(len(blocks)), strict=True)):

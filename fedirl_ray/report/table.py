@@ -1,7 +1,8 @@
 """The honest table: every rule, in both splits, against the parameter mean."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from rich import box
@@ -35,12 +36,17 @@ REFERENCE_LABELS = {
     "random-1": "random direction 1",
     "random-2": "random direction 2",
 }
-FACTS = {
-    "demonstrated": ("demonstrated return", 1.0, ""),
-    "outside": ("demonstrated steps beyond the lattice", 100.0, " %"),
-    "extrapolated": ("lattice farther than a spacing from any recorded step", 100.0, " %"),
+FACTS: dict[str, tuple[str, Callable[[Floats], Any], float]] = {
+    "demonstrated": ("mean demonstrated return {:.4g}", np.nanmean, 1.0),
+    "outside": ("{:.2g} % of demonstrated steps beyond the lattice", np.nanmean, 100.0),
+    "extrapolated": (
+        "{:.2g} % of the lattice guessed, beyond recorded steps",
+        np.nanmean,
+        100.0,
+    ),
+    "unlikeliest": ("least chance of a recorded step {:.2g} %", np.nanmin, 100.0),
 }
-"""What notes call facts about clients, what these are shown times, and their unit."""
+"""How notes say facts about clients, what is said of all clients' numbers, and times what."""
 
 PARTS = ("normalisation", "blur", "transport", "total")
 """Of the barycenter's gain, as tables show them."""
@@ -262,10 +268,10 @@ def facts_text(names: Sequence[str], facts: Floats) -> list[str]:
     """What is to be known of the clients' data and models, `[seeds, k, f]`, in a line; or none."""
     said = []
     for name, each in zip(names, np.moveaxis(facts, -1, 0), strict=True):
-        words, scale, unit = FACTS.get(name, (name, 1.0, ""))
+        words, over, scale = FACTS.get(name, (f"mean {name} {{:.4g}}", np.nanmean, 1.0))
         if not np.isnan(each).all():
-            said.append(f"{words} {scale * np.nanmean(each):.3g}{unit}")
-    return [f"Mean over clients: {'; '.join(said)}."] if said else []
+            said.append(words.format(scale * over(each)))
+    return [f"Clients: {'; '.join(said)}."] if said else []
 
 
 def _demonstrator(config: RunConfig) -> list[str]:

@@ -4,10 +4,12 @@ import json
 import random
 import shutil
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fedirl_ray.report.control_section import control_section
 from fedirl_ray.report.page import write_page
 from fedirl_ray.run import main
 
@@ -104,46 +106,58 @@ def test_names_are_shown_as_they_are_in_every_output(copied):
     assert "\x1b" not in page
 
 
-@pytest.fixture
-def control_folder(tmp_path):
-    folder = tmp_path / "control"
-    folder.mkdir()
-    (folder / "control.yaml").write_text("task: {name: CartPole-v1}\n")
-    (folder / "results.md").write_text(
-        f"# CartPole-v1: clients 2, seeds 3\n\n`run control`\n\n| reward | return |\n|---|---:|\n"
-        f"| mean | 9 ± 1 |\n| {HOSTILE} | <script>alert(1)</script> |\n\n![curves](curves.png)\n"
-    )
-    return folder
-
-
-def test_a_control_study_has_a_page_too(control_folder, capsys):
-    assert main(["report", str(control_folder)]) == 0
-    page = (control_folder / "report.html").read_text()
-    assert "<td>mean</td>" in page
-    assert "<h1>CartPole-v1: clients 2, seeds 3, control</h1>" in page
-    assert "9 ± 1" in page
-    assert "<script>alert" not in page
-    assert "\x1b" not in page
-    assert "curves.png" not in page
-
-
-def test_a_control_studys_curves_are_in_its_page(control_folder, capsys, tmp_path):
-    (control_folder / "curves.png").write_bytes(b"\x89PNG\r\n\x1a\n0123")
-    assert "iVBORw0KGgowMTIz" in control_section(control_folder, "r0")["picture"]
-    (control_folder / "curves.png").write_bytes(b"GIF")
-    assert "curves.png must be a PNG" in reported(control_folder, capsys)[1]
-
-
-def test_a_control_study_under_way_says_how_to_go_on(control_folder, capsys):
-    (control_folder / "results.md").unlink()
-    code, line = reported(control_folder, capsys)
+def test_a_control_study_of_an_earlier_version_is_refused_and_says_what_to_read(tmp_path, capsys):
+    (tmp_path / "control.yaml").write_text("task: {name: CartPole-v1}\n")
+    (tmp_path / "environment.json").write_text('{"fedirl_ray": "0.1.0"}')
+    code, line = reported(tmp_path, capsys)
     assert code == 2
-    assert f"go on with: python -m fedirl_ray.run control --resume {control_folder}" in line
+    assert "got a control study, which fedirl_ray 0.1.0 left; its own page is results.md" in line
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"no title\n"])
-def test_a_control_studys_damaged_page_is_one_line(control_folder, capsys, damage):
-    (control_folder / "results.md").write_bytes(damage)
-    code, line = reported(control_folder, capsys)
+def test_a_run_of_an_earlier_version_is_refused_and_says_which(copied, capsys):
+    rows = [{"seed": 0, "rule": "mean", "split": "held-out", "policy": "soft",
+             "metric": "success", "value": 1.0}]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), copied / "results.parquet")
+    written = {"fedirl_ray": "0.0.9", "commit": "0123456789abcdef"}
+    (copied / "environment.json").write_text(json.dumps(written))
+    code, line = reported(copied, capsys)
     assert code == 2
-    assert "results.md" in line
+    assert "of an earlier form that fedirl_ray 0.0.9 (commit 0123456789ab) left" in line
+    (copied / "environment.json").unlink()
+    assert "form that an earlier version left" in reported(copied, capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("rules", lambda names: names[::-1], "arrays.npz must hold seeds, clients and rules of"),
+        ("judges", lambda names: names[1:], "arrays.npz must name the judge, metric and step"),
+        ("judges", lambda names: np.roll(names, 1), "must hold"),
+        ("fact_names", None, "arrays.npz must hold fact_names"),
+    ],
+)
+def test_names_that_do_not_fit_the_numbers_beside_them_are_refused(
+    learning_folder, tmp_path, capsys, name, change, said
+):
+    folder = shutil.copytree(learning_folder, tmp_path / "run")
+    with np.load(folder / "arrays.npz") as archive:
+        arrays = dict(archive)
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = change(arrays[name])
+    np.savez(folder / "arrays.npz", **arrays)
+    code, line = reported(folder, capsys)
+    assert code == 2
+    assert said in line
+
+
+def test_returns_of_another_run_are_told_from_its_arrays(learning_folder, tmp_path, capsys):
+    folder = shutil.copytree(learning_folder, tmp_path / "run")
+    table = pq.read_table(folder / "results.parquet").to_pylist()
+    changed = [row | {"value": row["value"] * (1.0 + 1e-6 * (row["metric"] == "return"))}
+               for row in table]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(changed), folder / "results.parquet")
+    code, line = reported(folder, capsys)
+    assert code == 2
+    assert "must hold what arrays.npz holds, got another return of local" in line

@@ -83,10 +83,10 @@ def test_curves_are_means_over_worlds_at_the_steps_of_training(learning):
     domain, results = learning
     scores = np.stack([result.scores("held-out") for result in results])
     plain, matched = curves_of(domain.channels, "return", scores)
-    assert (plain.judge, matched.judge) == ("agents", "agents-matched")
+    assert (plain.judge, matched.judge) == ("agent", "agent-matched")
     np.testing.assert_array_equal(plain.steps, STEPS)
     worlds = np.stack([result.held_out_scores for result in results])
-    np.testing.assert_allclose(plain.values, worlds.mean(axis=1)[:, :, :3])
+    np.testing.assert_allclose(plain.values, worlds.mean(axis=1)[:, :, [4, 5, 0]])
     panel = Figure().subplots()
     draw_curves(panel, [plain, matched], domain.config.fusion.rules, Measure("return"))
     strokes = [line.get_linestyle() for line in panel.lines]
@@ -102,7 +102,7 @@ def test_every_curve_is_in_the_legend_and_controls_of_a_kind_once(learning):
     scores = np.stack([result.scores("held-out") for result in results])
     lines = legend_of(curves_of(domain.channels, "return", scores), domain.config.fusion.rules)
     names = [line.get_label() for line in lines]
-    assert names == [*RULES[:-2], "random", "by agents-matched"]
+    assert names == [*RULES[:-2], "random", "by agent-matched"]
 
 
 def test_other_kinds_of_world_have_no_figure_where_nobody_learns(learning):

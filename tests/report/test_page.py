@@ -141,7 +141,7 @@ def test_settings_that_differ_come_first_and_make_the_command(run_page, tmp_path
     assert float(rows[-1][1][1]["data-value"]) == total
 
 
-@pytest.mark.parametrize("which", ["run_page", "study_page"])
+@pytest.mark.parametrize("which", ["run_page", "study_page", "learning_page"])
 def test_a_page_loads_nothing(which, request):
     page = request.getfixturevalue(which)
     for tag, attrs in Parsed(page).elements:
@@ -155,7 +155,7 @@ def test_a_page_loads_nothing(which, request):
     assert not re.search(r"@import|url\(", style)
 
 
-@pytest.mark.parametrize("which", ["run_page", "study_page"])
+@pytest.mark.parametrize("which", ["run_page", "study_page", "learning_page"])
 def test_ids_are_unique(which, request):
     parsed = Parsed(request.getfixturevalue(which))
     ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
@@ -203,15 +203,12 @@ def test_several_folders_share_a_page_and_its_library(run_folder, study_folder, 
     assert "Pareto front" in page
 
 
-def test_rounds_are_drawn_where_there_are_several(run_page, copied):
+def test_rounds_are_drawn_where_there_are_several(run_page, learning_folder):
     for title in ("Clients by round", "held-out: success by round in %"):
         assert title in run_page
-    config = yaml.safe_load((copied / "config.yaml").read_text())
-    config["federation"]["rounds"] = 1
-    (copied / "config.yaml").write_text(yaml.safe_dump(config))
-    page = write_page([copied])
+    page = write_page([learning_folder])  # of a single round
     assert "Clients by round" not in page
-    assert "success by round" not in page
+    assert "by round" not in page
 
 
 def test_missing_reward_maps_are_drawn_anew_but_never_by_a_users_code(copied, run_page):
@@ -238,9 +235,10 @@ def opened(page, tmp_path):
 
 
 def test_a_browser_opens_everything_without_complaint(
-    run_folder, study_folder, front_folder, tmp_path
+    run_folder, learning_folder, study_folder, front_folder, tmp_path
 ):
-    dom, said = opened(write_page([run_folder, study_folder, front_folder]), tmp_path)
+    folders = [run_folder, learning_folder, study_folder, front_folder]
+    dom, said = opened(write_page(folders), tmp_path)
     assert said == []
     plots = dom.count('class="plot js-plotly-plot"')
     assert plots == 3 + 1 + 2 * 3
@@ -268,3 +266,43 @@ def test_a_rule_without_a_number_in_some_split_leaves_its_cells_empty(tmp_path):
         (expert,) = (row for row in rows if row[0][0] == label_of("expert"))
         assert [cell[0] for cell in expert[3:]] == ["", ""]
         assert not any("data-value" in attrs for _, attrs in expert[3:])
+
+
+@pytest.fixture(scope="module")
+def learning_page(learning_folder):
+    return write_page([learning_folder])
+
+
+def test_returns_are_shown_as_they_are(learning_page, learning_folder):
+    summary = json.loads((learning_folder / "summary.json").read_text())["return"]
+    tables = rows_of(learning_page, "scores")
+    assert list(summary["held-out"]) == ["agent", "agent-matched", "planner"]
+    for judge, rows in zip(summary["held-out"], tables, strict=True):
+        for (label, _), *cells in rows:
+            for split, level, gap in zip(summary, cells[::2], cells[1::2], strict=True):
+                (entry,) = (one for rule, one in summary[split][judge].items()
+                            if label_of(rule) == label)  # fmt: skip
+                if entry["mean"] is None:
+                    assert (level[0], gap[0]) == ("", "")
+                    continue
+                assert level[0] == f"{entry['mean']:.1f} ± {entry['std']:.1f}"
+                if label != label_of("mean"):
+                    said = f"{entry['difference']:+.1f} ± {entry['half_width_95']:.1f}"
+                    assert gap[0].rstrip("*=") == said
+    text = re.sub(r"<(style|svg).*?</\1>", "", learning_page, flags=re.DOTALL)
+    assert "<h2>Return, judged by agent</h2>" in text
+    assert "policy" not in text.replace("greedy policy", "")
+    _, told = re.split("<h2>Return", text)
+    for word in ("points", "success", "Success", "in %"):
+        assert word not in told
+
+
+def test_a_page_tells_of_learning_and_of_what_knows_nothing(learning_page, run_page):
+    assert "<h2>Learning curves</h2>" in learning_page
+    for split in ("in-distribution", "held-out"):
+        assert f"{split}: return of what is learnt from each reward" in learning_page
+        assert f"<li>{split}, barycenter: better than the mean and every control" in learning_page
+    assert "data:image/png" not in learning_page  # the same curves once more
+    assert "mean demonstrated return" in learning_page
+    for words in ("Learning curves", "every control", "demonstrated return"):
+        assert words not in run_page

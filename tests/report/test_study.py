@@ -11,7 +11,13 @@ from scipy import stats
 
 from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.heterogeneity import draw_map, draw_maps, map_markdown, map_text
+from fedirl_ray.report.heterogeneity import (
+    draw_map,
+    draw_maps,
+    map_markdown,
+    map_rows,
+    map_text,
+)
 from fedirl_ray.report.measure import SUCCESS, Measure
 from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
 from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
@@ -123,7 +129,10 @@ def test_maps_of_several_studies_need_not_have_the_same_dials_or_parts(points):
     assert draw_maps({"one": points}, SUCCESS) == draw_map(points, SUCCESS)
     together = draw_maps({"one": points, "two": fewer}, SUCCESS)
     assert together.startswith(b"\x89PNG\r\n\x1a\n")
-    assert together not in (draw_maps({"one": points, "two": points}, SUCCESS), draw_map(points, SUCCESS))
+    assert together not in (
+        draw_maps({"one": points, "two": points}, SUCCESS),
+        draw_map(points, SUCCESS),
+    )
 
 
 def test_what_one_trial_gained_is_a_paired_t_test(one):
@@ -140,7 +149,7 @@ def test_what_one_trial_gained_is_a_paired_t_test(one):
     np.testing.assert_allclose(
         [gap.mean - gap.half_width, gap.mean + gap.half_width], expected, atol=1e-15
     )
-    with pytest.raises(DataError, match="no success of trial 99"):
+    with pytest.raises(DataError, match="nothing of trial 99"):
         gain_of_trial(99, one.results)
 
 
@@ -154,6 +163,16 @@ def test_the_map_is_a_markdown_table(points):
         assert cells[:2] == [point.dial, point.level]
         assert cells[4].rstrip("\\*=") == SUCCESS.difference(point.against_mean).rstrip(" =")
         assert cells[9].rstrip("\\*=") == SUCCESS.difference(point.gain.transport).rstrip(" =")
+
+
+def test_a_map_of_returns_is_in_their_own_unit(points):
+    assert draw_map(points, Measure("return")) != draw_map(points, SUCCESS)
+    rows = map_rows(points, Measure("return"))
+    for row, point in zip(rows, points, strict=True):
+        assert row[4].rstrip("*=") == Measure("return").difference(point.against_mean).rstrip(" =")
+    # What stands out does not depend on the unit.
+    stars = [["*" in cell for cell in row] for row in rows]
+    assert stars == [["*" in cell for cell in row] for row in map_rows(points, SUCCESS)]
 
 
 def test_the_maps_text_counts_what_stands_out(points):

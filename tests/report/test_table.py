@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from fedirl_ray.config import REFERENCES, RULE_NAMES
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.record import summary
-from fedirl_ray.evaluate.comparison import compare
+from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
-from fedirl_ray.report.table import full_text, label_of, main_table
+from fedirl_ray.report.table import facts_text, full_text, label_of, main_table
 from fedirl_ray.report.wording import signed
 
 
@@ -65,12 +66,16 @@ def test_the_numbers_are_those_of_the_comparison(small_run):
 
 def test_a_star_marks_a_difference_that_stands_out(small_run):
     config, results = small_run
-    line = line_of(full_text(domain_of(config), better(results, "debiased", config)), label_of("debiased"))
+    line = line_of(
+        full_text(domain_of(config), better(results, "debiased", config)), label_of("debiased")
+    )
     assert "+20.1 ± 0.2*" in line
     # By .1 points in two seeds, by -.1 in the third.
     some = better(results, "debiased", config, by=0.001)[:1] * 2
     less = better(results, "debiased", config, by=-0.001)[:1]
-    assert " 0.0 ± 0.3=" in line_of(full_text(domain_of(config), [*some, *less]), label_of("debiased"))
+    assert " 0.0 ± 0.3=" in line_of(
+        full_text(domain_of(config), [*some, *less]), label_of("debiased")
+    )
 
 
 def test_nothing_in_the_text_depends_on_the_clock(small_run):
@@ -96,7 +101,7 @@ def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
     ("field", "value", "said"),
     [
         ("fit_converged", False, "9 of 9 fits stopped at irl.iterations"),
-        ("barycenter_converged", False, "36 barycenters stopped at fusion.iterations"),
+        ("barycenter_converged", False, "48 barycenters stopped at fusion.iterations"),
     ],
 )
 def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
@@ -135,3 +140,38 @@ def test_the_whole_table_is_shown_where_it_fits_and_no_cell_is_ever_cut(small_ru
     text = console.file.getvalue()
     assert ("turned" in text) == whole
     assert "…" not in text
+
+
+def test_a_table_of_returns_has_their_unit_and_its_judges_names(learning):
+    domain, results = learning
+    text = full_text(domain, results)
+    assert text.startswith("CartPole-v1, 3 clients, 6 seeds: return, judged by agent\n")
+    assert "held-out: return (and difference to the parameter mean), by judge" in text
+    for word in ("in %", "points", "success", "policy"):
+        assert word not in text
+    line = line_of(text, label_of("barycenter"))
+    each = np.stack([result.scores("held-out")[:, 0] for result in results])
+    found = compare(each, domain.config.fusion.rules)["barycenter"]
+    assert f"{found.mean:.1f} ± {found.spread:.1f}" in line
+    assert f"{found.difference.mean:+.1f} ± {found.difference.half_width:.1f}*" in line
+    assert "nan" not in text
+
+
+def test_what_is_known_of_clients_is_said_and_nothing_else(learning, small_run):
+    domain, results = learning
+    said = (
+        "Clients: mean demonstrated return 960.5; 0.4 % of demonstrated steps beyond the lattice; "
+        "62 % of the lattice guessed, beyond recorded steps; least chance of a recorded step 4 %."
+    )
+    assert said in " ".join(full_text(domain, results).split())
+    assert "Clients:" not in full_text(domain_of(small_run[0]), small_run[1])
+    assert facts_text(["mine"], np.array([[[1.5], [2.5]]])) == ["Clients: mean mine 2."]
+
+
+def test_a_gain_is_split_whatever_other_columns_were_not_judged(learning):
+    rules = learning[0].config.fusion.rules
+    samples = np.random.default_rng(0).normal(size=(8, len(rules)))
+    samples[:, rules.index("plus-one")] = np.nan
+    gain = split_gain(samples, rules)
+    assert gain.transport.doubt == ""
+    assert gain.transport.half_width > 0.0

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.evaluate.comparison import Comparison
+from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.report.difference import bar, legend, mark, with_marks
 from fedirl_ray.report.measure import SUCCESS, Measure, measure_of
 from fedirl_ray.report.reproduction.markdown import difference, number, rounded
@@ -37,7 +37,12 @@ def test_what_rounds_to_zero_has_no_sign(value, digits, said):
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
-    assert [plain(value, 1) for value in (-0.04, -0.06, 0.04, 12.34)] == ["0.0", "-0.1", "0.0", "12.3"]
+    assert [plain(value, 1) for value in (-0.04, -0.06, 0.04, 12.34)] == [
+        "0.0",
+        "-0.1",
+        "0.0",
+        "12.3",
+    ]
 
 
 def test_numbers_without_a_sign_of_their_own_lose_that_of_zero():
@@ -105,11 +110,14 @@ def test_only_shares_speak_of_points_and_policies():
     assert SUCCESS.told(SURE) == "+10.0 ± 2.0 points"
     other = measure_of("mine:metric")
     assert (other.name, other.difference_name, other.in_apart) == ("mine:metric", "mine:metric", "")
-    assert (other.by("agents"), other.told(SURE)) == ("judged by agents", "+0.10 ± 0.02")
+    assert (other.by("agent"), other.told(SURE)) == ("judged by agent", "+0.10 ± 0.02")
 
 
 def test_stars_are_those_of_the_whole_table():
-    assert mark({"a": SURE, "b": ALONE}, SUCCESS.difference) == {"a": "+10.0 ± 2.0*", "b": "+10.0 ± 9.0*"}
+    assert mark({"a": SURE, "b": ALONE}, SUCCESS.difference) == {
+        "a": "+10.0 ± 2.0*",
+        "b": "+10.0 ± 9.0*",
+    }
     crowd = {str(i): Interval(0.0, 0.1, "t", 0.9) for i in range(9)}
     assert mark({"a": SURE, "b": ALONE, **crowd}, SUCCESS.difference)["b"] == "+10.0 ± 9.0 "
 
