@@ -22,6 +22,7 @@ from fedirl_ray.engine.identity import Identity, code_in_words, identify
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.tensorboard import require_writer
+from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.irl.block import prepare
@@ -68,6 +69,7 @@ def command(argv: Sequence[str]) -> int:
             return _resume(folder, argv)
     require_writer(invocation)
     find_rules(invocation.fusion)
+    given_weights(invocation)
     require_memory(invocation)
     # What cannot be run is refused before anything is written, recorded data of any client too.
     recorded = invocation.problem.demonstrations_file is not None

@@ -18,11 +18,13 @@ from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report, ignore
 from fedirl_ray.engine.federation import Federation, federated, in_need
 from fedirl_ray.engine.result import SeedResult, mean_over_worlds
-from fedirl_ray.engine.upload import Answer, Order, Upload
+from fedirl_ray.engine.upload import Answer, Order, curvatures_of
+from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.evaluate.planner import UNLEARNT, Judgement
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Barycenter, Fused, Given, Support, support_of
+from fedirl_ray.irl.block import most_episodes
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.family import Role, draw_world, horizon
 from fedirl_ray.problem.mdp import Bools, Floats
@@ -244,6 +246,8 @@ class Ground:
     """What an upload must keep."""
     seen: Bools | None
     """Support points each client sees, `[k, n]`; None: all."""
+    weights: Floats | None
+    """How much each client counts, `[k]`; None: no file says so."""
 
 
 def ground_of(config: RunConfig, seed: int) -> Ground:
@@ -258,12 +262,13 @@ def ground_of(config: RunConfig, seed: int) -> Ground:
         norm_bound=config.federation.norm_bound,
         curvature_bound=d * irl.l2 + ahead * longest**2 / irl.temperature,
         iterations=irl.iterations,
+        episodes=most_episodes(config.problem),
         rules=federated(config),
         curved=in_need(config, "curvature"),
     )
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     seen = seen_support(support.axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
-    return Ground(support, terms, seen)
+    return Ground(support, terms, seen, given_weights(config))
 
 
 def run_round(
@@ -293,11 +298,11 @@ def run_round(
             who = [upload.key.client for upload in uploads]
             given = Given(
                 thetas=np.stack([upload.theta[row] for upload in uploads]),
-                weights=np.full(len(uploads), 1.0 / len(uploads)),
+                weights=alpha(config, uploads, ground.weights),
                 support=ground.support,
                 config=config.fusion,
                 seen=None if ground.seen is None else ground.seen[who],
-                curvatures=_hessians(uploads, order, row) if q in ground.terms.curved else None,
+                curvatures=curvatures_of(uploads, order, row) if q in ground.terms.curved else None,
                 solver=fleet.barycenter,
             )
             fused.append(fuse(rule, given))
@@ -341,12 +346,6 @@ def _has_quorum(
     reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
     report(Event("skipped", reason, order.seed, order.round))
     return False
-
-
-def _hessians(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
-    """Curvatures of one of the uploaded rewards, `[m, d, d]`, where they were asked for."""
-    at = order.hessian.index(row)
-    return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])
 
 
 def judge_rules(

@@ -161,6 +161,9 @@ def identify(config: RunConfig) -> Identity:
     if ":" in config.problem.name:
         inputs["problem.name"] = module_digest(config.problem.name, "problem.name")
     inputs |= rules_digest(config.fusion)
+    if not isinstance(config.federation.weights, str):
+        name = "federation.weights"
+        inputs[name] = file_digest(config.federation.weights, name)
     if config.problem.demonstrations_file is not None:
         name = "problem.demonstrations-file"
         inputs[name] = file_digest(config.problem.demonstrations_file, name)

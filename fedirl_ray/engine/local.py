@@ -40,7 +40,7 @@ class Clients(Worker):
         self.config = config
         self.members = tuple(members)
         self._seed = -1
-        self._held: dict[int, tuple[TabularMDP, Floats, int]] = {}
+        self._held: dict[int, tuple[TabularMDP, Floats, int, int]] = {}
         self._support: Support | None = None
         self._tell_fused = on_change(report)
 
@@ -59,7 +59,7 @@ class Clients(Worker):
         missing = [i for i in clients if i not in self._held]
         if missing:
             block = prepare(self.config, seed, missing)
-            data = zip(block.worlds, block.counts, block.iterations, strict=True)
+            data = zip(block.worlds, block.counts, block.iterations, block.episodes, strict=True)
             self._held.update(zip(missing, data, strict=True))
 
     def learn(self, order: Order) -> list[Answer]:
@@ -86,12 +86,12 @@ class Clients(Worker):
         pull = np.zeros((m, j))
         pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
         found = fit(
-            [world for world, _, _ in held for _ in range(j)],
-            np.repeat([counts for _, counts, _ in held], j, axis=0),
+            [world for world, *_ in held for _ in range(j)],
+            np.repeat([counts for _, counts, *_ in held], j, axis=0),
             self.config.irl,
             horizon(self.config.problem),
             start=start.reshape(m * j, d),
-            iterations=np.repeat([iterations for _, _, iterations in held], j),
+            iterations=np.repeat([iterations for _, _, iterations, _ in held], j),
             proximal=pull.ravel(),
         )
         learnt, hessian = found.theta.reshape(m, j, d), found.hessian.reshape(m, j, d, d)
@@ -106,6 +106,7 @@ class Clients(Worker):
                 float(found.negative_log_likelihood[i * j]),
                 int(found.iterations[i * j]),
                 bool(found.converged[i * j]),
+                held[i][-1],
             )
             for i, client in enumerate(order.clients)
         ]

@@ -210,6 +210,8 @@ class RunFolder:
 def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
     """Means, spreads, paired differences and the split of the barycenter's gain, in shares."""
     rules, names = config.fusion.rules, policies(config)
+    asked = str(config.federation.weights)
+    weights = {} if asked == "equal" else {"weights": asked}
     tables: dict[str, Any] = {}
     gains: dict[str, Any] = {}
     for split in SPLITS:
@@ -238,6 +240,7 @@ def summary(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, Any]:
         "root_seed": config.seed,
         "seeds_vary": varies(config.problem),
         "compared_to": "mean",
+        **weights,
         "unit": "shares: 1 is all episodes; tables and pages show %, and points of it",
         "success": tables,
         "gain_of_barycenter": gains,

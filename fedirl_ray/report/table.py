@@ -214,6 +214,8 @@ def _notes(
         lines.append(
             f"Seeds differ in {varies(config.problem)}:\n± says nothing of other demonstrations."
         )
+    if config.federation.weights != "equal":
+        lines.append(f"Clients count by {printable(str(config.federation.weights))}, not equally.")
     if "expert" in config.fusion.rules:
         lines += _demonstrator(config)
     if wide:
