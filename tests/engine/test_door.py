@@ -21,7 +21,9 @@ ORDER = Order(
     hessian=(),
     attempt=1,
 )
-TERMS = Terms(d=D, norm_bound=100.0, curvature_bound=1e4, iterations=50, episodes=9, rules=("mean",))
+TERMS = Terms(
+    d=D, norm_bound=100.0, curvature_bound=1e4, iterations=50, episodes=9, rules=("mean",)
+)
 
 
 def upload(client, **changed):
