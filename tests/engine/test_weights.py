@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,10 +142,19 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, capsys, text,
     with pytest.raises(ConfigError) as error:
         read_weights(path, 2)
     assert str(error.value) == said.format(path)
-    words = [*SMALL, "--federation.weights", str(path), "--run-dir", str(tmp_path / "run")]
-    assert main(words) == 2
-    assert capsys.readouterr().err == f"{said.format(path)}\n"
-    assert not (tmp_path / "run").exists()
+    study = {
+        "fixed": {"clients": 2, "seeds": 1, "federation.weights": str(path)},
+        "search": {"fusion.epsilon": [0.5]},
+        "objectives": {"success/held-out/mean": "maximize"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    for words in (
+        [*SMALL, "--federation.weights", str(path), "--run-dir", str(tmp_path / "out")],
+        ["sweep", str(tmp_path / "study.yaml"), "--study-dir", str(tmp_path / "out")],
+    ):
+        assert main(words) == 2
+        assert capsys.readouterr().err == f"{said.format(path)}\n"
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_run_says_how_clients_count_and_remembers_the_file(tmp_path, monkeypatch, capsys):
