@@ -50,6 +50,7 @@ from fedirl_ray.domain.domain import (
     require_meant,
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.domain.reward import box_basis
 from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice

@@ -172,7 +172,7 @@ class Tabular:
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
         """Fit all clients' rewards side by side."""
         m, j, d = start.shape
-        require_alike([world for world, _, _ in held], d, self.config.problem)
+        require_alike([world for world, *_ in held], d, self.config.problem)
         found = fit(
             [world for world, *_ in held for _ in range(j)],
             np.repeat([counts for _, counts, *_ in held], j, axis=0),

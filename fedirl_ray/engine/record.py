@@ -272,11 +272,7 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
         "root_seed": config.seed,
         "seeds_vary": domain.varies,
         "compared_to": "mean",
-        **(
-            {}
-            if config.federation.weights == "equal"
-            else {"weights": str(config.federation.weights)}
-        ),
+        **weights,
         "metric": domain.metric,
         "unit": UNITS[domain.metric],
         domain.metric: tables,
