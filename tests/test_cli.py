@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from fedirl_ray.study.control.config import ControlConfig
 
 from fedirl_ray import config
 from fedirl_ray.cli import load, settings

@@ -71,6 +71,7 @@ class Held(NamedTuple):
 
     objective: LatticeIRL
     iterations: int
+    episodes: int
 
 
 class Control:
@@ -156,8 +157,11 @@ class Control:
         longest = float(np.linalg.norm(features, axis=1).max())
         score = longest / (1.0 - config.irl.discount) / config.irl.temperature
         ridge = config.control.features * config.irl.l2
+        episodes = [len(one.lengths) for one in self._recorded or []]
         return Ground(
-            Support(features, ground_of(task.support, base)), ROUNDING * (ridge + score**2)
+            Support(features, ground_of(task.support, base)),
+            ROUNDING * (ridge + score**2),
+            max(episodes, default=config.problem.demonstrations),
         )
 
     def exported(self, seed: int) -> Arrays:
@@ -209,7 +213,7 @@ class Control:
                 self._models[i] = model_of(task, float(i), part(STEPS, given), config.seed)
             episodes = demonstrations(task, float(i), given, count, config.seed, seed)
             objective = objective_of(task, self._models[i], self._features, episodes, self._learner)
-            held.append(Held(objective, int(limits[i])))
+            held.append(Held(objective, int(limits[i]), len(episodes.lengths)))
         return held
 
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
@@ -231,7 +235,8 @@ class Control:
             theta[at], objective[at] = found.theta, found.objective
             iterations[at], converged[at] = found.iterations, found.converged
             hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
-        return Fits(theta, hessian, objective, iterations, converged)
+        episodes = np.array([one.episodes for one in held])
+        return Fits(theta, hessian, objective, iterations, converged, episodes)
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""

@@ -1,7 +1,5 @@
 import pyarrow.parquet as pq
 import pytest
-from fedirl_ray.evaluate.presets import PAPER
-from fedirl_ray.study.control.verdict import columns_of
 
 from fedirl_ray.command.reproduce import REPRODUCTION
 from fedirl_ray.command.results import new_folder, write_rows
