@@ -28,6 +28,9 @@ def peak() -> float:
 
 
 def measure(name: str, shape: tuple[int, ...]) -> None:
+    from fedirl_ray.cli import load
+    from fedirl_ray.config import RunConfig
+    from fedirl_ray.domain.control_settings import Learner, TaskSpec
     from fedirl_ray.evaluate.agent import LatticeAgent
     from fedirl_ray.irl.shown import show
     from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
@@ -35,13 +38,13 @@ def measure(name: str, shape: tuple[int, ...]) -> None:
     from fedirl_ray.problem.control.model import model_from_physics
     from fedirl_ray.problem.control.planning import plan
     from fedirl_ray.seeds import stream
-    from fedirl_ray.study.control.config import ControlConfig, TaskConfig
 
     threadpool_limits(1)
     before = peak()
-    learner = ControlConfig().learner
+    words = ["--problem.name", name]
+    learner = Learner.of(load(RunConfig, words, prog="lattice_irl", description=""))
     discount = learner.irl.discount
-    coarse = TaskConfig(name=name).task()
+    coarse = TaskSpec(name).task()
     physics = coarse.physics(0.0)
     rough = model_from_physics(coarse, physics, coarse.state, coarse.action, stream(0, "lattice"))
     expert = LatticeAgent(
@@ -54,13 +57,13 @@ def measure(name: str, shape: tuple[int, ...]) -> None:
         stream(0, "ties"),
     )
     episodes = play(coarse, [0.0] * 50, expert, stream(0, "shown"))
-    task = TaskConfig(name=name, points=shape).task()
+    task = TaskSpec(name, shape).task()
     began = time.perf_counter()
     model = model_from_physics(task, physics, task.state, task.action, stream(0, "lattice"))
     features = learner.basis(task).at(task.support.points)
     built = time.perf_counter()
     shown = show(task, episodes, task.state, task.action, discount)
-    fit = fit_lattice([LatticeIRL(model, features, shown, learner.irl, learner.goal)], learner.irl)
+    fit = fit_lattice([LatticeIRL(model, features, shown, learner.irl, learner.objective)], learner.irl)
     fitted = time.perf_counter()
     print(
         f"| {name} | {'x'.join(map(str, shape))} | {task.state.size:,} | {task.support.size:,} | "

@@ -16,9 +16,10 @@ import gymnasium
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from fedirl_ray.cli import load
+from fedirl_ray.config import RunConfig
 from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.evaluate.ppo import _environments, _learner
-from fedirl_ray.evaluate.presets import LAPTOP
 from fedirl_ray.problem.control.arena import Arena
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.problem.control.task import Task
@@ -50,6 +51,12 @@ def rate(environments: VecEnv, config: PPOConfig) -> float:
     return learner.num_timesteps / (time.perf_counter() - began)
 
 
+def preset_for(task: Task) -> PPOConfig:
+    """An agent's settings in the task's preset."""
+    words = ["--problem.name", task.name]
+    return load(RunConfig, words, prog="ppo", description="").control.agent
+
+
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     torch.set_num_threads(1)
@@ -57,7 +64,7 @@ def main() -> None:
     for task in TASKS.values():
         for name, config in (
             ("paper: 1 row, batch 64", PAPERS),
-            ("laptop", replace(LAPTOP[task.name].agent, steps=STEPS)),
+            ("laptop", replace(preset_for(task), steps=STEPS)),
         ):
             found: dict[str, list[float]] = {"alone": [], "ours": []}
             for run in range(runs + 1):

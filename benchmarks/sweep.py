@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from fedirl_ray.engine.cluster import connect, ray
-from fedirl_ray.engine.tasks import RayTasks, run_seeds
+from fedirl_ray.engine.tasks import run_seeds
+from fedirl_ray.engine.trials import RayTasks
 from fedirl_ray.study.asking import create_study, open_study
 from fedirl_ray.study.space import Study, parse_study
 from fedirl_ray.study.sweep import sweep

@@ -1,32 +1,150 @@
-"""Federated inverse reinforcement learning with optimal-transport reward fusion."""
+"""Federated inverse reinforcement learning with optimal-transport reward fusion.
+
+Clients learn rewards from their own experts' demonstrations, a server fuses the rewards, and every
+fusion rule is judged by the policies that its reward leads to:
+
+    import fedirl_ray
+
+    result = fedirl_ray.run(fedirl_ray.RunConfig(seeds=5))
+    print(result.table())
+    reward = result.reward("barycenter")
+
+All names below are looked up when they are first used. docs/python.md is the tour.
+"""
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gymnasium.envs.registration import register
+from fedirl_ray.environment import announce
 
 if TYPE_CHECKING:
+    from fedirl_ray.api.pieces import FitResult, fit, fuse
+    from fedirl_ray.api.result import Result, load
+    from fedirl_ray.api.running import resume, run
+    from fedirl_ray.api.settings import preset
+    from fedirl_ray.config import (
+        EngineConfig,
+        EvaluationConfig,
+        FederationConfig,
+        FusionConfig,
+        HeterogeneityConfig,
+        IRLConfig,
+        ProblemConfig,
+        RecordConfig,
+        RunConfig,
+    )
+    from fedirl_ray.config_control import ControlConfig, PPOConfig
+    from fedirl_ray.domain.reward import LearntReward, load_reward
+    from fedirl_ray.domain.reward_wrapper import RewardWrapper
+    from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support
+    from fedirl_ray.problem.demonstrations import Demonstrations
+    from fedirl_ray.problem.mdp import TabularMDP
     from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
-    from fedirl_ray.transport.distance import wasserstein2
+    from fedirl_ray.transport.distance import Wasserstein2Result, wasserstein2
 
-__all__ = ["BarycenterResult", "barycenter", "wasserstein2"]
+    __version__: str
 
-# Gymnasium knows an environment only once somebody has registered it. The class itself is imported
-# when it is made.
-register(
-    id="fedirl_ray/GridWorld-v0",
-    entry_point="fedirl_ray.problem.gridworld_env:GridWorldEnv",
-)
+__all__ = [
+    "BarycenterResult",
+    "ControlConfig",
+    "Demonstrations",
+    "EngineConfig",
+    "EvaluationConfig",
+    "FederationConfig",
+    "FitResult",
+    "Fused",
+    "FusionConfig",
+    "Given",
+    "HeterogeneityConfig",
+    "IRLConfig",
+    "LearntReward",
+    "PPOConfig",
+    "ProblemConfig",
+    "RecordConfig",
+    "Result",
+    "RewardWrapper",
+    "RuleSpec",
+    "RunConfig",
+    "Support",
+    "TabularMDP",
+    "Wasserstein2Result",
+    "__version__",
+    "barycenter",
+    "fit",
+    "fuse",
+    "load",
+    "load_reward",
+    "preset",
+    "resume",
+    "run",
+    "wasserstein2",
+]
 
 _HOMES = {
-    "BarycenterResult": "fedirl_ray.transport.barycenter",
-    "barycenter": "fedirl_ray.transport.barycenter",
-    "wasserstein2": "fedirl_ray.transport.distance",
+    "BarycenterResult": "transport.barycenter",
+    "ControlConfig": "config_control",
+    "Demonstrations": "problem.demonstrations",
+    "EngineConfig": "config",
+    "EvaluationConfig": "config",
+    "FederationConfig": "config",
+    "FitResult": "api.pieces",
+    "Fused": "fusion.spec",
+    "FusionConfig": "config",
+    "Given": "fusion.spec",
+    "HeterogeneityConfig": "config",
+    "IRLConfig": "config",
+    "LearntReward": "domain.reward",
+    "PPOConfig": "config_control",
+    "ProblemConfig": "config",
+    "RecordConfig": "config",
+    "Result": "api.result",
+    "RewardWrapper": "domain.reward_wrapper",
+    "RuleSpec": "fusion.spec",
+    "RunConfig": "config",
+    "Support": "fusion.spec",
+    "TabularMDP": "problem.mdp",
+    "Wasserstein2Result": "transport.distance",
+    "barycenter": "transport.barycenter",
+    "fit": "api.pieces",
+    "fuse": "api.pieces",
+    "load": "api.result",
+    "load_reward": "domain.reward",
+    "preset": "api.settings",
+    "resume": "api.running",
+    "run": "api.running",
+    "wasserstein2": "transport.distance",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up late: a client's process needs no transport.
+    # Looked up late: a client's process needs little of it.
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("fedirl-ray")
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(f"fedirl_ray.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Keeps `fedirl_ray.run` the function, though the command line's module is called the same.
+
+    Python hangs a module that is imported on its package; this one is run by `python -m`.
+    """
+
+    @property
+    def run(self) -> Any:
+        return __getattr__("run")
+
+    @run.setter
+    def run(self, module: ModuleType) -> None:
+        """Leave the function where it is."""
+
+
+sys.modules[__name__].__class__ = _Package
+announce()

@@ -8,10 +8,16 @@ import difflib
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from fedirl_ray.config_control import ControlConfig
-from fedirl_ray.laws import require, require_discount_or_one, require_positive, require_share
+from fedirl_ray.laws import (
+    names_function,
+    require,
+    require_discount_or_one,
+    require_positive,
+    require_share,
+)
 
 RULE_NAMES = (
     "mean", "median", "trimmed", "precision", "arithmetic", "barycenter", "debiased", "self-control"
@@ -48,11 +54,12 @@ class ProblemConfig:
     goal_shift: float = 0.0
     """GridWorld: how far clients' goals stray from it: 0 nowhere, 1 anywhere within half the
     grid's side (uniform over the free cells in reach); held-out worlds keep the shared goal."""
-    features: Features = "distance"
+    features: Features | str = "distance"
     """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: the way left, and
     whether the passenger waits or is aboard);
     rbf: Gaussian bumps over the support; one-hot: one for each state. The latter two are the same
-    for all clients and see positions only."""
+    for all clients and see positions only; or module:function of your own
+    (docs/own-features.md)."""
     rbf_centres: int = 8
     """Bumps along each axis (8 x 8 = the paper's 64), at most one a point; categories: one each."""
     rbf_width: float = 0.7
@@ -91,6 +98,10 @@ class ProblemConfig:
         centres = self.rbf_centres
         require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
         require_positive("problem.rbf-width", self.rbf_width)
+        known = get_args(Features)
+        own = self.features in known or names_function(self.features)
+        law = f"{', '.join(known)} or module:function"
+        require(own, "problem.features", law, repr(self.features))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +281,9 @@ class EvaluationConfig:
     reach an end."""
     discounts: tuple[float, ...] = (0.9, 0.99)
     """Further discounts reported beside it."""
+    metrics: tuple[str, ...] = ()
+    """Further numbers that policies are judged by, each a module:function of your own
+    (docs/own-metric.md)."""
     by_round: bool = True
     """Judge after every round, for learning curves; False: sooner, after the last alone."""
 
@@ -279,6 +293,10 @@ class EvaluationConfig:
         require_discount_or_one("evaluation.discount", self.discount)
         for discount in self.discounts:
             require_discount_or_one("evaluation.discounts", discount)
+        for name in self.metrics:
+            require(names_function(name), "evaluation.metrics", "module:function", repr(name))
+        repeated = sorted({name for name in self.metrics if self.metrics.count(name) > 1})
+        require(not repeated, "evaluation.metrics", "named once each", ",".join(repeated))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,12 +379,11 @@ def _require_rule(name: str) -> None:
     known = (*RULE_NAMES, *REFERENCES)
     if name in known:
         return
-    module, colon, function = name.partition(":")
-    own = colon and all(part.isidentifier() for part in (*module.split("."), function))
+    own, function = names_function(name), name.rpartition(":")[2]
     near = "" if own else next(iter(difflib.get_close_matches(name[:80], known, n=1)), "")
     hint = f"; did you mean {near}?" if near else ""
     law = f"{', '.join(known)} or module:function"
-    require(bool(own), "fusion.rules", law, f"{name[:80]!r}{hint}")
+    require(own, "fusion.rules", law, f"{name[:80]!r}{hint}")
     law = f"a function whose name is none of {', '.join(known)}"
     require(function not in known, "fusion.rules", law, name)
 

@@ -31,6 +31,12 @@ def require_share(name: str, value: float) -> None:
     require(0.0 <= value <= 1.0 and math.copysign(1.0, value) > 0.0, name, "in [0, 1]", value)
 
 
+def names_function(name: str) -> bool:
+    """Whether a name is spelt `module:function`, as code of the user's own is."""
+    module, colon, function = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), function))
+
+
 def require_positive(name: str, value: float) -> None:
     """Require a finite number above zero."""
     # `not x > 0` also refuses NaN.

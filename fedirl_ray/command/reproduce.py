@@ -12,7 +12,6 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from fedirl_ray.cli import PROG, load, settings, typed
-from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.results import new_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config import EngineConfig
@@ -21,6 +20,7 @@ from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
+from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.report.reproduction.page import compose, draw
 from fedirl_ray.study.reproduction.parts import GRID, NAMES, PARTS, Name, estimate
 from fedirl_ray.study.reproduction.plan import Plan, Record, Scale

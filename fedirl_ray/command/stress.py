@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fedirl_ray.cli import PROG, load
-from fedirl_ray.command.progress import actors_line, progress_bar
 from fedirl_ray.command.results import write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
@@ -16,6 +15,7 @@ from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import as_json
 from fedirl_ray.fusion.rules import find_rules
+from fedirl_ray.report.progress import actors_line, progress_bar
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fedirl_ray.cli import PROG, load, typed
-from fedirl_ray.command.progress import progress_bar
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
@@ -22,6 +21,7 @@ from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
+from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.study.archive import COMPLETE, STUDY
 from fedirl_ray.study.asking import count_trials, create_study, ended, open_study, shown
 from fedirl_ray.study.space import Study, read_study_file

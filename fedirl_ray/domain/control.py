@@ -50,6 +50,7 @@ from fedirl_ray.domain.domain import (
     require_meant,
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.domain.reward import box_basis
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.arena import Episodes
@@ -157,6 +158,10 @@ class Control:
         return Ground(
             Support(features, ground_of(task.support, base)), ROUNDING * (ridge + score**2)
         )
+
+    def exported(self, seed: int) -> Arrays:
+        """Radial features, the same for every seed."""
+        return box_basis(self._task, self._learner.basis(self._task))
 
     def lay(self) -> Plan[list[Arrays]]:
         """Train every client's expert, then record steps of worlds whose equations are unknown."""

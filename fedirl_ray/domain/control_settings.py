@@ -23,6 +23,7 @@ OF_TABLES = (
     )),
     "heterogeneity.expert-temperature",
     "heterogeneity.coverage",
+    "evaluation.metrics",
 )  # fmt: skip
 """Settings that mean something in tables of states alone."""
 BASES = ("distance", "rbf")

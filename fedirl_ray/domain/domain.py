@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig, narrowed
 from fedirl_ray.domain.job import Arrays, Plan
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.spec import Support
@@ -100,7 +100,8 @@ def require_meant(config: RunConfig, untouched: Sequence[str], references: Colle
         ConfigError: Names the first.
     """
     name = config.problem.name
-    own, usual = dict(leaves(settings(config))), dict(leaves(settings(RunConfig())))
+    own = dict(leaves(settings(narrowed(config, RunConfig))))
+    usual = dict(leaves(settings(RunConfig())))
     for setting, value in own.items():
         if value != usual[setting] and any(
             setting == one or setting.startswith(f"{one}.") for one in untouched
@@ -182,6 +183,10 @@ class Domain(Protocol):
 
     def ground(self, seed: int) -> Ground:
         """The shared support of a seed."""
+        ...
+
+    def exported(self, seed: int) -> Arrays:
+        """What it takes to evaluate features anywhere, of the names in `domain.reward.BASIS`."""
         ...
 
     def lay(self) -> Plan[list[Arrays]]:

@@ -1,6 +1,6 @@
 """The kinds of world there are."""
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.tabular import Tabular
 from fedirl_ray.problem.kind import kind_of
@@ -12,6 +12,8 @@ def domain_of(config: RunConfig) -> Domain:
     Raises:
         ConfigError: There is no such problem, or a setting means nothing there.
     """
+    # Without what a command adds: whoever unpickles jobs would import the command line.
+    config = narrowed(config, RunConfig)
     if kind_of(config.problem.name) == "tabular":
         return Tabular(config)
     from fedirl_ray.domain.control import Control  # Gymnasium's environments take time to import

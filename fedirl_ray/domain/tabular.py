@@ -24,18 +24,21 @@ from fedirl_ray.domain.domain import (
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.tabular_memory import SIZES, tabular_bytes
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.evaluate.metric import metrics_named
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
 from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import Role, draw_world, horizon, varies
+from fedirl_ray.problem.features import require_alike
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.problem.planning import Outcome
+from fedirl_ray.problem.planning import Outcome, told
 
 LONGER = 10.0
 """How much longer a world's features may be than the longest of the probe's."""
 METRICS = ("success", "return")
+"""What every policy is judged by; the user's own beside."""
 ROLES: Mapping[Split, Role] = {"in-distribution": "client", "held-out": "held-out"}
 
 
@@ -56,7 +59,9 @@ class Tabular:
         require_meant(config, ("control",), self.references)
         self.config = config
         self.channels = tuple(
-            Channel(policy, metric) for metric in METRICS for policy in policies(config)
+            Channel(policy, metric)
+            for metric in (*METRICS, *config.evaluation.metrics)
+            for policy in policies(config)
         )
 
     @property
@@ -69,9 +74,22 @@ class Tabular:
         return tabular_bytes(self.config)
 
     def check(self) -> None:
-        """Draw a client's world; all clients' where their demonstrations are recorded."""
-        recorded = self.config.problem.demonstrations_file is not None
-        prepare(self.config, 0, range(self.config.clients if recorded else 1))
+        """Draw a world of each role, and try the user's own features and metrics in them.
+
+        All clients' are drawn where their demonstrations are recorded.
+        """
+        config, problem = self.config, self.config.problem
+        metrics = metrics_named(config.evaluation.metrics)
+        recorded = problem.demonstrations_file is not None
+        block = prepare(config, 0, range(config.clients if recorded else 1))
+        if not (metrics or ":" in problem.features):
+            return
+        held_out = draw_world(problem, config.seed, 0, "held-out", 0)
+        d = draw_world(problem, config.seed, 0, "probe", 0).shape[2]
+        require_alike([*block.worlds, held_out], d, problem)
+        for world in (block.worlds[0], held_out):
+            idle = np.outer(world.initial, np.eye(world.shape[1])[0]) * horizon(problem)
+            told(metrics, world, idle)
 
     def recorded(self) -> Iterable[bytes]:
         """Content of the file of demonstrations."""
@@ -123,6 +141,22 @@ class Tabular:
         longest = LONGER * ahead * float(np.linalg.norm(support.features, axis=1).max())
         return Ground(support, d * irl.l2 + ahead * longest**2 / irl.temperature)
 
+    def exported(self, seed: int) -> Arrays:
+        """Features on the seed's shared support, and how its points are numbered.
+
+        Returns:
+            `features` `[n, d]`; `shape`: states, actions, and actions that features tell apart;
+            `horizon`; `axis_0` ...: the lattice's axes, as `TabularMDP.axes` has them.
+        """
+        probe = draw_world(self.config.problem, self.config.seed, seed, "probe", 0)
+        s, a, d, sighted = probe.shape
+        return {
+            "features": probe.features.reshape(-1, d),
+            "shape": np.array([s, a, sighted]),
+            "horizon": np.array(horizon(self.config.problem)),
+            **{f"axis_{number}": axis for number, axis in enumerate(probe.axes)},
+        }
+
     def lay(self) -> Plan[list[Arrays]]:
         """Nothing: worlds are drawn when they are needed."""
         yield from ()
@@ -136,6 +170,7 @@ class Tabular:
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
         """Fit all clients' rewards side by side."""
         m, j, d = start.shape
+        require_alike([world for world, _, _ in held], d, self.config.problem)
         found = fit(
             [world for world, _, _ in held for _ in range(j)],
             np.repeat([counts for _, counts, _ in held], j, axis=0),
@@ -224,25 +259,29 @@ def judge_worlds(
         matched: The same at one scale.
 
     Returns:
-        `scores` `[w, c, 2 p]`: success, then return, by policy.
+        `scores` `[w, c, x]`: success, then return, then the user's own metrics, each by policy.
     """
     problem = config.problem
     indices = range(first, first + len(theta))
     worlds = [draw_world(problem, config.seed, seed, ROLES[split], i) for i in indices]
+    require_alike(worlds, theta.shape[2], problem)
     planned = [c for c, name in enumerate(names) if name not in UNLEARNT]
     learnt = theta[:, planned]
     found = judge(worlds, np.nan_to_num(learnt), np.nan_to_num(matched[:, planned]), config)
-    count = found.success.shape[2]
-    scores = np.empty((*theta.shape[:2], 2 * count))
-    scores[:, planned] = np.concatenate(found, axis=2)
+    metrics, count = found.others.shape[2:]
+    scores = np.empty((*theta.shape[:2], (2 + metrics) * count))
+    scores[:, planned] = np.concatenate(
+        [found.success, found.value, found.others.reshape(*found.success.shape[:2], -1)], axis=2
+    )
     for c in planned:
         scores[np.isnan(theta[:, c]).any(axis=1), c] = np.nan
     if len(planned) < len(names):
         others = _references(config, seed, split, [i % config.clients for i in indices], worlds)
         for column, name in enumerate(UNLEARNT):
             if name in names:
-                pair = [table[:, column, None].repeat(count, axis=1) for table in others]
-                scores[:, list(names).index(name)] = np.concatenate(pair, axis=1)
+                row = [others.success[:, column], others.value[:, column]]
+                each = np.column_stack([*row, others.others[:, column]])
+                scores[:, list(names).index(name)] = each.repeat(count, axis=1)
     return {"scores": scores}
 
 
@@ -251,10 +290,11 @@ def _references(
 ) -> Outcome:
     recorded = None
     if config.problem.demonstrations_file is not None:
+        metrics = metrics_named(config.evaluation.metrics)
         nothing = np.full(len(worlds), np.nan)
-        recorded = Outcome(nothing, nothing)
+        recorded = Outcome(nothing, nothing, np.full((len(worlds), len(metrics)), np.nan))
         if split == "in-distribution":
-            recorded = recorded_outcome(config, takers, worlds)
+            recorded = recorded_outcome(config, takers, worlds, metrics)
     return judge_references(
         worlds,
         config,

@@ -36,7 +36,7 @@ def tabular_bytes(config: RunConfig) -> int:
 
     Actors hold the same between them, and a process each. Measured peaks lie within a factor of
     four of it (`tests/engine/test_memory.py`). Of worlds of the user's own the states are unknown,
-    and what is held for each of them is left out.
+    and what is held for each of them is left out; so is the number of features of their own.
     """
     problem, k, h = config.problem, config.clients, horizon(config.problem)
     axes, a, d = _shape(problem)
@@ -85,3 +85,5 @@ def _shape(problem: ProblemConfig) -> tuple[tuple[int, ...], int, int]:
             return axes, a, math.prod(min(points, problem.rbf_centres) for points in axes)
         case "one-hot":
             return axes, a, math.prod(axes)
+        case _:
+            return axes, a, 3

@@ -14,11 +14,10 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fedirl_ray.domain.job import Arrays
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.identity import Identity
 from fedirl_ray.engine.result import SeedResult
@@ -31,7 +30,6 @@ _NAME, _IDENTITY, _CODE = _MARKS = ("kept.name", "kept.identity", "kept.code")
 """Whose a file is, as arrays of bytes: no result has any of these names."""
 
 Warn = Callable[[str], None]
-Arrays = dict[str, NDArray[Any]]
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -16,12 +16,13 @@ from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.columns import blind_controls, columns_of
 from fedirl_ray.engine.event import Report, ignore
 from fedirl_ray.engine.federation import Federation, federated
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.round import run_round, stage_of
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.errors import ConfigError, RunError
-from fedirl_ray.fusion.spec import Barycenter, Support
+from fedirl_ray.fusion.spec import Barycenter
 from fedirl_ray.problem.mdp import Floats
 
 
@@ -40,8 +41,8 @@ class Fleet(Protocol):
         """Have clients learn; those that give no answer are left out."""
         ...
 
-    def do(self, jobs: Sequence[Job]) -> list[Arrays]:
-        """Do jobs that need no client, in any order; results in theirs."""
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs, none of which waits for another; yields places and results as they come."""
         ...
 
     @property
@@ -67,6 +68,7 @@ def federate(
     begun: Mapping[int, Federation] | None = None,
     keep: Keep = lambda seed, state: None,
     report: Report = ignore,
+    jobs: Jobs | None = None,
 ) -> Iterator[tuple[int, SeedResult]]:
     """Run the seeds one after the other on the same clients.
 
@@ -77,6 +79,7 @@ def federate(
         begun: Where to go on with seeds that were interrupted.
         keep: Told where a seed stands after a round.
         report: Told of uploads refused and missing.
+        jobs: Has jobs done, and keeps what is to be kept; None: by the fleet, and nothing is.
 
     Yields:
         Each seed with its result.
@@ -85,13 +88,13 @@ def federate(
         ConfigError: The first seed cannot be run under these settings.
         RunError: A round missed its quorum, or a later seed cannot be run; the others stay.
     """
-    begun, domain = begun or {}, domain_of(config)
+    begun, domain, jobs = begun or {}, domain_of(config), jobs or Jobs(fleet)
     left = [seed for seed in range(config.seeds) if seed not in ended]
     started = bool(begun) or len(left) < config.seeds
-    laid = lay(domain, fleet) if left else []
+    laid = lay(domain, fleet, jobs) if left else []
     for seed in left:
         try:
-            found = run_seed(domain, fleet, seed, laid, begun.get(seed), keep, report)
+            found = run_seed(domain, fleet, jobs, seed, laid, begun.get(seed), keep, report)
         except ConfigError as err:
             if started:
                 raise RunError(f"seed {seed} cannot be run: {err}") from err
@@ -100,9 +103,9 @@ def federate(
         yield seed, found
 
 
-def lay(domain: Domain, fleet: Fleet) -> list[Arrays]:
+def lay(domain: Domain, fleet: Fleet, jobs: Jobs) -> list[Arrays]:
     """Do what a run does once, and give every client its part."""
-    laid = done(domain.lay(), fleet.do)
+    laid = done(domain.lay(), jobs.all)
     fleet.equip(laid[: domain.config.clients])
     return laid
 
@@ -110,6 +113,7 @@ def lay(domain: Domain, fleet: Fleet) -> list[Arrays]:
 def run_seed(
     domain: Domain,
     fleet: Fleet,
+    jobs: Jobs,
     seed: int,
     laid: Sequence[Arrays],
     state: Federation | None = None,
@@ -122,6 +126,7 @@ def run_seed(
     Args:
         domain: What kind of world, and all settings.
         fleet: The clients.
+        jobs: Has jobs done.
         seed: Which repetition.
         laid: See `lay`.
         state: Where to go on; None: from the beginning.
@@ -147,16 +152,20 @@ def run_seed(
     pooled = None
     if "pooled" in rules:
         with clock.timing("pooled"):
-            pooled = done(domain.pool(seed, laid), fleet.do)
+            pooled = done(domain.pool(seed, laid), jobs.all)
     with clock.timing("evaluate"):
+
+        def judge(theta: Floats, offset: Floats, alone: Floats) -> Judged:
+            columns = columns_of(config, stage.support, theta, offset, alone)
+            return done(domain.judge(seed, columns, laid, fleet.workers), jobs.all)
+
         theta, offset = _rewards(config, seed, fused, state.theta, pooled)
-        judged = judge(domain, fleet, seed, stage.support, laid, theta, offset, state.own)
+        judged = judge(theta, offset, state.own)
         by_round = np.full((rounds, *_means(judged).shape), np.nan)
         by_round[-1] = _means(judged)
         # Only now: a round must not wait for clients that are late to judge.
         for i, (past, own) in enumerate(zip(state.past_theta, state.past_own, strict=True)):
-            before = _rewards(config, seed, fused, past, pooled)
-            by_round[i] = _means(judge(domain, fleet, seed, stage.support, laid, *before, own))
+            by_round[i] = _means(judge(*_rewards(config, seed, fused, past, pooled), own))
 
     measure = np.full((len(rules), len(stage.support.features)), np.nan)
     iterations, converged = np.zeros(len(rules), dtype=np.int64), np.ones(len(rules), dtype=bool)
@@ -182,21 +191,6 @@ def run_seed(
         barycenter_converged=converged,
         seconds=np.array([clock.seconds.get(rule, np.nan) for rule in rules]),
     )
-
-
-def judge(
-    domain: Domain,
-    fleet: Fleet,
-    seed: int,
-    support: Support,
-    laid: Sequence[Arrays],
-    theta: Floats,
-    offset: Floats,
-    alone: Floats,
-) -> Judged:
-    """Judge every column, `[c, d]` and `[c]`, in the clients' worlds and in held-out ones."""
-    columns = columns_of(domain.config, support, theta, offset, alone)
-    return done(domain.judge(seed, columns, laid, fleet.workers), fleet.do)
 
 
 def _rewards(

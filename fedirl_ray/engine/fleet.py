@@ -1,10 +1,11 @@
-"""The clients of a run, wherever its settings put them."""
+"""The clients of a run, and workers for any jobs, wherever settings put them."""
 
 from contextlib import AbstractContextManager, nullcontext
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import EngineConfig, RunConfig
 from fedirl_ray.engine.driver import Fleet
 from fedirl_ray.engine.event import Event, Report, Started, ignore, unwatched
+from fedirl_ray.engine.jobs import Doer, Worker
 from fedirl_ray.engine.local import Clients
 
 
@@ -26,3 +27,12 @@ def open_fleet(
             from fedirl_ray.engine.client import RayFleet
 
             return RayFleet(config, report, started)
+
+
+def open_workers(engine: EngineConfig) -> AbstractContextManager[Doer]:
+    """Make ready to do jobs: in this process, or in Ray actors of one CPU each."""
+    if engine.backend == "local":
+        return nullcontext(Worker())
+    from fedirl_ray.engine.seats import Seats
+
+    return Seats(engine)

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, Self
 
 import fedirl_ray
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import FusionConfig, RunConfig, narrowed
+from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.errors import ConfigError, DataError, RunError
 
 IDENTITY = "identity.json"
 FREE = ("engine", "record")
 """Groups of settings that never change a result."""
-SHOWING = ("command", "report", "run.py")
+SHOWING = ("api", "command", "report", "run.py", "testing.py")
 """Rooms of the package that nothing which computes imports."""
 
 
@@ -161,21 +161,22 @@ def identify(config: RunConfig) -> Identity:
     inputs = {}
     if ":" in config.problem.name:
         inputs["problem.name"] = module_digest(config.problem.name, "problem.name")
-    inputs |= rules_digest(config.fusion)
+    inputs |= modules_digest("problem.features", [config.problem.features])
+    inputs |= modules_digest("fusion.rules", config.fusion.rules)
+    inputs |= modules_digest("evaluation.metrics", config.evaluation.metrics)
     if config.problem.demonstrations_file is not None:
         inputs["problem.demonstrations-file"] = digest_of(domain_of(config).recorded())
     return Identity.of(decisive(config), inputs)
 
 
-def rules_digest(config: FusionConfig) -> dict[str, str]:
-    """Digest of the modules of the user's own rules, by the setting; empty if there are none.
+def modules_digest(setting: str, names: Iterable[str]) -> dict[str, str]:
+    """Digest of the modules of the user's own among some names, by the setting; empty if none are.
 
     Raises:
         ConfigError: There is no such module.
     """
-    name = "fusion.rules"
-    digests = [module_digest(rule, name).encode() for rule in config.rules if ":" in rule]
-    return {name: digest_of(digests)} if digests else {}
+    digests = [module_digest(name, setting).encode() for name in names if ":" in name]
+    return {setting: digest_of(digests)} if digests else {}
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Independent pieces of work: each runs as one Ray task, and what came of it is kept on disk.
+"""Independent pieces of work, and what is kept of them on disk, wherever they are done.
 
 A job is named after its function, every argument and the code, so a result is found again wherever
 the same work is asked for, and never where anything differs.
@@ -9,45 +9,35 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EngineConfig
-from fedirl_ray.engine.checkpoint import Arrays, Shelf, Warn
+from fedirl_ray.domain.job import Arrays, Job
+from fedirl_ray.engine.checkpoint import Shelf, Warn
 from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
-from fedirl_ray.errors import FedirlError, RunError
-
-Work = Callable[..., Arrays]
 
 
-class Job(NamedTuple):
-    """A function of a module, and what it is called with: plain values, dataclasses, arrays."""
+def asked(job: Job) -> str:
+    """The kind and a digest of all that is asked: the function, and every argument."""
+    digest = hashlib.sha256()
+    whole = [job.work.__module__, job.work.__qualname__, dict(job.arguments)]
+    digest.update(json.dumps(whole, sort_keys=True, default=_plain).encode())
+    return f"{job.kind}-{digest.hexdigest()[:16]}"
 
-    kind: str
-    """What its file is called by: lower-case letters and hyphens."""
-    work: Work
-    arguments: dict[str, Any]
-    code: str = ""
-    """Digest of a user's code that the function calls (see `engine.identity`)."""
 
-    @property
-    def asked(self) -> str:
-        """The kind and a digest of all that is asked: the function, and every argument."""
-        digest = hashlib.sha256()
-        whole = [self.work.__module__, self.work.__qualname__, self.arguments]
-        digest.update(json.dumps(whole, sort_keys=True, default=_plain).encode())
-        return f"{self.kind}-{digest.hexdigest()[:16]}"
+def name_of(job: Job, code: str = "") -> str:
+    """What is asked, and a digest of all code that answers it.
 
-    @property
-    def name(self) -> str:
-        """What is asked, and a digest of all code that answers it."""
-        codes = [source_digest(), self.code]
-        if not self.work.__module__.startswith("fedirl_ray."):
-            codes.append(module_digest(self.work.__module__, "a job's function"))
-        return f"{self.asked}-{digest_of(code.encode() for code in codes)}"
+    Args:
+        job: The job.
+        code: Digest of what else decides its result, such as a user's module.
+    """
+    codes = [source_digest(), code]
+    if not job.work.__module__.startswith("fedirl_ray."):
+        codes.append(module_digest(job.work.__module__, "a job's function"))
+    return f"{asked(job)}-{digest_of(one.encode() for one in codes)}"
 
 
 def _plain(value: Any) -> Any:
@@ -62,48 +52,66 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
 
 
-def do(job: Job) -> Arrays:
-    """Do a job in this process, with one thread."""
-    threadpool_limits(limits=1)
-    return job.work(**job.arguments)
+Progress = Callable[[str, int, int], None]
+"""Told, of a stage of jobs: their kind, how many are done, and of how many."""
+
+
+class Worker:
+    """Does jobs in its process, one after the other, with one thread."""
+
+    def __init__(self) -> None:
+        # The work is parallel over workers already, and equal bytes need equal summation.
+        threadpool_limits(limits=1)
+
+    def ready(self) -> None:
+        """Answer, which tells that this process is up."""
+
+    def work(self, job: Job) -> Arrays:
+        """Do a job."""
+        threadpool_limits(limits=1)  # of libraries loaded since, too
+        return job.work(**job.arguments)
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs; yields their places and results."""
+        for place, job in enumerate(pieces):
+            yield place, self.work(job)
+
+
+class Doer(Protocol):
+    """Who does jobs: a `Worker`, seats, a fleet."""
+
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+        """Do jobs, none of which waits for another; yields places and results as they come."""
+        ...
 
 
 class Jobs:
-    """Does jobs, as many at once as the cluster has CPUs, and keeps what came of them."""
+    """Has jobs done that are not done, and keeps what came of those that are to be kept."""
 
-    def __init__(self, engine: EngineConfig, folder: Path, warn: Warn) -> None:
-        """Join or start Ray, and read what was kept.
+    def __init__(
+        self,
+        doer: Doer,
+        folder: Path | None = None,
+        warn: Warn = lambda line: None,
+        *,
+        code: str = "",
+        progress: Progress = lambda kind, done, count: None,
+    ) -> None:
+        """Read what was kept.
 
         Args:
-            engine: `backend`; `address` says which cluster.
-            folder: Where results are kept; made if missing.
+            doer: Who does them.
+            folder: Where results are kept; made if missing. None: nowhere.
             warn: Told of files that are damaged, or of other code.
+            code: Digest of what decides results beside the jobs and this package.
+            progress: Told how many of a stage's jobs are done.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._kept, self._warn = Shelf(folder, code_in_words(), warn), warn
+        self._doer, self._warn, self._code, self._progress = doer, warn, code, progress
+        self._kept: Shelf | None = None
         self._told = False
-        self._ray: Any = None
-        self._joined = False
-        if engine.backend == "ray":
-            from fedirl_ray.engine.cluster import connect, leave, ray
-            from fedirl_ray.engine.pulse import BEAT, Pulse
-
-            self._joined = connect(engine.address, workers=8)
-            self._ray, self._leave, self._pulse, self._beat = ray, leave, Pulse(), BEAT
-
-    def __enter__(self) -> Self:
-        """Be ready to work."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave Ray if it was started for these jobs."""
-        if self._joined:
-            self._leave()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._kept = Shelf(folder, code_in_words(), warn)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs that are not done.
@@ -118,56 +126,36 @@ class Jobs:
             FedirlError: What a job's own input is to blame for.
             RunError: A job failed otherwise.
         """
-        names, left = [job.name for job in jobs], []
-        for place, name in enumerate(names):
-            kept = self._kept.get(name)
-            if kept is None:
-                left.append(place)
-                self._tell_of_others(jobs[place].kind, name)
-            else:
+        names: dict[int, str] = {}
+        left = []
+        for place, job in enumerate(jobs):
+            kept = None
+            if self._kept is not None and job.kept:
+                names[place] = name_of(job, self._code)
+                kept = self._kept.get(names[place])
+            if kept is not None:
                 yield place, kept
-        came = self._here(jobs, left) if self._ray is None else self._spread(jobs, left)
-        for place, result in came:
-            self._kept.put(names[place], result)
+                continue
+            left.append(place)
+            if self._kept is not None and job.kept:
+                self._tell_of_others(self._kept, job.kind, names[place])
+        for i, result in self._doer.do([jobs[place] for place in left]):
+            place = left[i]
+            if self._kept is not None and place in names:
+                self._kept.put(names[place], result)
             yield place, result
-
-    def _tell_of_others(self, kind: str, name: str) -> None:
-        """Say, once, that what other code has found is not used."""
-        by = None if self._told else self._kept.by_other_code(name)
-        if by is not None:
-            self._told = True
-            self._warn(f"results of {by} are kept but not used: {kind} and others run again")
 
     def all(self, jobs: Sequence[Job]) -> list[Arrays]:
         """Do jobs, and return all results in their order."""
-        found = dict(self.run(jobs))
+        found: dict[int, Arrays] = {}
+        for place, result in self.run(jobs):
+            found[place] = result
+            self._progress(jobs[place].kind, len(found), len(jobs))
         return [found[place] for place in range(len(jobs))]
 
-    def _here(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        for place in left:
-            yield place, do(jobs[place])
-
-    def _spread(self, jobs: Sequence[Job], left: list[int]) -> Iterator[tuple[int, Arrays]]:
-        """One task a job; a task whose worker dies is done again by Ray, with the same result."""
-        task = self._ray.remote(num_cpus=1)(do)
-        running = {task.remote(jobs[place]): place for place in left}
-        try:
-            while running:
-                self._pulse.look()
-                came, _ = self._ray.wait(list(running), num_returns=1, timeout=self._beat)
-                if not came:
-                    continue
-                ready = came[0]
-                place = running.pop(ready)
-                try:
-                    yield place, self._ray.get(ready)
-                except self._ray.exceptions.RayTaskError as err:
-                    if isinstance(err.cause, FedirlError):
-                        raise err.cause from None
-                    raise RunError(f"{jobs[place].kind} failed: {err.cause!r}") from err
-                except self._ray.exceptions.RayError as err:
-                    self._pulse.look(now=True)
-                    raise RunError(f"{jobs[place].kind} failed: {err}") from err
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
+    def _tell_of_others(self, kept: Shelf, kind: str, name: str) -> None:
+        """Say, once, that what other code has found is not used."""
+        by = None if self._told else kept.by_other_code(name)
+        if by is not None:
+            self._told = True
+            self._warn(f"results of {by} are kept but not used: {kind} and others run again")

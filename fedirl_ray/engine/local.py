@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.domain.job import Arrays, Job
+from fedirl_ray.domain.job import Arrays
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
+from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.fusion.upload import open_channel
@@ -18,13 +18,7 @@ from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
 
 
-def do(job: Job) -> Arrays:
-    """Do a job in this process, with one thread."""
-    threadpool_limits(limits=1)
-    return job.work(**job.arguments)
-
-
-class Clients:
+class Clients(Worker):
     """Some clients of a run. Holds a seed's data between calls, and nothing that matters more.
 
     Letters: `m` clients asked, `d` features; see also `engine.upload`.
@@ -47,8 +41,7 @@ class Clients:
             report: Told where barycenters are computed, of those that this process is asked for.
             laid: What the run has made for each of them.
         """
-        # The work is parallel over clients already, and equal bytes need equal summation.
-        threadpool_limits(limits=1)
+        super().__init__()
         self.config = config
         self.members = tuple(members)
         self._domain = domain_of(config)
@@ -65,9 +58,6 @@ class Clients:
         """Return `fedirl_ray.barycenter`."""
         self._tell_fused(Event("fused", "barycenter in this process (engine.backend local)"))
         return barycenter(measures, axes, **settings)
-
-    def ready(self) -> None:
-        """Answer, which tells that this process is up."""
 
     def equip(self, laid: Sequence[Arrays]) -> None:
         """Take what the run has made for each member."""
@@ -133,7 +123,3 @@ class Clients:
             dials, self._support, order.clients, config.clients, config.seed, order.seed
         )
         return channel.send(learnt)
-
-    def do(self, jobs: Sequence[Job]) -> list[Arrays]:
-        """Do jobs, one after the other."""
-        return [do(job) for job in jobs]

@@ -9,6 +9,7 @@ results.parquet   seed, round, split, rule, judge, metric, step, value: one numb
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, scores by world; seeds leading; and the names of what
                   they hold: rules, and judges, metrics and steps of the scores
+rewards.npz       what was learnt, to be used elsewhere (see `domain.reward`)
 timings.json      seconds by rule
 events.jsonl      placement, refused uploads, replaced actors: what happened on the way
 table.txt, figure.png
@@ -43,6 +44,7 @@ import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import SPLITS, Domain
+from fedirl_ray.domain.reward import packed
 from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, unwritable
@@ -61,6 +63,7 @@ from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.family import slug
+from fedirl_ray.problem.kind import kind_of
 
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
@@ -76,6 +79,7 @@ RUN = Kind(
         "results.parquet",
         "summary.json",
         "arrays.npz",
+        "rewards.npz",
         "timings.json",
         "table.txt",
         "figure.png",
@@ -195,6 +199,7 @@ class RunFolder:
         arrays = stack(results) | names_of(domain)
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         self.write("arrays.npz", buffer.getvalue())
+        self.write("rewards.npz", rewards_of(domain, results))
         self.write("timings.json", as_json(timings(config, results)))
         if figure is not None:
             self.write("figure.png", figure)
@@ -218,6 +223,19 @@ def names_of(domain: Domain) -> dict[str, Any]:
         "steps": np.array([channel.step for channel in domain.channels]),
         "fact_names": np.array(domain.facts, dtype=np.str_),
     }
+
+
+def rewards_of(domain: Domain, results: Sequence[SeedResult]) -> bytes:
+    """What was learnt, as the bytes of a file that needs no more of the run."""
+    theta, offset, reward = (
+        np.stack([getattr(result, name) for result in results])
+        for name in ("theta", "offset", "reward")
+    )
+    bases = [domain.exported(seed) for seed in range(len(results))]
+    problem = domain.config.problem.name
+    return packed(
+        kind_of(problem), problem, domain.config.fusion.rules, theta, offset, reward, bases
+    )
 
 
 def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:

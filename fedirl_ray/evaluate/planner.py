@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.evaluate.metric import metrics_named
 from fedirl_ray.problem.demonstrations import expert_policy
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.greedy import greedy_policy
@@ -25,6 +26,8 @@ class Judgement(NamedTuple):
     """Probability of reaching a goal within the horizon, `[k, c, p]`."""
     value: Floats
     """Expected discounted true reward, `[k, c, p]`."""
+    others: Floats
+    """What the user's own metrics say, `[k, c, m, p]`."""
 
 
 def policies(config: RunConfig) -> tuple[str, ...]:
@@ -61,7 +64,7 @@ def judge(
         config: Planner's discounts, the learner's model, the expert's discount (for `value`).
 
     Returns:
-        Success and value by policy, in the order of `policies`.
+        Success, value and the user's metrics by policy, in the order of `policies`.
     """
     cut = tiles(worlds, columns=thetas.shape[1])
     parts = [
@@ -94,18 +97,25 @@ def judge_references(
     Returns:
         `[k, 2]`: the demonstrator, and the policy of the largest success.
     """
+    own = metrics_named(config.evaluation.metrics)
     steps, discount = horizon(config.problem), config.problem.expert_discount
     parts = []
     cut = tiles(worlds)
     for tile in cut:
         stack = Stack([worlds[i] for i in tile])
-        own = None if temperatures is None else temperatures[tile]
+        each = None if temperatures is None else temperatures[tile]
         surest = roll_out(
-            stack, surest_policy(stack, steps)[..., None], horizon=steps, discount=discount
+            stack,
+            surest_policy(stack, steps)[..., None],
+            horizon=steps,
+            discount=discount,
+            metrics=own,
         )
         if recorded is None:
-            policy = expert_policy(stack, config.problem, steps, own)
-            shown = roll_out(stack, policy[..., None], horizon=steps, discount=discount)
+            policy = expert_policy(stack, config.problem, steps, each)
+            shown = roll_out(
+                stack, policy[..., None], horizon=steps, discount=discount, metrics=own
+            )
         else:
             shown = Outcome(*(table[tile, None] for table in recorded))
         parts.append(
@@ -117,11 +127,12 @@ def judge_references(
 
 def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig) -> Judgement:
     steps, discount = horizon(config.problem), config.problem.expert_discount
+    own = metrics_named(config.evaluation.metrics)
     outcomes = []
     rewards = _rewards(stack, thetas)
     for planned in _discounts(config):
         greedy = greedy_policy(stack, rewards, discount=planned)
-        outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount))
+        outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount, metrics=own))
     # A time-dependent policy is `steps` times as large: a few columns at a time.
     width = max(1, POLICY_BYTES // (8 * steps * stack.a * stack.k * stack.s))
     for scaled in (rewards, _rewards(stack, matched)):
@@ -134,7 +145,7 @@ def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig
                 discount=config.irl.discount,
                 temperature=config.irl.temperature,
             )
-            ends.append(roll_out(stack, soft.policy, horizon=steps, discount=discount))
+            ends.append(roll_out(stack, soft.policy, horizon=steps, discount=discount, metrics=own))
         outcomes.append(
             Outcome(*(np.concatenate(part, axis=1) for part in zip(*ends, strict=True)))
         )

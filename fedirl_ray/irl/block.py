@@ -26,8 +26,9 @@ from fedirl_ray.problem.dials import (
     spread_start,
 )
 from fedirl_ray.problem.family import draw_world, horizon
+from fedirl_ray.problem.features import require_alike
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
-from fedirl_ray.problem.planning import Outcome
+from fedirl_ray.problem.planning import Metric, Outcome, told
 from fedirl_ray.seeds import stream
 
 
@@ -70,6 +71,7 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         )
         for i in members
     ]
+    require_alike(worlds, worlds[0].shape[2], problem)
     if problem.demonstrations_file is not None:
         data = _load(config, members, worlds)
         for i, world, episodes in zip(members, worlds, data, strict=True):
@@ -128,7 +130,10 @@ def demonstrators(config: RunConfig, seed: int, members: Sequence[int]) -> Float
 
 
 def recorded_outcome(
-    config: RunConfig, members: Sequence[int], worlds: Sequence[TabularMDP]
+    config: RunConfig,
+    members: Sequence[int],
+    worlds: Sequence[TabularMDP],
+    metrics: Sequence[Metric] = (),
 ) -> Outcome:
     """What came of the members' recorded episodes, `[k]` each.
 
@@ -136,6 +141,7 @@ def recorded_outcome(
     step is not on record, so its chance counts. The value is the discounted true reward.
     """
     success, value = np.empty(len(members)), np.empty(len(members))
+    others = np.empty((len(members), len(metrics)))
     weight = config.problem.expert_discount ** np.arange(horizon(config.problem))
     for i, (world, shown) in enumerate(zip(worlds, _load(config, members, worlds), strict=True)):
         last = shown.states[:, -1], shown.actions[:, -1]
@@ -143,4 +149,8 @@ def recorded_outcome(
         success[i] = chance.sum(axis=1).mean()
         actions = shown.actions if world.reward.shape[1] > 1 else np.zeros_like(shown.actions)
         value[i] = (world.reward[shown.states, actions] @ weight).mean()
-    return Outcome(success, value)
+        if metrics:
+            visits = np.zeros(world.shape[:2])
+            np.add.at(visits, (shown.states, shown.actions), 1.0 / len(shown.states))
+            others[i] = told(metrics, world, visits)
+    return Outcome(success, value, others)

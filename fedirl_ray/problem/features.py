@@ -2,16 +2,19 @@
 
 A problem's own features (distances) move with its goal and obstacles, so a client's theta says
 nothing about *where* things are. These do not move: theta is a map of the support, and two
-clients whose goals differ hold displaced copies of one bump.
+clients whose goals differ hold displaced copies of one bump. What the user's own see is theirs.
 
 Letters: `s` states, `a` actions, `d` features, `m` points and `c` centres of one axis.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from fedirl_ray.config import ProblemConfig
+from fedirl_ray.errors import ConfigError
+from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.mdp import Floats, TabularMDP
 
 
@@ -23,7 +26,10 @@ def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
         config: `features`, `rbf_centres` and `rbf_width` are read.
 
     Returns:
-        The same world with features `[s, 1, d]`.
+        The same world with features `[s, 1, d]`, or `[s, a, d]` where the user's own see actions.
+
+    Raises:
+        ConfigError: The user's own cannot be found, fail, or are no features.
     """
     match config.features:
         case "distance":
@@ -32,7 +38,60 @@ def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
             basis = rbf_basis(world.axes, config.rbf_centres, config.rbf_width)
         case "one-hot":
             basis = np.eye(len(world.initial))
+        case own:
+            function = load(own, "problem.features", ("world",))
+            with user_code(f"problem.features {own}"):
+                found = function(world)
+            return dataclasses.replace(world, features=checked(found, world, own))
     return dataclasses.replace(world, features=basis[:, None])
+
+
+def checked(found: object, world: TabularMDP, name: str) -> Floats:
+    """What a user's function has made of a world, once it is features.
+
+    Args:
+        found: `[s, 1 or a, d]`, finite; with `[s, d]` the action's place is left out.
+        world: Which world.
+        name: The function's, for messages.
+
+    Raises:
+        ConfigError: It is something else; one line.
+    """
+    s, a, _, _ = world.shape
+    shapes = f"({s}, 1, d), ({s}, {a}, d) or ({s}, d)"
+    law = f"problem.features {name} must return finite numbers of shape {shapes}"
+    if not isinstance(found, np.ndarray):
+        raise ConfigError(f"{law}, got a {type(found).__name__}")
+    if found.dtype.kind not in "biuf":
+        raise ConfigError(f"{law}, got an array of {found.dtype}")
+    shape = found.shape
+    placed = found[:, None] if found.ndim == 2 else found
+    if placed.ndim != 3 or len(placed) != s or placed.shape[1] not in (1, a) or 0 in placed.shape:
+        raise ConfigError(f"{law}, got shape {shape}")
+    if not np.isfinite(placed).all():
+        state = int(np.argwhere(~np.isfinite(placed))[0, 0])
+        raise ConfigError(f"{law}, got {placed[~np.isfinite(placed)][0]} in state {state}")
+    return np.array(placed, dtype=np.float64)
+
+
+def require_alike(worlds: Sequence[TabularMDP], d: int, config: ProblemConfig) -> None:
+    """Refuse worlds whose features cannot share one theta.
+
+    Args:
+        worlds: Any.
+        d: Number of features of the others.
+        config: Whose they are, for the message.
+
+    Raises:
+        ConfigError: A world has another number of features.
+    """
+    for world in worlds:
+        if world.shape[2] != d:
+            own = "features" if ":" in config.features else "name"
+            raise ConfigError(
+                f"problem.{own} {getattr(config, own)} must give every world the same number of "
+                f"features, got {d} and {world.shape[2]}"
+            )
 
 
 def rbf_basis(axes: tuple[Floats, ...], centres: int, width: float) -> Floats:

@@ -4,11 +4,17 @@ Shapes as in `problem.mdp`: `k` worlds of `s` states give vectors `[k s]`; `a` a
 `c` columns (rewards planned side by side). Rewards come as `[a, k s]` or `[1, k s]`.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.problem.mdp import Bools, Floats, Stack
+from fedirl_ray.problem.mdp import Bools, Floats, Stack, TabularMDP
+
+Metric = Callable[[TabularMDP, Floats], float]
+"""A number that a policy comes to in a world, of its expected visits `[s, a]`: how often each
+action is taken in each state until the horizon, whatever the discount. Steps after an episode's
+end count where it ended, so that all visits sum to the horizon."""
 
 TIE = 1e-12  # share of its chance within which another action is as sure
 
@@ -168,9 +174,18 @@ class Outcome(NamedTuple):
     """Probability of standing on a goal when the horizon ends, `[k, c]`."""
     value: Floats
     """Expected discounted true reward over the horizon, `[k, c]`."""
+    others: Floats
+    """What further metrics say, `m` of them, `[k, c, m]`."""
 
 
-def roll_out(stack: Stack, policy: Floats, *, horizon: int, discount: float) -> Outcome:
+def roll_out(
+    stack: Stack,
+    policy: Floats,
+    *,
+    horizon: int,
+    discount: float,
+    metrics: Sequence[Metric] = (),
+) -> Outcome:
     """Exact outcome of policies by forward propagation; no sampling.
 
     Args:
@@ -178,22 +193,36 @@ def roll_out(stack: Stack, policy: Floats, *, horizon: int, discount: float) -> 
         policy: Stationary `[a, k s, c]`, or time-dependent `[h, a, k s, c]`.
         horizon: Steps.
         discount: Of the true reward.
+        metrics: What else to say of each policy.
 
     Returns:
-        Success and value.
+        Success, value, and what the metrics say.
     """
     rows, c = stack.a * stack.k * stack.s, policy.shape[-1]
     reward = stack.true_rewards()[:, :, None]
     mass = np.repeat(stack.initial[:, None], c, axis=1)
     earned = np.zeros_like(mass)
-    weight = 1.0
+    weight, visits = 1.0, np.zeros((stack.a, *mass.shape) if metrics else 0)
     for t in range(horizon):
         flow = (policy if policy.ndim == 3 else policy[t]) * mass
+        if metrics:
+            visits += flow
         earned += weight * (flow * reward).sum(axis=0)
         mass = stack.push @ flow.reshape(rows, c)
         weight *= discount
     goal: Bools = stack.goal[:, None]
-    return Outcome(_sum_states(stack, np.where(goal, mass, 0.0)), _sum_states(stack, earned))
+    others = np.empty((stack.k, c, len(metrics)))
+    if metrics:
+        parts = visits.reshape(stack.a, stack.k, stack.s, c)
+        for i, column in np.ndindex(stack.k, c):
+            others[i, column] = told(metrics, stack.worlds[i], parts[:, i, :, column].T)
+    success = _sum_states(stack, np.where(goal, mass, 0.0))
+    return Outcome(success, _sum_states(stack, earned), others)
+
+
+def told(metrics: Sequence[Metric], world: TabularMDP, visits: Floats) -> list[float]:
+    """What metrics say of visits `[s, a]`, each of a copy of its own."""
+    return [metric(world, np.array(visits)) for metric in metrics]
 
 
 def _sum_states(stack: Stack, table: Floats) -> Floats:

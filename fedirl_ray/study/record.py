@@ -23,7 +23,13 @@ ORDERED = ("search", "objectives")
 """Draws are made, and values told, in the order of the file."""
 FREE = ("trials", "max-failures", "fixed.engine.", "fixed.record.")
 """What changes no result; a dot at the end stands for all below."""
-POINTING = ("problem.name", "problem.demonstrations-file", "fusion.rules")
+POINTING = (
+    "problem.name",
+    "problem.features",
+    "problem.demonstrations-file",
+    "fusion.rules",
+    "evaluation.metrics",
+)
 """Settings that point at content which is no setting, see `identify`."""
 FREE_IN_WORDS = "trials, max-failures, fixed.engine.* and fixed.record.*"
 

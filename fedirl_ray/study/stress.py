@@ -24,6 +24,7 @@ from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.event import Event, Started, unwatched
 from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.result import SeedResult, samples
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import traffic
@@ -142,11 +143,14 @@ def measure(config: RunConfig, started: Started = unwatched) -> Measurement:
     with PeakMemory() as memory, open_fleet(config, events.append, started) as fleet:
         start = time.perf_counter() - began
         domain = domain_of(config)
-        laid = lay(domain, fleet)
+        jobs = Jobs(fleet)
+        laid = lay(domain, fleet, jobs)
         for seed in range(config.seeds):
             with clock.timing("worlds"):
                 fleet.prepare(seed)
-            results.append(run_seed(domain, fleet, seed, laid, report=events.append, clock=clock))
+            results.append(
+                run_seed(domain, fleet, jobs, seed, laid, report=events.append, clock=clock)
+            )
     rules, d = config.fusion.rules, results[0].theta.shape[1]
     compared = compare(samples(domain, results, "held-out")[:, :, 0], rules)
     seconds, rounds = clock.seconds, config.seeds * config.federation.rounds

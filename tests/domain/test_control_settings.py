@@ -19,7 +19,7 @@ from fedirl_ray.domain.control_learning import named, part
 from fedirl_ray.domain.control_settings import worlds_of
 from fedirl_ray.domain.domain import Columns
 from fedirl_ray.domain.job import done
-from fedirl_ray.errors import FedirlError
+from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.demonstrations import demonstrate, save_episodes
 from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
@@ -39,24 +39,33 @@ def config_of(*words):
 
 
 @pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("problem.size", "6"),
+        ("problem.obstacles", "0.1"),
+        ("problem.layout", "0.5"),
+        ("problem.slip", "0"),
+        ("problem.slip-to", "anywhere"),
+        ("problem.goal", "centre"),
+        ("problem.goal-shift", "1"),
+        ("problem.rbf-centres", "3"),
+        ("problem.rbf-width", "1"),
+        ("problem.expert-temperature", "1"),
+        ("problem.expert-discount", "0.9"),
+        ("heterogeneity.coverage", "0.5"),
+        ("heterogeneity.expert-temperature", "0.5"),
+    ],
+)
+def test_a_setting_of_tables_is_refused(setting, value):
+    with pytest.raises(ConfigError) as caught:
+        Control(config_of(f"--{setting}", value))
+    assert str(caught.value).startswith(f"{setting} means nothing for problem.name CartPole-v1")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--problem.size", "6"], "problem.size must be 5, its default: it is of tables"),
-        (["--problem.obstacles", "0.1"], "problem.obstacles must be 0.25"),
-        (["--problem.layout", "0.5"], "problem.layout must be 1.0"),
-        (["--problem.slip", "0"], "problem.slip must be 0.1"),
-        (["--problem.slip-to", "anywhere"], "problem.slip-to must be sideways"),
-        (["--problem.goal", "centre"], "problem.goal must be corner"),
-        (["--problem.goal-shift", "1"], "problem.goal-shift must be 0.0"),
-        (["--problem.rbf-centres", "3"], "problem.rbf-centres must be 8"),
-        (["--problem.rbf-width", "1"], "problem.rbf-width must be 0.7"),
-        (["--problem.expert-temperature", "1"], "problem.expert-temperature must be 0.0"),
-        (["--problem.expert-discount", "0.9"], "problem.expert-discount must be 0.99"),
-        (
-            ["--heterogeneity.expert-temperature", "0.5"],
-            "heterogeneity.expert-temperature must be 0.0",
-        ),
-        (["--heterogeneity.coverage", "0.5"], "heterogeneity.coverage must be 0.0"),
         (["--problem.features", "one-hot"], "problem.features must be distance or rbf"),
         (["--evaluation.discounts", "0.9,0.8"], "evaluation.discounts must be empty"),
         (["--irl.discount", "1"], "irl.discount must be below 1"),
@@ -64,7 +73,7 @@ def config_of(*words):
         (["--control.held-out", "0.5,2"], "control.held-out must be finite, >= 0 and no client's"),
         (["--control.held-out", "0.5,0.5"], "control.held-out must be physics named once each"),
         (["--control.judged", "9.5"], "control.judged must be a client's number or held out"),
-        (["--fusion.rules", "mean,ceiling"], "fusion.rules must be without ceiling"),
+        (["--fusion.rules", "mean,ceiling"], "fusion.rules of problem.name CartPole-v1 may have"),
         (["--problem.horizon", "9"], "problem.horizon is for environments of your own"),
         (["--control.limits", "0,1"], "control.limits is for environments of your own"),
         (["--control.points", "3,3,3"], "got 3"),
@@ -116,7 +125,7 @@ def test_held_out_physics_follow_the_number_of_clients():
         assert not set(new) & set(own)
         assert 0.0 < new[0] < max(1, clients - 1)
         assert new[1:] == (clients, clients + 1, clients + 2)
-    named_ones = config_of("--control.held-out", "0.5,9")
+    named_ones = config_of("--clients", "3", "--control.held-out", "0.5,9")
     assert worlds_of(named_ones) == (0.0, 1.0, 2.0, 0.5, 9.0)
 
 

@@ -1,15 +1,18 @@
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 from engine.faults import misbehaving, outcome, small
 from processes import called
 
 from fedirl_ray.engine.client import RayFleet
+from fedirl_ray.engine.jobs import Job
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import RunError
 
@@ -40,7 +43,7 @@ def test_every_placement_gives_the_bytes_of_one_process(ray_session, undisturbed
 
 
 def test_actors_start_in_waves_that_are_told(ray_session, monkeypatch):
-    monkeypatch.setattr("fedirl_ray.engine.client.WAVE", 1)
+    monkeypatch.setattr("fedirl_ray.engine.seats.WAVE", 1)
     told = []
     config = replace(small(clients_per_actor=1), clients=5)
     with RayFleet(config, started=lambda up, count: told.append((up, count))) as fleet:
@@ -152,16 +155,12 @@ def test_no_actor_outlives_its_fleet(ray_session):
 
 
 def test_a_clients_process_imports_nothing_heavy(ray_session):
-    import ray
+    heavy = ("torch", "matplotlib", "pandas", "ot", "tyro")
 
-    def loaded(self):
-        import sys
+    def look():  # travels by value
+        return {"loaded": np.array([name in sys.modules for name in heavy])}
 
-        return sorted({"torch", "matplotlib", "pandas", "ot", "tyro"} & set(sys.modules))
-
-    holder = type("Looked", (Clients,), {"loaded": loaded})
-    with RayFleet(small(), holder=holder) as fleet:
+    with RayFleet(small()) as fleet:
         fleet.prepare(0)
-        assert [ray.get(seat.actor.loaded.remote(), timeout=60) for seat in fleet._seats] == [
-            []
-        ] * 2
+        ((_, found),) = fleet.do([Job("looking", look, {})])
+    assert not found["loaded"].any()

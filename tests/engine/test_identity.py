@@ -345,7 +345,7 @@ def test_the_digest_of_the_code_knows_every_file_that_computes(tmp_path, monkeyp
             (copy / name).write_text("# only shows\n")
             assert now() == here
         seen = {here}
-        for name in ("irl/maxent.py", "engine/driver.py", "study/control/judging.py", "config.py"):
+        for name in ("irl/maxent.py", "engine/driver.py", "domain/control_judging.py", "config.py"):
             (copy / name).write_text((copy / name).read_text() + "\n")
             seen.add(now())
         (copy / "irl" / "maxent.py").rename(copy / "irl" / "other.py")

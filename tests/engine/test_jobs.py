@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fedirl_ray.config import EngineConfig, IRLConfig
+from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.identity import code_in_words
-from fedirl_ray.engine.jobs import Job, Jobs
+from fedirl_ray.engine.jobs import Job, Jobs, Worker
 from fedirl_ray.errors import DataError, RunError
 
 LOCAL, RAY = EngineConfig(backend="local"), EngineConfig()
@@ -40,8 +41,8 @@ def jobs_of(work, count=5, **more):
 
 
 def squares(engine, folder, jobs, warn=pytest.fail):
-    with Jobs(engine, folder, warn) as doing:
-        return [int(found["square"]) for found in doing.all(jobs)]
+    with open_workers(engine) as workers:
+        return [int(found["square"]) for found in Jobs(workers, folder, warn).all(jobs)]
 
 
 def test_jobs_are_done_wherever_they_run(tmp_path, ray_session):
@@ -52,8 +53,8 @@ def test_jobs_are_done_wherever_they_run(tmp_path, ray_session):
 def test_what_is_kept_is_not_done_again(tmp_path):
     assert squares(LOCAL, tmp_path, jobs_of(square, 3)) == [0, 1, 4]
     names = sorted(path.name for path in tmp_path.iterdir())
-    with Jobs(LOCAL, tmp_path, pytest.fail) as doing:
-        found = [place for place, _ in doing.run(jobs_of(square, 5))]
+    doing = Jobs(Worker(), tmp_path, pytest.fail)
+    found = [place for place, _ in doing.run(jobs_of(square, 5))]
     assert found == [0, 1, 2, 3, 4]
     assert len(list(tmp_path.iterdir())) == 5
     assert set(names) <= {path.name for path in tmp_path.iterdir()}
@@ -103,7 +104,8 @@ def test_bad_input_found_by_a_job_is_the_callers(tmp_path, ray_session, engine):
 
 def test_a_job_that_fails_otherwise_stops_the_run_and_keeps_the_rest(tmp_path, ray_session):
     mixed = [*jobs_of(square, 2), Job("breaking", break_down, {"number": 1})]
-    with Jobs(RAY, tmp_path, pytest.fail) as doing:
+    with open_workers(RAY) as workers:
+        doing = Jobs(workers, tmp_path, pytest.fail)
         doing.all(mixed[:2])
         with pytest.raises(RunError, match="breaking failed: ZeroDivisionError"):
             doing.all(mixed)
@@ -175,8 +177,8 @@ def test_a_result_under_another_jobs_name_is_not_taken_for_its_own(tmp_path):
 def test_a_job_that_is_asked_for_twice_is_done_once(tmp_path):
     (tmp_path / "count").write_text("")
     jobs = [Job("count", count, {"file": str(tmp_path / "count")})]
-    with Jobs(LOCAL, tmp_path / "jobs", pytest.fail) as doing:
-        assert [int(doing.all(jobs)[0]["times"]) for _ in range(3)] == [1, 1, 1]
+    doing = Jobs(Worker(), tmp_path / "jobs", pytest.fail)
+    assert [int(doing.all(jobs)[0]["times"]) for _ in range(3)] == [1, 1, 1]
     assert (tmp_path / "count").read_text() == "x"
 
 

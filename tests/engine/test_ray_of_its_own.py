@@ -19,7 +19,8 @@ from fedirl_ray.command.federate import Invocation
 from fedirl_ray.config import EngineConfig
 from fedirl_ray.engine import session
 from fedirl_ray.engine.client import RayFleet
-from fedirl_ray.engine.jobs import Job, Jobs
+from fedirl_ray.engine.fleet import open_workers
+from fedirl_ray.engine.jobs import Job
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError
 
@@ -160,14 +161,14 @@ def test_a_clients_actor_imports_nothing_of_the_command_line(ray_session):
         assert not fleet.pool(0).any()
 
 
-def test_a_job_imports_nothing_of_the_command_line(tmp_path, ray_session):
+def test_a_job_imports_nothing_of_the_command_line(ray_session):
     names = NOT_THERE
 
     def look():
         return {"found": np.array([name in sys.modules for name in names])}
 
-    with Jobs(EngineConfig(backend="ray"), tmp_path, pytest.fail) as jobs:
-        (found,) = jobs.all([Job("looking", look, {})])
+    with open_workers(EngineConfig(backend="ray")) as workers:
+        ((_, found),) = workers.do([Job("looking", look, {})])
     assert not found["found"].any()
 
 

@@ -9,7 +9,8 @@ from engine.faults import small
 
 from fedirl_ray.config import EngineConfig, ProblemConfig
 from fedirl_ray.engine.result import SeedResult
-from fedirl_ray.engine.tasks import Lost, RayTasks
+from fedirl_ray.engine.tasks import Lost
+from fedirl_ray.engine.trials import RayTasks
 
 TIMEOUT = 3.0
 

@@ -8,9 +8,8 @@ from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate import expert
 from fedirl_ray.evaluate.expert import train_expert
 from fedirl_ray.evaluate.ppo import _actor, _environments, _learner, _one_thread, train
-from fedirl_ray.evaluate.presets import LAPTOP, PAPER
 from fedirl_ray.problem.control.arena import Arena
-from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM, TASKS
+from fedirl_ray.problem.control.paper import CARTPOLE, PENDULUM
 from fedirl_ray.seeds import stream
 
 SHORT = PPOConfig(
@@ -121,12 +120,6 @@ def test_an_expert_is_the_best_checkpoint_judged_anew():
     assert found.actor is found.training.actors[best]
     assert 40.0 < found.reached <= CARTPOLE.steps  # a mean of episodes that earn one a step
     assert found.reached == train_expert(CARTPOLE, 0.0, SHORT, 7).reached
-
-
-def test_every_task_of_the_paper_has_its_budgets():
-    assert PAPER.keys() == LAPTOP.keys() == TASKS.keys()
-    assert PAPER["Pendulum-v1"].agent.steps == 500_000
-    assert {one.learning_rate for pair in PAPER.values() for one in pair} == {3e-3}
 
 
 def test_rollouts_that_do_not_divide_are_refused():

@@ -332,9 +332,9 @@ def test_a_second_driver_is_refused_while_the_first_is_at_it(tmp_path):
 
 def test_what_comes_of_a_run_here_comes_seed_by_seed():
     config = parse_study(PLAN).base()
-    with LocalTasks() as tasks:
-        tasks.start(7, config)
-        came = [tasks.next() for _ in range(3)]
+    tasks = LocalTasks()
+    tasks.start(7, config)
+    came = [tasks.next() for _ in range(3)]
     assert [one.key for one in came] == [7, 7, 7]
     assert came[-1].what is None
 

@@ -104,7 +104,7 @@ def test_what_the_machine_did_is_tried_again_and_what_a_trial_did_is_kept(tmp_pa
     assert process.returncode == 1, said
     line = said.splitlines()[-1]
     assert line.startswith("1 of 4 trials have not ended, the machine did not let them (trial ")
-    assert "WorkerCrashedError" in line
+    assert "ActorDiedError" in line
     assert line.endswith(f"run them again with: python -m fedirl_ray.run sweep --resume {folder}")
     found = {row["params.problem.name"]: row for row in rows(folder)}
     assert len(rows(folder)) == 4

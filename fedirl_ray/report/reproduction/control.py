@@ -1,179 +1,116 @@
-"""Studies of control tasks as tables, answers and pictures."""
+"""Federations on control tasks as tables, answers and pictures."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from fedirl_ray.config import REFERENCES
+from fedirl_ray.domain.control_judging import FACTS
+from fedirl_ray.domain.domain import SPLITS, Split
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.control.paper import TASKS
-from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.report.difference import bar, legend, mark
+from fedirl_ray.report.curves import MATCHED, draw_curves, legend_of
+from fedirl_ray.report.difference import legend, mark
+from fedirl_ray.report.measure import measure_of
 from fedirl_ray.report.reproduction.markdown import difference, rounded, table
 from fedirl_ray.report.reproduction.plots import finish, panels_of
+from fedirl_ray.report.reproduction.scores import by_seed, columns_of, curves_of, samples_of
 from fedirl_ray.report.reproduction.theory import having
+from fedirl_ray.report.standing import standings_text
 from fedirl_ray.report.wording import in_markdown
-from fedirl_ray.study.control.columns import MATCHED, TRUE
-from fedirl_ray.study.control.verdict import (
-    Record,
-    Standing,
-    by_seed,
-    columns_of,
-    curve,
-    is_above,
-    is_control,
-    standings,
-)
 from fedirl_ray.study.reproduction.figures import PUBLISHED
-from fedirl_ray.study.reproduction.plan import Plan
+from fedirl_ray.study.reproduction.plan import Plan, Record
 
-SPLITS = {False: "clients' physics", True: "held-out physics"}
-COLORS = {
-    "mean": "tab:blue",
-    "barycenter": "tab:red",
-    "debiased": "tab:orange",
-    "arithmetic": "tab:purple",
-    "median": "tab:cyan",
-    "local": "tab:green",
-    "pooled": "tab:olive",
-    TRUE: "black",
-}
+RETURN = measure_of("return")
 READING = (
     "Return is the task's own, mean ± 95 % interval over seeds (a seed averages its worlds); "
     "*agent* is PPO trained on the reward in the world itself, *planner* acts by a plan on the "
     "lattice. Differences are paired by seed. Distance to the true reward is blind to shaping and "
     "scale (STARC): 0 the same, 1 opposite. Rules marked *as mean* are the same reward brought to "
-    "the parameter mean's offset and scale over the lattice; +1 and -1 are constant rewards, "
-    "random ones are as long as the mean's theta. A rule counts as better only where its paired "
-    "intervals against the mean and against every one of these controls all lie above zero; the "
-    "control named is the one with the smallest margin."
+    "the parameter mean's offset and scale over the lattice; plus-one and minus-one are constant "
+    "rewards, random ones are as long as the mean's theta. A rule counts as better only where its "
+    "paired intervals against the mean and against every one of these controls all lie above "
+    "zero; the control named is the one with the smallest margin."
 )
 
 
-def control_text(
-    rows: Sequence[Record], plan: Plan | None = None, tasks: Mapping[str, Task] = TASKS
-) -> list[str]:
+def control_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
     """Every task's experts, table and plain answer.
 
     Args:
         rows: What was measured.
         plan: Of no matter: no number of these pages depends on it.
-        tasks: Where each task's expert return is stated, by name.
     """
     lines = [READING, ""]
     for task in dict.fromkeys(row["task"] for row in rows):
         own = having(rows, task=task)
-        lines += [
-            f"### {task}",
-            "",
-            *_data(own, tasks[task]),
-            "",
-            *_returns(own),
-            "",
-            *_answer(own, task),
-        ]
+        parts = (_data(own, task), _returns(own), _answer(own, task))
+        lines += [f"### {task}", "", *(line for part in parts if part for line in (*part, ""))]
     return lines
 
 
-def _data(rows: Sequence[Record], task: Task) -> list[str]:
-    """What clients learnt from, one line a client."""
-    lines = []
-    for client in dict.fromkeys(row["client"] for row in rows if row["kind"] == "client"):
-        here = having(rows, client=client)
-        reached = _values(having(here, name="reached"))
-        lines.append(
-            [
-                f"{client:g}",
-                f"{reached[0]:.0f}" if reached.size else "",
-                _is_expert(reached[0], task.expert_return) if reached.size else "",
-                f"{_values(having(here, name='demonstrated')).mean():.0f}",
-                f"{100.0 * _values(having(here, name='outside')).mean():.1f} %",
-                f"{100.0 * _values(having(here, name='extrapolated')).mean():.0f} %",
-                f"{_values(having(here, name='objective')).mean():.3f}",
-            ]
-        )
-    head = ("client", "expert", "one", "shown", "off lattice", "guessed", "objective")
-    stated = f"one if at least {task.expert_return:g} ({task.reference})"
-    judged = stated if np.isfinite(task.expert_return) else "no bar is stated"
-    return [
-        f"Experts: mean return over fresh episodes; {judged}. Shown: mean return of the "
-        "demonstrations, whose actions are drawn. Guessed: share of an estimated lattice farther "
-        "than a spacing from any recorded step.",
-        "",
-        *table(head, lines),
-        *_recorded(rows),
-    ]
-
-
-def _recorded(rows: Sequence[Record]) -> list[str]:
-    """What is to be known of demonstrations that somebody recorded; nothing of experts' own."""
-    if having(rows, kind="expert") or not having(rows, kind="client"):
+def _data(rows: Sequence[Record], task: str) -> list[str]:
+    """What clients learnt from."""
+    if not having(rows, metric=FACTS[0]):
         return []
-    lines = [
-        "",
-        "Clients learnt from recorded demonstrations, the same for every seed: seeds vary the "
-        "judges' episodes, the agents and the random controls alone, and ± says nothing of other "
-        "demonstrations.",
+    shown, outside, guessed, _ = (
+        interval(np.array([row["value"] for row in having(rows, metric=name, judge="")]))
+        for name in FACTS
+    )
+    bar = TASKS[task]
+    return [
+        f"Clients' demonstrations, whose actions are drawn, earn {rounded(shown)} on average; an "
+        f"expert counts as one from {bar.expert_return:g} ({bar.reference}). "
+        f"{100.0 * outside.mean:.1f} % of their steps lie beyond the lattice, "
+        f"{100.0 * guessed.mean:.0f} % of which is farther than a spacing from any recorded step."
     ]
-    steps = []
-    for client in dict.fromkeys(row["client"] for row in having(rows, name="least likely")):
-        here = having(rows, client=client)
-        chance, episode, step = (
-            _values(having(here, name=f"least likely{part}"))[0]
-            for part in ("", " episode", " step")
-        )
-        steps.append(
-            f"client {client:g}: {100.0 * chance:.2g} % (episode {episode:.0f}, step {step:.0f})"
-        )
-    if steps:
-        lines += [
-            "",
-            "Least likely recorded step, by the share of the estimated lattice's next states in "
-            f"the cell where it led: {'; '.join(steps)}.",
-        ]
-    return lines
-
-
-def _is_expert(reached: float, bar: float) -> str:
-    if not np.isfinite(bar):
-        return "not stated"
-    return "yes" if reached >= bar else "**no**"
 
 
 def _returns(rows: Sequence[Record]) -> list[str]:
     """Columns x judges and splits, and what the table's marks mean."""
     columns = columns_of(rows)
+    # A fused rule has a second line: its reward at the mean's level.
+    lines = [(name, "") for name in columns]
+    fused = [name for name in columns if name != "mean" and name not in REFERENCES]
+    lines += [(name, MATCHED) for name in fused if _is_judged(rows, name)]
+    lines.sort(key=lambda line: columns.index(line[0]))
     gaps = {
-        (column, held_out): gap
-        for column in columns
-        for held_out in SPLITS
-        if (gap := _against_mean(rows, column, held_out)) is not None
+        (*line, split): gap
+        for line in lines
+        for split in SPLITS
+        if (gap := _against_mean(rows, *line, split)) is not None
     }
     said = mark(gaps, difference)
-    lines, levels = [], list[Interval]()
-    for column in columns:
-        line = [in_markdown(column)]
-        for held_out in SPLITS:
-            for kind in ("agent", "planner"):
-                samples = by_seed(rows, kind, column, held_out)
+    cells, levels = [], list[Interval]()
+    for name, ending in lines:
+        row = [in_markdown(f"{name} as mean" if ending else name)]
+        for split in SPLITS:
+            for judge in ("agent", "planner"):
+                samples = by_seed(rows, judge + ending, name, split)
                 levels += [interval(samples)] if samples.size else []
-                line.append(_shown(samples))
-            line.append(in_markdown(said.get((column, held_out), "")))
-            distance = by_seed(rows, "planner", column, held_out, "distance")
-            line.append(f"{distance.mean():.2f}" if distance.size else "")
-        lines.append(line)
+                row.append(_shown(samples))
+            row.append(in_markdown(said.get((name, ending, split), "")))
+            distance = by_seed(rows, "planner", name, split, "distance")
+            row.append(f"{distance.mean():.2f}" if distance.size else "")
+        cells.append(row)
     head = ["reward"]
-    for split in SPLITS.values():
+    for split in SPLITS:
         head += [f"{split}: agent", "planner", "agent - mean", "distance"]
-    seeds = len({row["seed"] for row in rows if row["kind"] == "planner"})
-    return [*table(head, lines), "", in_markdown(" ".join(legend(gaps.values(), seeds, levels)))]
+    seeds = len({row["seed"] for row in rows})
+    return [*table(head, cells), "", in_markdown(" ".join(legend(gaps.values(), seeds, levels)))]
 
 
-def _against_mean(rows: Sequence[Record], column: str, held_out: bool) -> Interval | None:
-    own = by_seed(rows, "agent", column, held_out)
-    base = by_seed(rows, "agent", "mean", held_out)
-    if column == "mean" or not own.size or own.shape != base.shape:
+def _is_judged(rows: Sequence[Record], name: str) -> bool:
+    """Whether a rule was judged at the mean's level."""
+    judges = ("agent" + MATCHED, "planner" + MATCHED)
+    return any(by_seed(rows, judge, name, split).size for judge in judges for split in SPLITS)
+
+
+def _against_mean(rows: Sequence[Record], name: str, ending: str, split: Split) -> Interval | None:
+    own = by_seed(rows, "agent" + ending, name, split)
+    base = by_seed(rows, "agent", "mean", split)
+    if name == "mean" or not own.size or own.shape != base.shape:
         return None
     return paired(own, base)
 
@@ -181,56 +118,34 @@ def _against_mean(rows: Sequence[Record], column: str, held_out: bool) -> Interv
 def _answer(rows: Sequence[Record], task: str) -> list[str]:
     """The plain answer, one sentence a split, and where the judges disagree."""
     lines = []
-    if task in PUBLISHED:
-        paper = PUBLISHED[task]
-        ours = {rule: by_seed(rows, "agent", rule, False) for rule in ("barycenter", "mean")}
-        if all(values.size for values in ours.values()):
-            lines.append(
-                f"- The paper (read off its figure): barycenter about {paper.barycenter:g}, mean "
-                f"about {paper.mean:g}. Here: {_shown(ours['barycenter'])} and "
-                f"{_shown(ours['mean'])}."
-            )
-    for held_out, split in SPLITS.items():
-        by_agent = standings(rows, "agent", held_out)
-        for one in by_agent:
-            if one.rule in ("barycenter", "debiased"):
-                lines.append(f"- {split}, {one.rule}: {_said(one)}")
-        lines += _disagreement(rows, held_out, split)
-    return [*lines, ""]
+    paper = PUBLISHED[task]
+    ours = {rule: by_seed(rows, "agent", rule, SPLITS[0]) for rule in ("barycenter", "mean")}
+    if all(values.size for values in ours.values()):
+        lines.append(
+            f"The paper (read off its figure): barycenter about {paper.barycenter:g}, mean about "
+            f"{paper.mean:g}. Here: {_shown(ours['barycenter'])} and {_shown(ours['mean'])}."
+        )
+    columns = columns_of(rows)
+    by_split = {split: samples_of(rows, "agent", split, columns) for split in SPLITS}
+    lines += standings_text(by_split, columns, RETURN)
+    lines += [said for split in SPLITS for said in _disagreement(rows, split)]
+    return [f"- {line}" for line in lines]
 
 
-def _said(one: Standing) -> str:
-    mean, control = difference(one.over_mean), difference(one.over_controls[one.closest])
-    facts = (
-        f"{mean} over the mean, {control} over the blind control with the smallest margin "
-        f"({one.closest}, of {len(one.over_controls)})."
-    )
-    if one.better:
-        return f"**better** than the mean and every control: {facts}"
-    if one.worse:
-        return f"**worse** than the mean: {facts}"
-    if is_above(one.over_mean):
-        return f"above the mean, yet not above all that knows nothing: {facts}"
-    if np.isnan(one.over_mean.half_width):
-        return f"one seed, which gives no interval and so no answer: {facts}"
-    return f"no difference shown: {facts}"
-
-
-def _disagreement(rows: Sequence[Record], held_out: bool, split: str) -> list[str]:
+def _disagreement(rows: Sequence[Record], split: Split) -> list[str]:
     """Whether agents and planner order barycenter and mean differently."""
     signs = {}
-    for kind in ("agent", "planner"):
-        own = by_seed(rows, kind, "barycenter", held_out)
-        base = by_seed(rows, kind, "mean", held_out)
+    for judge in ("agent", "planner"):
+        own, base = (by_seed(rows, judge, rule, split) for rule in ("barycenter", "mean"))
         if not own.size or own.shape != base.shape:
             return []
         found = paired(own, base)
-        signs[kind] = int(np.sign(found.mean)) if found.excludes_zero else 0
+        signs[judge] = int(np.sign(found.mean)) if found.excludes_zero else 0
     if signs["agent"] == signs["planner"]:
         return []
     words = {1: "above", 0: "no different from", -1: "below"}
     return [
-        f"- {split}: the judges disagree. By the planner the barycenter is "
+        f"{split}: the judges disagree. By the planner the barycenter is "
         f"{words[signs['planner']]} the mean, by agents {words[signs['agent']]} it; the planner "
         "screens, agents count."
     ]
@@ -242,55 +157,23 @@ def control_figure(rows: Sequence[Record], title: str) -> bytes | None:
     Returns:
         A PNG; None where no agent was trained.
     """
-    trained = [row for row in rows if row["kind"] == "agent"]
-    if not trained:
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    columns = columns_of(rows)
+    curves = {
+        (task, split): curves_of(having(rows, task=task), split, columns)
+        for task in tasks
+        for split in SPLITS
+    }
+    splits = [split for split in SPLITS if any(curves[task, split] for task in tasks)]
+    if not splits:
         return None
-    tasks = list(dict.fromkeys(row["task"] for row in trained))
-    judged = {row["held_out"] for row in trained}
-    splits = [(held_out, split) for held_out, split in SPLITS.items() if held_out in judged]
     figure, panels = panels_of(len(tasks), len(splits), (9.2 / len(splits), 3.0))
     for line, task in zip(panels, tasks, strict=True):
-        own = having(trained, task=task)
-        for panel, (held_out, split) in zip(line, splits, strict=True):
-            for column in columns_of(own):
-                _draw(panel, own, column, held_out)
+        for panel, split in zip(line, splits, strict=True):
+            draw_curves(panel, curves[task, split], columns, RETURN)
             panel.set_title(f"{task}, {split}", fontsize=8)
-            panel.set_xlabel("environment steps", fontsize=8)
-        line[0].set_ylabel("true return", fontsize=8)
-    return finish(figure, panels, title)
-
-
-def _draw(panel: Any, rows: Sequence[Record], column: str, held_out: bool) -> None:
-    """One column's curve, with its interval where it is a main one."""
-    found = curve(rows, column, held_out)
-    if not found.returns.size:
-        return
-    plain = column.removesuffix(MATCHED)
-    if is_control(column):
-        style: Mapping[str, Any] = {"color": "grey", "linestyle": ":", "linewidth": 1.0}
-    elif plain != column:
-        style = {"color": COLORS.get(plain, "grey"), "linestyle": "--", "linewidth": 0.8}
-    else:
-        style = {"color": COLORS.get(plain, "grey"), "linestyle": "-", "linewidth": 1.3}
-    marks = {"+1": "+", "-1": "_"}
-    panel.plot(
-        found.at,
-        found.returns.mean(axis=0),
-        marker=marks.get(column, ""),
-        markersize=4,
-        label=column if not column.startswith("random") else "random",
-        **style,
-    )
-    if column in ("mean", "barycenter", TRUE) and len(found.returns) > 1:
-        halves = np.nan_to_num([bar(interval(values)) for values in found.returns.T])
-        middle = found.returns.mean(axis=0)
-        panel.fill_between(
-            found.at, middle - halves, middle + halves, color=style["color"], alpha=0.12, lw=0
-        )
-
-
-def _values(rows: Sequence[Record]) -> Floats:
-    return np.array([row["value"] for row in rows], dtype=np.float64)
+    lines = legend_of([one for each in curves.values() for one in each], columns)
+    return finish(figure, panels, title, lines)
 
 
 def _shown(samples: Floats) -> str:

@@ -146,8 +146,15 @@ def _medians(rows: Sequence[Record], series: str) -> tuple[Floats, Floats]:
     return places[order], np.array(ratios)[order]
 
 
-def finish(figure: Any, panels: Any, title: str) -> bytes:
-    """Add legend and title; returns a PNG."""
+def finish(figure: Any, panels: Any, title: str, lines: Sequence[Any] = ()) -> bytes:
+    """Add legend and title; returns a PNG.
+
+    Args:
+        figure: Whole.
+        panels: Its panels; what is labelled in them is in the legend.
+        title: Above all.
+        lines: Further ones in the legend.
+    """
     import matplotlib.pyplot as plt
 
     for panel in panels.flat:
@@ -159,6 +166,7 @@ def finish(figure: Any, panels: Any, title: str) -> bytes:
         for panel in panels.flat
         for pair in zip(*panel.get_legend_handles_labels(), strict=True)
     )
+    handles |= {line.get_label(): line for line in lines}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=7)
     figure.suptitle(title, fontsize=9)
     buffer = io.BytesIO()

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fedirl_ray.domain.domain import SPLITS, Split
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
+from fedirl_ray.report.curves import COLOURS
 from fedirl_ray.report.difference import bar, legend
-from fedirl_ray.report.reproduction.control import COLORS, SPLITS
 from fedirl_ray.report.reproduction.markdown import difference, rounded, table
 from fedirl_ray.report.reproduction.plots import finish, panels_of
+from fedirl_ray.report.reproduction.scores import by_seed
 from fedirl_ray.report.reproduction.theory import having
 from fedirl_ray.report.wording import in_markdown
-from fedirl_ray.study.control.columns import TRUE
-from fedirl_ray.study.control.verdict import Record, by_seed
-from fedirl_ray.study.reproduction.plan import Plan
+from fedirl_ray.study.reproduction.plan import Plan, Record
 
 
 def refinement_text(rows: Sequence[Record], plan: Plan | None = None) -> list[str]:
@@ -20,10 +20,10 @@ def refinement_text(rows: Sequence[Record], plan: Plan | None = None) -> list[st
     lines, levels, gaps = [], list[Interval](), list[Interval]()
     for task, ground, points in _refined(rows):
         own = having(rows, task=task, ground=ground, points=points)
-        for held_out, split in SPLITS.items():
+        for split in SPLITS:
             true, mean, *others = (
-                by_seed(own, "planner", name, held_out)
-                for name in (TRUE, "mean", "barycenter", "debiased")
+                by_seed(own, "planner", name, split)
+                for name in ("true", "mean", "barycenter", "debiased")
             )
             shown = [interval(samples) for samples in (true, mean, *others)]
             over = [paired(other, mean) for other in others]
@@ -70,14 +70,16 @@ def refinement_figure(rows: Sequence[Record]) -> bytes:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure, panels = panels_of(len(tasks), 2, (4.6, 3.0))
     for line, task in zip(panels, tasks, strict=True):
-        for panel, (held_out, split) in zip(line, SPLITS.items(), strict=True):
+        for panel, split in zip(line, SPLITS, strict=True):
             for ground, dash in (("cells", "-"), ("paper", "--")):
-                for column in ("mean", "barycenter", "debiased", TRUE):
+                for column in ("mean", "barycenter", "debiased", "true"):
                     own = having(rows, task=task, ground=ground)
-                    if column in ("mean", TRUE) and ground == "paper":
+                    if column in ("mean", "true") and ground == "paper":
                         continue  # epsilon is nothing to them
-                    label = column if column in ("mean", TRUE) else f"{column}, epsilon in {ground}"
-                    _against_size(panel, own, column, held_out, dash, label)
+                    label = (
+                        column if column in ("mean", "true") else f"{column}, epsilon in {ground}"
+                    )
+                    _against_size(panel, own, column, split, dash, label)
             panel.set_xscale("log")
             panel.set_title(f"{task}, {split}", fontsize=8)
             panel.set_xlabel("support points", fontsize=8)
@@ -86,15 +88,15 @@ def refinement_figure(rows: Sequence[Record]) -> bytes:
 
 
 def _against_size(
-    panel: Any, rows: Sequence[Record], column: str, held_out: bool, dash: str, label: str
+    panel: Any, rows: Sequence[Record], column: str, split: Split, dash: str, label: str
 ) -> None:
     sizes = sorted({row["support"] for row in rows})
     found = [
-        interval(by_seed(having(rows, support=size), "planner", column, held_out)) for size in sizes
+        interval(by_seed(having(rows, support=size), "planner", column, split)) for size in sizes
     ]
     middle = [one.mean for one in found]
     halves = [bar(one) for one in found]
-    color = COLORS[column]
+    color = COLOURS[column]
     panel.errorbar(
         sizes, middle, halves, color=color, ls=dash, marker="o", ms=3, lw=1, capsize=2, label=label
     )

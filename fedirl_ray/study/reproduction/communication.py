@@ -11,6 +11,7 @@ from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, 
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.result import sent
 from fedirl_ray.engine.upload import Answer, Order, traffic
 from fedirl_ray.study.reproduction.plan import Plan, Record
@@ -46,7 +47,8 @@ def run(plan: Plan) -> Iterator[list[Record]]:
             with open_fleet(config) as fleet:
                 witness = Witness(fleet)
                 domain = domain_of(config)
-                result = run_seed(domain, witness, 0, lay(domain, witness))
+                jobs = Jobs(witness)
+                result = run_seed(domain, witness, jobs, 0, lay(domain, witness, jobs))
             each, whole = traffic(rule, result.theta.shape[1]), sent(rule, result, domain)
             yield [
                 {

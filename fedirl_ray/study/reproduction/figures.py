@@ -5,16 +5,22 @@ lattices and fleets larger than its own.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.cli import PROG, load
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_control import USUAL
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.jobs import Jobs
-from fedirl_ray.evaluate.presets import PAPER, SMOKE
-from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, LANDER, PENDULUM
-from fedirl_ray.study.control.config import ControlConfig, LearnerConfig, TaskConfig
-from fedirl_ray.study.control.pipeline import ControlStudy, size
+from fedirl_ray.engine.result import long_table
+from fedirl_ray.presets import USUAL as PRESETS
+from fedirl_ray.presets import preset
+from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, LANDER, PENDULUM, TASKS
 from fedirl_ray.study.reproduction.plan import Plan, Record
 
 log = logging.getLogger(__name__)
@@ -47,94 +53,86 @@ An acrobot's torque moves its velocities by a small share of their spacing, so t
 faster than its angles."""
 
 
-def config_of(task: str, plan: Plan) -> ControlConfig:
-    """A figure's study of one task at a plan's scale."""
-    flight = task == LANDER.name
+UNITS: tuple[Literal["cells", "paper"], ...] = ("cells", "paper")
+"""Of the ground cost."""
+SMOKE = replace(USUAL, steps=4_096, evaluations=2, episodes=5)
+"""To see that everything runs; experts are none."""
+TRIED = """
+--clients 2 --seeds 2 --control.held-out 2.5 --control.judged 0,2.5 --control.episodes 5
+--control.gather 2000 --problem.demonstrations 5
+--fusion.rules mean,barycenter,true,plus-one,minus-one,random-1
+"""
+
+
+def config_of(task: str, plan: Plan) -> RunConfig:
+    """A figure's federation on one task at a plan's scale: its preset, or what this changes."""
+    flight, own = task == LANDER.name, ["--problem.name", task]
     match plan.scale:
         case "smoke":
-            return ControlConfig(
-                # A lattice whose model must be estimated takes its time.
-                task=TaskConfig(name=task, points=(3, 4, 3, 3, 3, 3) if flight else ()),
-                clients=2,
-                held_out=(2.5,),
-                seeds=2,
-                seed=plan.seed,
-                learner=LearnerConfig(demonstrations=5, gather=2_000),
-                fusion=FusionConfig(rules=("mean", "barycenter")),
-                randoms=1,
-                expert=SMOKE,
-                agent=SMOKE,
-                judged=(0.0, 2.5),
-                episodes=5,
-            )
+            # A lattice whose model must be estimated takes its time.
+            words = [*own, *TRIED.split(), "--control.points", "3,4,3,3,3,3" if flight else ""]
         case "laptop":
-            return ControlConfig.of(
-                task,
-                seed=plan.seed,
-                seeds=3 if flight else 5,
-                judged=(0.0, 7.0) if flight else (0.0, 5.0, 7.0),
-            )
+            judged = ["--control.judged", "0,7" if flight else "0,5,7"]
+            words = [*own, "--seeds", "3" if flight else "5", *judged]
         case "paper":
-            return ControlConfig.of(
-                task,
-                seed=plan.seed,
-                seeds=10,
-                expert=PAPER[task].expert,
-                agent=PAPER[task].agent,
-            )
+            words = [str(preset(f"{PRESETS[task]}-paper")), "--seeds", "10"]
+    config = load(RunConfig, words, prog=PROG, description="")
+    if plan.scale == "smoke":
+        config = replace(config, control=replace(config.control, expert=SMOKE, agent=SMOKE))
+    # On Ray whatever tables run on: jobs are long, and each has a CPU to itself.
+    return replace(config, seed=plan.seed, engine=replace(plan.engine, backend="ray"))
 
 
 def steps(tasks: Sequence[str], plan: Plan) -> int:
-    """One step a job."""
-    return sum(size(config_of(task, plan)) for task in tasks)
+    """One step a seed of a task."""
+    return sum(config_of(task, plan).seeds for task in tasks)
 
 
 def run(tasks: Sequence[str], plan: Plan) -> Iterator[list[Record]]:
-    """Study every task; yields the rows of one job at a time."""
-    with _jobs(plan) as jobs:
-        for task in tasks:
-            yield from ControlStudy(config_of(task, plan), jobs).run()
+    """Federate on every task; yields the long table of one seed at a time, marked with its task."""
+    for task in tasks:
+        yield from _federate(config_of(task, plan), plan, {"task": task})
 
 
-def refinements(plan: Plan) -> list[ControlConfig]:
-    """The same studies on lattices from coarse to fine, judged by the planner alone."""
+def refinements(plan: Plan) -> list[RunConfig]:
+    """The same federations on lattices from coarse to fine, judged by the planner alone."""
     found = []
     for task, shapes in RESOLUTIONS.items():
         base = config_of(task, plan)
+        rules = replace(base.fusion, rules=("mean", "barycenter", "debiased", "true"))
         for points in shapes:
-            for ground in ("cells", "paper"):
-                found.append(
-                    replace(
-                        base,
-                        task=TaskConfig(name=task, points=points),
-                        fusion=FusionConfig(rules=("mean", "barycenter", "debiased")),
-                        ground=ground,
-                        randoms=0,
-                        agents=False,
-                    )
-                )
+            for ground in UNITS:
+                alone = replace(base.control, points=points, ground=ground, agents=False, judged=())
+                found.append(replace(base, fusion=rules, control=alone))
     return found
 
 
 def refinement_steps(plan: Plan) -> int:
-    """One step a job."""
-    return sum(size(config) for config in refinements(plan))
+    """One step a seed of a resolution and unit."""
+    return sum(config.seeds for config in refinements(plan))
 
 
 def refine(plan: Plan) -> Iterator[list[Record]]:
-    """Study every resolution; rows are marked with it and with the ground cost's unit."""
-    with _jobs(plan) as jobs:
-        for config in refinements(plan):
-            task = config.task.task()
-            mark = {
-                "points": "x".join(map(str, task.state.shape)),
-                "support": task.support.size,
-                "ground": config.ground,
-            }
-            for rows in ControlStudy(config, jobs).run():
-                yield [{**row, **mark} for row in rows]
+    """Federate at every resolution; rows are marked with it and with the ground cost's unit."""
+    for config in refinements(plan):
+        task = TASKS[config.problem.name]
+        points = config.control.points
+        yield from _federate(
+            config,
+            plan,
+            {
+                "task": task.name,
+                "points": "x".join(map(str, points)),
+                "support": math.prod(points) * task.action.size,
+                "ground": config.control.ground,
+            },
+        )
 
 
-def _jobs(plan: Plan) -> Jobs:
-    """Jobs are Ray tasks whatever tables run on: they are long, and each has a CPU to itself."""
-    return Jobs(replace(plan.engine, backend="ray"), plan.folder / "jobs", log.warning)
+def _federate(config: RunConfig, plan: Plan, mark: Record) -> Iterator[list[Record]]:
+    domain = domain_of(config)
+    with open_fleet(config) as fleet:
+        jobs = Jobs(fleet, plan.folder / "jobs", log.warning)
+        for seed, result in federate(config, fleet, jobs=jobs):
+            rows = [row._asdict() for row in long_table([result], domain)]
+            yield [{**mark, **row, "seed": seed} for row in rows]

@@ -19,6 +19,7 @@ from fedirl_ray.config import (
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.evaluate.bounds import Fusion, lattice_ground
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.fusion.spec import Support, support_of
@@ -137,7 +138,8 @@ def _learnt(
     with open_fleet(config) as fleet:
         witness = Witness(fleet)
         domain = domain_of(config)
-        run_seed(domain, witness, seed, lay(domain, witness))
+        jobs = Jobs(witness)
+        run_seed(domain, witness, jobs, seed, lay(domain, witness, jobs))
     for number, (_, answers) in enumerate(witness.heard):
         # The last reward of an upload is the barycenter's; in round one there is but one.
         thetas = np.stack([upload.theta[-1] for answer in answers for upload in answer.uploads])

@@ -1,6 +1,6 @@
 """A fleet that remembers what went to and fro."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fedirl_ray.domain.job import Arrays, Job
@@ -40,6 +40,6 @@ class Witness:
         self.heard.append((order, answers))
         return answers
 
-    def do(self, jobs: Sequence[Job]) -> list[Arrays]:
+    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs."""
-        return self.fleet.do(jobs)
+        return self.fleet.do(pieces)
