@@ -63,7 +63,9 @@ def measure(name: str, shape: tuple[int, ...]) -> None:
     features = learner.basis(task).at(task.support.points)
     built = time.perf_counter()
     shown = show(task, episodes, task.state, task.action, discount)
-    fit = fit_lattice([LatticeIRL(model, features, shown, learner.irl, learner.objective)], learner.irl)
+    fit = fit_lattice(
+        [LatticeIRL(model, features, shown, learner.irl, learner.objective)], learner.irl
+    )
     fitted = time.perf_counter()
     print(
         f"| {name} | {'x'.join(map(str, shape))} | {task.state.size:,} | {task.support.size:,} | "

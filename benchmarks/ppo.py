@@ -1,84 +1,126 @@
-"""Training steps a second: stable-baselines3 alone, and on batched physics, with the same settings.
+"""Agent-steps a CPU second beside stable-baselines3, and whether agents end equally good.
 
-    python -m benchmarks.ppo [RUNS]
+    python -m benchmarks.ppo [RUNS]           speed
+    python -m benchmarks.ppo returns [COUNT]  final returns of COUNT agents of each
 
-Alone: Gymnasium's own environments in the library's DummyVecEnv, time limit and all. Ours: the same
-number of rows in one arena. Observations and rewards are standardised by the library in both. One
-thread; both in one process, taking turns; medians. No evaluation on the way.
+Speed: stable-baselines3 with the same settings on the same physics (arrays; with one row
+Gymnasium's own environment, which is faster then), one agent after the other, and ours with 1, 8
+and 32 agents side by side, all paid the same: theta . phi of 64 features, or the task's own reward.
+One thread, taking turns in one process, medians of RUNS (3) after one to warm up. Agents take three
+rollouts; ours are then judged on one episode, which is counted against them.
+
+Returns: mean true return of the last agent of every training, on client 0, at the laptop budgets;
+Kolmogorov-Smirnov and Mann-Whitney.
 """
 
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-import gymnasium
+import numpy as np
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from fedirl_ray.evaluate.presets import LAPTOP, PAPER
+from scipy.stats import ks_2samp, mannwhitneyu
 
-from fedirl_ray.cli import load
-from fedirl_ray.config import RunConfig
+from benchmarks.sb3 import Rows, final_return, learner_of
 from fedirl_ray.config_control import PPOConfig
-from fedirl_ray.evaluate.ppo import _environments, _learner
+from fedirl_ray.evaluate.rollouts import SeenReward
+from fedirl_ray.evaluate.training import AgentJob, train_agents
 from fedirl_ray.problem.control.arena import Arena
-from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.problem.control.basis import LinearReward, RadialBasis
+from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, PENDULUM
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.seeds import stream
 
-STEPS = 32_768
-PAPERS = PPOConfig(rows=1, steps=STEPS // 4)
+SIDE_BY_SIDE = (1, 8, 32)
+ROLLOUTS = 3
 
 
-def alone(task: Task, rows: int) -> VecEnv:
-    """The library's usual way."""
-
-    def make() -> gymnasium.Env:
-        return gymnasium.wrappers.TimeLimit(task.environment(0.0), task.steps)
-
-    return DummyVecEnv([make] * rows)
+def reward_of(task: Task, seed: int) -> SeenReward:
+    """A random theta's."""
+    basis = RadialBasis(task.support, 64)
+    linear = LinearReward(basis, np.random.default_rng(seed).normal(size=64))
+    return lambda seen, done: linear(task.locate(seen), done)
 
 
-def ours(task: Task, rows: int) -> VecEnv:
-    """Rows of one arena."""
-    return _environments(Arena(task, [0.0] * rows, stream(0, "arena")), None)
+def theirs(task: Task, config: PPOConfig, reward: SeenReward | None) -> None:
+    """Train one agent with stable-baselines3."""
+    arena = Arena(task, [0.0] * config.rows, stream(0, "arena"))
+    learner_of(Rows(arena, reward), config, 0).learn(config.steps)
 
 
-def rate(environments: VecEnv, config: PPOConfig) -> float:
-    """Environment steps a second of a training."""
-    learner = _learner(environments, config, 0)
-    began = time.perf_counter()
-    learner.learn(config.steps)
-    return learner.num_timesteps / (time.perf_counter() - began)
+def ours(task: Task, config: PPOConfig, reward: SeenReward | None, agents: int) -> None:
+    """Train that many of ours."""
+    train_agents(task, config, [AgentJob(0.0, seed, reward) for seed in range(agents)])
 
 
-def preset_for(task: Task) -> PPOConfig:
-    """An agent's settings in the task's preset."""
-    words = ["--problem.name", task.name]
-    return load(RunConfig, words, prog="ppo", description="").control.agent
+def spent(work: Callable[[], None]) -> float:
+    """CPU seconds."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
-def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+def speed(runs: int) -> None:
     torch.set_num_threads(1)
-    print("| task | settings | alone, steps/s | ours, steps/s | ratio |\n|---|---|---:|---:|---:|")
-    for task in TASKS.values():
-        for name, config in (
-            ("paper: 1 row, batch 64", PAPERS),
-            ("laptop", replace(preset_for(task), steps=STEPS)),
-        ):
-            found: dict[str, list[float]] = {"alone": [], "ours": []}
-            for run in range(runs + 1):
-                ways = [("alone", alone), ("ours", ours)]
-                for way, make in ways if run % 2 else ways[::-1]:
-                    taken = rate(make(task, config.rows), config)
-                    if run:  # the first warms up
-                        found[way].append(taken)
-            one, other = (statistics.median(found[way]) for way in ("alone", "ours"))
-            print(
-                f"| {task.name} | {name} | {one:,.0f} | {other:,.0f} | {other / one:.2f} |",
-                flush=True,
-            )
+    heads = "".join(f" {agents} |" for agents in SIDE_BY_SIDE)
+    print(f"| task | settings | reward | stable-baselines3 |{heads} times |")
+    print(f"|---|---|---|---:|{'---:|' * len(SIDE_BY_SIDE)}---:|")
+    for task in (PENDULUM, CARTPOLE, ACROBOT):
+        for name, budgets in (("laptop", LAPTOP), ("paper", PAPER)):
+            usual = budgets[task.name].agent
+            steps = ROLLOUTS * usual.rollout
+            config = replace(usual, steps=steps, evaluations=1, episodes=1)
+            for paid, reward in (("theta . phi", reward_of(task, 0)), ("own", None)):
+                rates = rates_of(runs, task, config, reward)
+                row = "".join(f" {rates[agents]:,.0f} |" for agents in (0, *SIDE_BY_SIDE))
+                times = max(rates.values()) / rates[0]
+                print(f"| {task.name} | {name} | {paid} |{row} {times:.1f} |", flush=True)
+
+
+def rates_of(
+    runs: int, task: Task, config: PPOConfig, reward: SeenReward | None
+) -> dict[int, float]:
+    """Steps of all agents a CPU second, by how many are side by side; 0: stable-baselines3."""
+    ways: dict[int, Callable[[], None]] = {
+        agents: partial(ours, task, config, reward, agents) for agents in SIDE_BY_SIDE
+    }
+    ways[0] = partial(theirs, task, config, reward)
+    found: dict[int, list[float]] = {way: [] for way in ways}
+    for run in range(runs + 1):
+        for way in sorted(ways, reverse=bool(run % 2)):
+            taken = spent(ways[way])
+            if run:  # the first warms up
+                found[way].append(max(1, way) * config.steps / taken)
+    return {way: statistics.median(rates) for way, rates in found.items()}
+
+
+def returns(count: int) -> None:
+    torch.set_num_threads(1)
+    print("| task | steps | stable-baselines3 | ours | KS p | Mann-Whitney p |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for task in (PENDULUM, CARTPOLE):
+        config = replace(LAPTOP[task.name].agent, evaluations=1)
+        found = train_agents(task, config, [AgentJob(0.0, seed) for seed in range(count)])
+        own = [float(one.returns[-1]) for one in found]
+        others = [final_return(task, 0.0, config, seed) for seed in range(count)]
+        says = [
+            f"{np.mean(one):.0f} ± {np.std(one, ddof=1) / count**0.5:.0f}" for one in (others, own)
+        ]
+        tests = (ks_2samp(own, others).pvalue, mannwhitneyu(own, others).pvalue)
+        print(
+            f"| {task.name} | {config.steps:,} | {says[0]} | {says[1]} | {tests[0]:.2f} | "
+            f"{tests[1]:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    words = sys.argv[1:]
+    if words[:1] == ["returns"]:
+        returns(int(words[1]) if len(words) > 1 else 32)
+    else:
+        speed(int(words[0]) if words else 3)

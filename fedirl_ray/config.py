@@ -253,6 +253,9 @@ class FederationConfig:
     Read by the ray engine; which clients are late depends on the machine."""
     quorum: float = 0.5
     """Share of the clients asked whose uploads a round needs; at least one."""
+    weights: Literal["equal", "demonstrations"] | Path = "equal"
+    """How much a client's reward counts (alpha): equally, by the episodes it was fitted to, or by a
+    file of one positive number a client, a line each; normalised over those let in."""
     norm_bound: float = 1e6
     """Largest norm of a theta that is let in; beyond it an upload is refused."""
 

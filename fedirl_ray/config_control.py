@@ -9,7 +9,7 @@ from fedirl_ray.laws import require, require_discount, require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """How an agent is trained; what is not here is stable-baselines3's default."""
+    """How an agent is trained; what is not here is as in stable-baselines3's `PPO`."""
 
     steps: int = 100_000
     """Environment steps, of all rows together."""
@@ -40,8 +40,10 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Check every limit."""
-        for name in ("steps", "rows", "batch", "epochs", "evaluations", "episodes"):
+        for name in ("steps", "rows", "epochs", "evaluations", "episodes"):
             require(getattr(self, name) >= 1, name, "an integer >= 1", getattr(self, name))
+        # Advantages are divided by their standard deviation in a batch.
+        require(self.batch >= 2, "batch", "an integer >= 2", self.batch)
         whole = self.rollout % self.rows == 0 and self.rollout % self.batch == 0
         require(whole, "rollout", "a multiple of rows and of batch", self.rollout)
         require_positive("learning-rate", self.learning_rate)

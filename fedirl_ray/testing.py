@@ -1,17 +1,20 @@
 """Conformance suites for what a user brings along: run on our own, importable for theirs."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from fedirl_ray.config import FusionConfig, ProblemConfig
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support, support_of
-from fedirl_ray.problem.family import draw_world
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.custom import as_world, load, user_code
+from fedirl_ray.problem.family import Role, draw_world
+from fedirl_ray.problem.features import as_features
+from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
+from fedirl_ray.problem.planning import roll_out, surest_policy
 
 CLIENTS = 5
 SEEDS = 3
@@ -154,3 +157,121 @@ def _same(wanted: Floats, found: Floats, law: str, rtol: float = 1e-6) -> None:
 
 def _said(theta: Floats) -> str:
     return f"({', '.join(f'{x:.6g}' for x in theta)})"
+
+
+ROLES: tuple[Role, ...] = ("client", "held-out", "probe")
+HORIZON = 200
+"""Steps that a goal must be reachable in: what a run gives worlds of the user's own."""
+
+
+def check_world(world: str | Callable[[str, int, np.random.Generator], object]) -> None:
+    """Check what worlds owe whoever federates in them.
+
+    Three of each role are drawn.
+
+    Args:
+        world: A function of (role, index, rng), or its name as `problem.name` takes it.
+
+    Raises:
+        AssertionError: It does not keep to it; says in one sentence to what.
+        ConfigError: There is no function of that name.
+    """
+    arguments = ("role", "index", "rng")
+    function = load(world, "problem.name", arguments) if isinstance(world, str) else world
+    wide: int | None = None
+    for seed, role in enumerate(ROLES):
+        for index in range(3):
+            drawn, again = (_drawn_world(function, role, index, seed) for _ in range(2))
+            for field in fields(TabularMDP):
+                equal = _equal(getattr(drawn, field.name), getattr(again, field.name))
+                assert equal, (
+                    "a world must be drawn from the given stream alone: asked twice with equal "
+                    f"streams for {role} {index}, its {field.name} changed"
+                )
+            _check_goal(drawn, f"{role} {index}")
+            d = drawn.shape[2]
+            wide = d if wide is None else wide
+            assert d == wide, f"all worlds must have equally many features, got {wide} and {d}"
+
+
+def _drawn_world(function: Callable[..., object], role: Role, index: int, seed: int) -> TabularMDP:
+    rng = np.random.default_rng((seed, index))
+    try:
+        with user_code(""):
+            made = function(role, index, rng)
+        return as_world(made, "a world")
+    except FedirlError as err:
+        said = str(err).removeprefix("problem.name ")
+        raise AssertionError(f"{role} {index}: {said}") from err
+
+
+def _check_goal(world: TabularMDP, which: str) -> None:
+    """Somebody can succeed, and not everybody does."""
+    stack = Stack([world])
+    best = surest_policy(stack, HORIZON)[..., None]
+    success = float(roll_out(stack, best, horizon=HORIZON, discount=1.0).success[0, 0])
+    assert success > 0.0, f"some policy must reach a goal within {HORIZON} steps, none in {which}"
+    live = world.initial[~world.terminal].sum()
+    assert live > 0.0, f"episodes must begin before they end, in {which} they begin at their end"
+
+
+def check_features(
+    features: str | Callable[[TabularMDP], object], worlds: Sequence[TabularMDP] | None = None
+) -> None:
+    """Check what features owe whoever learns a reward of them.
+
+    Args:
+        features: A function of a world, or its name as `problem.features` takes it.
+        worlds: To try it in, of one problem; None: some of the 4x4 grid-world.
+
+    Raises:
+        AssertionError: It does not keep to it; says in one sentence to what.
+        ConfigError: There is no function of that name.
+    """
+    function = (
+        load(features, "problem.features", ("world",)) if isinstance(features, str) else features
+    )
+    if worlds is None:
+        small = ProblemConfig(size=4)
+        worlds = [draw_world(small, 0, 0, role, i) for role in ROLES for i in range(2)]
+    wide: int | None = None
+    for world in worlds:
+        before = {field.name: _copied(getattr(world, field.name)) for field in fields(world)}
+        found, again = (_features_of(function, world) for _ in range(2))
+        changed = [name for name, was in before.items() if not _equal(getattr(world, name), was)]
+        assert not changed, f"features must leave the world alone, {', '.join(changed)} changed"
+        assert np.array_equal(found, again), (
+            "features must be deterministic: asked twice, the function gave others"
+        )
+        other = replace(world, reward=1.0 - 2.0 * world.reward)
+        assert np.array_equal(found, _features_of(function, other)), (
+            "features must not depend on the true reward, which no learner sees"
+        )
+        rows = found.reshape(-1, found.shape[2])
+        assert np.ptp(rows, axis=0).any(), (
+            "features must differ somewhere, or every reward of them is a constant"
+        )
+        wide = found.shape[2] if wide is None else wide
+        assert found.shape[2] == wide, (
+            f"all worlds must have equally many features, got {wide} and {found.shape[2]}"
+        )
+
+
+def _features_of(function: Callable[[TabularMDP], object], world: TabularMDP) -> Floats:
+    try:
+        with user_code(""):
+            made = function(world)
+        return as_features(made, world, "a function")
+    except FedirlError as err:
+        raise AssertionError(str(err).removeprefix("problem.features ")) from err
+
+
+def _copied(value: Any) -> Any:
+    return tuple(map(np.array, value)) if isinstance(value, tuple) else np.array(value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether arrays, tuples of them, or nothing, are the same."""
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(np.array_equal, one, other))
+    return bool(np.array_equal(one, other))

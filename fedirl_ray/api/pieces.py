@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 
 from fedirl_ray.config import FusionConfig, IRLConfig
 from fedirl_ray.errors import DataError
+from fedirl_ray.fusion.rules import RULES, rule_named
 from fedirl_ray.fusion.rules import fuse as fuse_given
-from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.fusion.spec import Fused, Given, Support
 from fedirl_ray.irl.maxent import fit as fit_block
+from fedirl_ray.laws import names_function, require
 from fedirl_ray.problem.demonstrations import (
     Demonstrations,
     feature_expectation,
@@ -161,6 +162,8 @@ def fuse(
     alpha = np.full(k, 1.0 / k) if weights is None else _rows("weights", weights, (k,))
     if alpha.min() < 0.0 or alpha.sum() <= 0.0:
         raise DataError(f"weights must be >= 0 and not all zero, got {alpha.tolist()}")
+    law = f"{', '.join(RULES)} or module:function"
+    require(rule in RULES or names_function(rule), "rule", law, repr(rule))
     if "curvature" in rule_named(rule).needs and curvatures is None:
         raise DataError(f"curvatures must be given for {rule}, got None")
     return fuse_given(

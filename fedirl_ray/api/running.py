@@ -23,6 +23,7 @@ from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.tensorboard import require_writer
+from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.report.figure import figure_of
@@ -99,6 +100,7 @@ def checked(config: RunConfig) -> Identity:
     """
     require_writer(config)
     find_rules(config.fusion)
+    given_weights(config)
     require_memory(config)
     domain_of(config).check()
     return identify(config)

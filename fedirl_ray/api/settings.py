@@ -8,6 +8,7 @@ from fedirl_ray.cli import PROG, load, settings, spell
 from fedirl_ray.config import RunConfig
 from fedirl_ray.presets import names
 from fedirl_ray.presets import preset as file_of
+from fedirl_ray.problem.kind import kind_of
 
 
 def preset(name: str, /, **changes: Any) -> RunConfig:
@@ -25,7 +26,11 @@ def preset(name: str, /, **changes: Any) -> RunConfig:
     Example:
         >>> preset("CartPole-v1", clients=4, irl={"l2": 0.1}, **{"fusion.epsilon": 0.1})
     """
-    first = [str(file_of(name))] if name in names() else ["--problem.name", name]
+    if name in names():
+        first = [str(file_of(name))]
+    else:
+        kind_of(name)
+        first = ["--problem.name", name]
     return load(RunConfig, [*first, *spell(_plain(changes))], prog=PROG, description="")
 
 

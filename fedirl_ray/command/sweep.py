@@ -18,6 +18,7 @@ from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
+from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
@@ -91,6 +92,8 @@ def command(argv: Sequence[str]) -> int:
         has_password(invocation.storage)  # what is no URL is refused before anything is written
     for fusion in study.fusions():
         find_rules(fusion)
+    if not {"clients", "federation.weights"} & study.search.keys():
+        given_weights(study.base())
     if not any(name.startswith("problem.") for name in study.search):
         prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
     folder = invocation.study_dir or fresh("studies", path.stem)

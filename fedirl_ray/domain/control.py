@@ -17,7 +17,7 @@ from fedirl_ray.domain.control_learning import (
     ACTOR,
     SHOWN,
     STEPS,
-    become_expert,
+    become_experts,
     demonstrations,
     model_of,
     named,
@@ -51,6 +51,7 @@ from fedirl_ray.domain.domain import (
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.reward import box_basis
+from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.arena import Episodes
@@ -70,6 +71,7 @@ class Held(NamedTuple):
 
     objective: LatticeIRL
     iterations: int
+    episodes: int
 
 
 class Control:
@@ -155,8 +157,11 @@ class Control:
         longest = float(np.linalg.norm(features, axis=1).max())
         score = longest / (1.0 - config.irl.discount) / config.irl.temperature
         ridge = config.control.features * config.irl.l2
+        episodes = [len(one.lengths) for one in self._recorded or []]
         return Ground(
-            Support(features, ground_of(task.support, base)), ROUNDING * (ridge + score**2)
+            Support(features, ground_of(task.support, base)),
+            ROUNDING * (ridge + score**2),
+            max(episodes, default=config.problem.demonstrations),
         )
 
     def exported(self, seed: int) -> Arrays:
@@ -170,11 +175,12 @@ class Control:
         given: list[Arrays] = [{} for _ in worlds]
         if self._recorded is None:
             how = {"task": anywhere, "config": control.expert, "root": config.seed}
-            jobs = [
-                Job("expert", become_expert, how | {"client": i}, True, patience(control.expert))
+            together = side_by_side(self._task, control.expert)
+            slow = patience(control.expert)
+            given[:k] = yield [
+                Job("expert", become_experts, how | {"client": i}, True, slow, together)
                 for i in worlds[:k]
             ]
-            given[:k] = yield jobs
         else:
             names = [field.name for field in fields(Episodes)]
             given[:k] = [
@@ -207,7 +213,7 @@ class Control:
                 self._models[i] = model_of(task, float(i), part(STEPS, given), config.seed)
             episodes = demonstrations(task, float(i), given, count, config.seed, seed)
             objective = objective_of(task, self._models[i], self._features, episodes, self._learner)
-            held.append(Held(objective, int(limits[i])))
+            held.append(Held(objective, int(limits[i]), len(episodes.lengths)))
         return held
 
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
@@ -229,7 +235,8 @@ class Control:
             theta[at], objective[at] = found.theta, found.objective
             iterations[at], converged[at] = found.iterations, found.converged
             hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
-        return Fits(theta, hessian, objective, iterations, converged)
+        episodes = np.array([one.episodes for one in held])
+        return Fits(theta, hessian, objective, iterations, converged, episodes)
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""

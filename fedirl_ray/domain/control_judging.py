@@ -3,7 +3,9 @@
 Letters: `c` columns, `d` features, `k` evaluations; 2: as they are, and at the level of the mean's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -18,9 +20,10 @@ from fedirl_ray.domain.control_learning import (
 )
 from fedirl_ray.domain.control_settings import Learner, TaskSpec
 from fedirl_ray.domain.job import Arrays
+from fedirl_ray.errors import FedirlError
 from fedirl_ray.evaluate.agent import LatticeAgent, PlacedReward
-from fedirl_ray.evaluate.ppo import train
 from fedirl_ray.evaluate.reward_distance import reward_distance
+from fedirl_ray.evaluate.training import AgentJob, Training, train_agents
 from fedirl_ray.irl.shown import show
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes, play
@@ -171,38 +174,50 @@ def true_reward(task: Task, world: float) -> PlacedReward | None:
     return lambda places, actions: physics.step(places, actions).reward
 
 
-def judge_by_agent(
-    task: TaskSpec,
-    world: float,
-    learner: Learner,
-    config: PPOConfig,
-    theta: Floats | None,
-    offset: float,
-    root: int,
-    seed: int,
-) -> Arrays:
-    """Train an agent on a reward in one world, and record its true return on the way; a job.
+class AgentAsked(TypedDict):
+    """What is asked of one agent."""
+
+    task: TaskSpec
+    world: float
+    """Whose physics."""
+    learner: Learner
+    """Features."""
+    config: PPOConfig
+    """How it is trained."""
+    theta: Floats | None
+    """`[d]`; None: on the task's own reward."""
+    offset: float
+    """Added to theta . phi."""
+    root: int
+    seed: int
+    """Of the agent: its first weights, episodes and actions are the same for every reward."""
+
+
+def judge_by_agents(asked: Sequence[AgentAsked]) -> list[Arrays | FedirlError]:
+    """Train each agent on a reward in one world, and record its true return on the way.
 
     Args:
-        task: The task.
-        world: Whose physics.
-        learner: Features.
-        config: How it is trained.
-        theta: `[d]`; None: on the task's own reward.
-        offset: Added to theta . phi.
-        root: Root seed.
-        seed: Of the agent: its first weights, episodes and actions are the same for every reward.
+        asked: Task, learner and config are the same for all of one call.
 
     Returns:
-        `at` [k] (environment steps) and `returns` [k] (mean true return).
+        `at` [k] (environment steps) and `returns` [k] (mean true return) of each, or why its
+        training was ended.
     """
-    own = task.task()
-    rng = stream(root, "control", own.name, "seed", seed, "world", f"{world:g}", "agent")
-    reward = None
-    if theta is not None:
-        reward = linear_on_observations(own, LinearReward(learner.basis(own), theta, offset))
-    found = train(own, world, config, int(rng.integers(2**31)), reward)
-    return {"at": found.at, "returns": found.returns}
+    own = asked[0]["task"].task()
+    basis, jobs = asked[0]["learner"].basis(own), []
+    for one in asked:
+        world = f"{one['world']:g}"
+        rng = stream(one["root"], "control", own.name, "seed", one["seed"], "world", world, "agent")
+        reward = None
+        if one["theta"] is not None:
+            linear = LinearReward(basis, one["theta"], one["offset"])
+            reward = linear_on_observations(own, linear)
+        jobs.append(AgentJob(one["world"], int(rng.integers(2**31)), reward))
+    found = train_agents(own, asked[0]["config"], jobs)
+    return [
+        {"at": one.at, "returns": one.returns} if isinstance(one, Training) else one
+        for one in found
+    ]
 
 
 def linear_on_observations(task: Task, reward: LinearReward) -> PlacedReward:

@@ -5,7 +5,7 @@ Letters: `k` clients, `d` features.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.domain.control_settings import Learner, TaskSpec
 from fedirl_ray.domain.job import Arrays
-from fedirl_ray.evaluate.expert import train_expert
+from fedirl_ray.errors import FedirlError
+from fedirl_ray.evaluate.expert import Expert, train_experts
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.actor import Actor
@@ -45,19 +46,33 @@ def pick(arrays: Mapping[str, NDArray[Any]], *starts: str) -> Arrays:
     return {name: array for name, array in arrays.items() if name.startswith(starts)}
 
 
-def become_expert(task: TaskSpec, client: float, config: PPOConfig, root: int) -> Arrays:
-    """Train a client's expert; a job.
+class ExpertAsked(TypedDict):
+    """What is asked of one expert."""
+
+    task: TaskSpec
+    client: float
+    config: PPOConfig
+    root: int
+
+
+def become_experts(asked: Sequence[ExpertAsked]) -> list[Arrays | FedirlError]:
+    """Train clients' experts side by side; all but the client is the same for all of one call.
 
     Returns:
         `at` [k] and `returns` [k]: its learning curve; `reached`: the mean return of the one kept,
-        on fresh episodes; and the expert's network under `actor.` names.
+        on fresh episodes; and the expert's network under `actor.` names. Or why there is none.
     """
-    found = train_expert(task.task(), client, config, root)
+    first, clients = asked[0], [one["client"] for one in asked]
+    found = train_experts(first["task"].task(), clients, first["config"], first["root"])
+    return [_arrays_of(one) if isinstance(one, Expert) else one for one in found]
+
+
+def _arrays_of(expert: Expert) -> Arrays:
     return {
-        "at": found.training.at,
-        "returns": found.training.returns,
-        "reached": np.array(found.reached),
-        **named(ACTOR, found.actor.arrays()),
+        "at": expert.training.at,
+        "returns": expert.training.returns,
+        "reached": np.array(expert.reached),
+        **named(ACTOR, expert.actor.arrays()),
     }
 
 

@@ -13,13 +13,14 @@ from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.domain.control_judging import (
     Judging,
     evaluated_at,
-    judge_by_agent,
+    judge_by_agents,
     judge_by_planner,
 )
 from fedirl_ray.domain.control_learning import ACTOR, SHOWN, STEPS, pick
 from fedirl_ray.domain.control_settings import Learner, TaskSpec, patience, worlds_of
 from fedirl_ray.domain.domain import SPLITS, Channel, Columns, Judged, Split
 from fedirl_ray.domain.job import Arrays, Job, Plan
+from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.problem.mdp import Floats
 
 REFERENCES = frozenset(
@@ -168,7 +169,9 @@ class Panel:
             "root": config.seed,
             "seed": self._seed,
         }
-        return Job("agent", judge_by_agent, more, True, patience(config.control.agent))
+        agent = config.control.agent
+        together = side_by_side(self._spec.task(), agent)
+        return Job("agent", judge_by_agents, more, True, patience(agent), together)
 
     def _number(self, channel: Channel) -> int:
         return self._channels.index(channel)

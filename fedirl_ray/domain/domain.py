@@ -45,6 +45,8 @@ class Ground:
     """Where rewards are compared and fused, the same for all clients."""
     curvature_bound: float
     """Largest trace that a client's curvature can have."""
+    episodes: int
+    """Most demonstrations that a client can hold."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Fits:
     """Optimiser steps, `[m, j]`."""
     converged: NDArray[np.bool_]
     """Whether they reached their tolerance, `[m, j]`."""
+    episodes: NDArray[np.int64]
+    """How many demonstrations each client learnt from, `[m]`."""
 
 
 @dataclass(frozen=True)

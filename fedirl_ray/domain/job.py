@@ -8,8 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 
+from fedirl_ray.errors import FedirlError
+
 Arrays = dict[str, NDArray[Any]]
 """What came of a job, by name."""
+Work = Callable[..., Arrays]
+ManyWork = Callable[[Sequence[Any]], Sequence[Arrays | FedirlError]]
+"""Arguments of jobs to their results in that order; what went wrong stands in a result's place."""
 T = TypeVar("T")
 
 
@@ -18,13 +23,17 @@ class Job(NamedTuple):
 
     kind: str
     """What it is called in messages and on disk: lower-case letters and hyphens."""
-    work: Callable[..., Arrays]
+    work: Work | ManyWork
+    """Called with the arguments by name, or, see `together`, with a list of jobs' arguments."""
     arguments: Mapping[str, Any]
     """Plain values, dataclasses, arrays."""
     kept: bool = False
     """Whether it takes so long that a run which is interrupted keeps what came of it."""
     patience: float = 1.0
     """How many times engine.timeout it may take."""
+    together: int = 0
+    """How many such jobs one call may do, for speed: no result depends on it. 0: the function does
+    one job."""
 
 
 Plan = Generator[Sequence[Job], Sequence[Arrays], T]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # tables need neither
 FORMAT = 1
 BASIS: Mapping[str, tuple[str, ...]] = {
     "tabular": ("features", "shape", "horizon"),
-    "control": ("low", "high", "wraps", "width", "states", "choices", "least", "most"),
+    "control": ("low", "high", "wraps", "width", "seen", "choices", "least", "most"),
 }
 """What phi is made of, by kind of world; see `Tabular.exported` and `box_basis`."""
 _COMMON = ("format", "kind", "problem", "rules", "seeds", "theta", "offset", "mean", "spread")
@@ -257,15 +257,13 @@ class BoxPhi:
         seen = np.asarray(states, dtype=np.float64)
         if seen.ndim == 0:
             raise DataError(f"states must be observations, arrays of numbers, got {states!r}")
-        rows = seen.reshape(-1, seen.shape[-1])
-        try:
-            places = self._locate(rows)
-        except (IndexError, ValueError):
-            places = np.empty((len(rows), 0))
-        if places.shape[1] != int(self.basis["states"]):
+        if seen.shape[-1] != self.basis["seen"]:
             raise DataError(
-                f"states must be observations of {self.problem}, got shape {seen.shape}"
+                f"states must be observations of {self.problem}, {self.basis['seen']} numbers, got "
+                f"shape {seen.shape}"
             )
+        rows = seen.reshape(-1, seen.shape[-1])
+        places = self._locate(rows)
         shares = self._shares(actions, space).reshape(len(rows), -1)
         found: Floats = self._radial.at(np.concatenate([places, shares], axis=1))
         return found.reshape(*seen.shape[:-1], self.count)
@@ -294,17 +292,18 @@ def box_basis(task: "Task", basis: "RadialBasis") -> Arrays:
 
     Returns:
         `low`, `high`, `wraps`: the box, state axes first, `[p]` each; `width` of the bumps;
-        `states`: how many axes are the state's; `choices`: where numbered actions stand, `[a, q]`,
-        none of continuous ones; `least`, `most`: what client 0's environment takes, `[q]`.
+        `seen`: how many numbers an observation has; `choices`: where numbered actions stand,
+        `[a, q]`, none of continuous ones; `least`, `most`: what client 0's environment takes,
+        `[q]`.
     """
-    axes, space = task.support.axes, task.environment(0.0).action_space
-    none = np.empty(0)
+    axes, env = task.support.axes, task.environment(0.0)
+    seen, space, none = env.observation_space.shape or (1,), env.action_space, np.empty(0)
     return {
         "low": np.array([axis.low for axis in axes]),
         "high": np.array([axis.high for axis in axes]),
         "wraps": np.array([axis.wraps for axis in axes]),
         "width": np.array(basis.width),
-        "states": np.array(len(task.state.axes)),
+        "seen": np.array(seen[0]),
         "choices": task.action.points if task.discrete else np.empty((0, len(task.action.axes))),
         "least": np.asarray(getattr(space, "low", none)),
         "most": np.asarray(getattr(space, "high", none)),

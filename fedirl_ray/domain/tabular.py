@@ -27,7 +27,7 @@ from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.metric import metrics_named
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
 from fedirl_ray.fusion.spec import support_of
-from fedirl_ray.irl.block import demonstrators, prepare, recorded_outcome
+from fedirl_ray.irl.block import demonstrators, most_episodes, prepare, recorded_outcome
 from fedirl_ray.irl.maxent import fit, fit_pooled
 from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import Role, draw_world, horizon, varies
@@ -139,7 +139,8 @@ class Tabular:
         # A curvature adds up, over the steps, the spread of the discounted features that lie ahead.
         ahead = min(steps, 1.0 / (1.0 - irl.discount)) if irl.discount < 1.0 else steps
         longest = LONGER * ahead * float(np.linalg.norm(support.features, axis=1).max())
-        return Ground(support, d * irl.l2 + ahead * longest**2 / irl.temperature)
+        bound = d * irl.l2 + ahead * longest**2 / irl.temperature
+        return Ground(support, bound, most_episodes(problem))
 
     def exported(self, seed: int) -> Arrays:
         """Features on the seed's shared support, and how its points are numbered.
@@ -165,19 +166,20 @@ class Tabular:
     def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
         """Draw worlds, feature counts of demonstrations, and limits of iterations."""
         block = prepare(self.config, seed, clients)
-        return list(zip(block.worlds, block.counts, block.iterations, strict=True))
+        each = (block.worlds, block.counts, block.iterations, block.episodes)
+        return list(zip(*each, strict=True))
 
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
         """Fit all clients' rewards side by side."""
         m, j, d = start.shape
-        require_alike([world for world, _, _ in held], d, self.config.problem)
+        require_alike([world for world, *_ in held], d, self.config.problem)
         found = fit(
-            [world for world, _, _ in held for _ in range(j)],
-            np.repeat([counts for _, counts, _ in held], j, axis=0),
+            [world for world, *_ in held for _ in range(j)],
+            np.repeat([counts for _, counts, *_ in held], j, axis=0),
             self.config.irl,
             horizon(self.config.problem),
             start=start.reshape(m * j, d),
-            iterations=np.repeat([iterations for _, _, iterations in held], j),
+            iterations=np.repeat([iterations for _, _, iterations, _ in held], j),
             proximal=pull.ravel(),
         )
         return Fits(
@@ -186,6 +188,7 @@ class Tabular:
             found.negative_log_likelihood.reshape(m, j),
             found.iterations.reshape(m, j),
             found.converged.reshape(m, j),
+            np.array([episodes for *_, episodes in held]),
         )
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:

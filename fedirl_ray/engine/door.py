@@ -65,6 +65,8 @@ class Terms:
     """Largest trace of a curvature."""
     iterations: int
     """Most steps of a fit."""
+    episodes: int
+    """Most demonstrations that a client may have learnt from."""
     rules: tuple[str, ...]
     """Rules that fuse, in the order of the federations."""
     curved: tuple[int, ...] = ()
@@ -223,6 +225,10 @@ def _wrong_form(upload: Upload, order: Order, terms: Terms) -> str:
         return f"iterations is not within 0 and {terms.iterations}"
     if type(upload.converged) is not bool:
         return f"converged is not True or False but {_kind(upload.converged)}"
+    if type(upload.episodes) is not int:
+        return f"episodes is not an integer but {_kind(upload.episodes)}"
+    if not 1 <= upload.episodes <= terms.episodes:
+        return f"episodes is not within 1 and {terms.episodes}"
     return ""
 
 

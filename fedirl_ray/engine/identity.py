@@ -164,6 +164,9 @@ def identify(config: RunConfig) -> Identity:
     inputs |= modules_digest("problem.features", [config.problem.features])
     inputs |= modules_digest("fusion.rules", config.fusion.rules)
     inputs |= modules_digest("evaluation.metrics", config.evaluation.metrics)
+    if not isinstance(config.federation.weights, str):
+        name = "federation.weights"
+        inputs[name] = file_digest(config.federation.weights, name)
     if config.problem.demonstrations_file is not None:
         inputs["problem.demonstrations-file"] = digest_of(domain_of(config).recorded())
     return Identity.of(decisive(config), inputs)

@@ -1,11 +1,15 @@
 """Independent pieces of work, and what is kept of them on disk, wherever they are done.
 
+One call does one, or several of a function that does them faster side by side.
+
 A job is named after its function, every argument and the code, so a result is found again wherever
 the same work is asked for, and never where anything differs.
 """
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.checkpoint import Shelf, Warn
 from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
+from fedirl_ray.errors import FedirlError
 
 
 def asked(job: Job) -> str:
@@ -52,6 +57,41 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a job's arguments must be plain, dataclasses or arrays, got {type(value)}")
 
 
+def calls(jobs: Sequence[Job], workers: int) -> list[list[int]]:
+    """Cut jobs into calls: neighbours of one function together, work for every worker.
+
+    Args:
+        jobs: In their order.
+        workers: How many calls run at once.
+
+    Returns:
+        Places, in their order.
+    """
+    found: list[list[int]] = []
+    kinds = itertools.groupby(range(len(jobs)), lambda i: (jobs[i].work, jobs[i].together))
+    for (_, together), group in kinds:
+        places = list(group)
+        size = min(together or 1, math.ceil(len(places) / workers))
+        found += [places[at : at + size] for at in range(0, len(places), size)]
+    return found
+
+
+def good(
+    places: Sequence[int], results: Sequence[Arrays | FedirlError]
+) -> Iterator[tuple[int, Arrays]]:
+    """What came of the jobs of one call, by their places.
+
+    Raises:
+        FedirlError: Of the first that failed, after all that did not.
+    """
+    failed = [result for result in results if isinstance(result, FedirlError)]
+    for place, result in zip(places, results, strict=True):
+        if not isinstance(result, FedirlError):
+            yield place, result
+    if failed:
+        raise failed[0]
+
+
 Progress = Callable[[str, int, int], None]
 """Told, of a stage of jobs: their kind, how many are done, and of how many."""
 
@@ -66,15 +106,19 @@ class Worker:
     def ready(self) -> None:
         """Answer, which tells that this process is up."""
 
-    def work(self, job: Job) -> Arrays:
-        """Do a job."""
+    def work(self, jobs: Sequence[Job]) -> Sequence[Arrays | FedirlError]:
+        """Do the jobs of one call; returns results in their order."""
         threadpool_limits(limits=1)  # of libraries loaded since, too
-        return job.work(**job.arguments)
+        work: Any = jobs[0].work
+        if jobs[0].together:
+            found: Sequence[Arrays | FedirlError] = work([job.arguments for job in jobs])
+            return found
+        return [work(**job.arguments) for job in jobs]
 
     def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs; yields their places and results."""
-        for place, job in enumerate(pieces):
-            yield place, self.work(job)
+        for places in calls(pieces, 1):
+            yield from good(places, self.work([pieces[place] for place in places]))
 
 
 class Doer(Protocol):

@@ -108,6 +108,7 @@ class Clients(Worker):
                 float(found.objective[i, 0]),
                 int(found.iterations[i, 0]),
                 bool(found.converged[i, 0]),
+                int(found.episodes[i]),
             )
             for i, client in enumerate(order.clients)
         ]

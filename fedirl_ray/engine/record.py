@@ -242,6 +242,8 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
     """Means, spreads, paired differences and the split of the barycenter's gain."""
     config = domain.config
     rules, names = config.fusion.rules, list(judges(domain))
+    asked = str(config.federation.weights)
+    weights = {} if asked == "equal" else {"weights": asked}
     tables: dict[str, Any] = {}
     gains: dict[str, Any] = {}
     for split in SPLITS:
@@ -270,6 +272,7 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
         "root_seed": config.seed,
         "seeds_vary": domain.varies,
         "compared_to": "mean",
+        **weights,
         "metric": domain.metric,
         "unit": UNITS[domain.metric],
         domain.metric: tables,

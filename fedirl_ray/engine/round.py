@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 import numpy as np
 
@@ -16,26 +15,15 @@ from fedirl_ray.domain.domain import Domain
 from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report
 from fedirl_ray.engine.federation import Federation, federated, in_need
+from fedirl_ray.engine.fleet import Fleet
 from fedirl_ray.engine.stopwatch import Stopwatch
-from fedirl_ray.engine.upload import Answer, Order, Upload
+from fedirl_ray.engine.upload import Answer, Order, curvatures_of
+from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
 from fedirl_ray.fusion.rules import fuse
-from fedirl_ray.fusion.spec import Barycenter, Fused, Given, Support
+from fedirl_ray.fusion.spec import Fused, Given, Support
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
-
-
-class Learners(Protocol):
-    """What a round needs of a fleet."""
-
-    def learn(self, order: Order) -> list[Answer]:
-        """Have clients learn."""
-        ...
-
-    @property
-    def barycenter(self) -> Barycenter:
-        """Computes barycenters."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +36,8 @@ class Stage:
     """What an upload must keep."""
     seen: Bools | None
     """Support points each client sees, `[k, n]`; None: all."""
+    weights: Floats | None
+    """How much each client counts, `[k]`; None: no file says so."""
 
 
 def stage_of(domain: Domain, seed: int) -> Stage:
@@ -58,18 +48,19 @@ def stage_of(domain: Domain, seed: int) -> Stage:
         norm_bound=config.federation.norm_bound,
         curvature_bound=ground.curvature_bound,
         iterations=config.irl.iterations,
+        episodes=ground.episodes,
         rules=federated(config),
         curved=in_need(config, "curvature"),
     )
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     axes = ground.support.axes
     seen = seen_support(axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
-    return Stage(ground.support, terms, seen)
+    return Stage(ground.support, terms, seen, given_weights(config))
 
 
 def run_round(
     config: RunConfig,
-    fleet: Learners,
+    fleet: Fleet,
     seed: int,
     state: Federation,
     stage: Stage,
@@ -94,11 +85,11 @@ def run_round(
             who = [upload.key.client for upload in uploads]
             given = Given(
                 thetas=np.stack([upload.theta[row] for upload in uploads]),
-                weights=np.full(len(uploads), 1.0 / len(uploads)),
+                weights=alpha(config, uploads, stage.weights),
                 support=stage.support,
                 config=config.fusion,
                 seen=None if stage.seen is None else stage.seen[who],
-                curvatures=_hessians(uploads, order, row) if q in stage.terms.curved else None,
+                curvatures=curvatures_of(uploads, order, row) if q in stage.terms.curved else None,
                 solver=fleet.barycenter,
             )
             fused.append(fuse(rule, given))
@@ -142,9 +133,3 @@ def _has_quorum(
     reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
     report(Event("skipped", reason, order.seed, order.round))
     return False
-
-
-def _hessians(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
-    """Curvatures of one of the uploaded rewards, `[m, d, d]`, where they were asked for."""
-    at = order.hessian.index(row)
-    return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])

@@ -19,7 +19,7 @@ from fedirl_ray.config import EngineConfig
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.cluster import connect, cpus, leave, ray
 from fedirl_ray.engine.event import Started
-from fedirl_ray.engine.jobs import Worker
+from fedirl_ray.engine.jobs import Worker, calls, good
 from fedirl_ray.engine.pulse import BEAT, Pulse
 from fedirl_ray.errors import FedirlError, RunError
 from fedirl_ray.signals import quiet
@@ -203,19 +203,23 @@ class Seats(ExitStack):
             FedirlError: What a job's own input is to blame for.
             RunError: A job failed otherwise, or actors were lost over it again and again.
         """
-        for place, job in enumerate(pieces):
-            self.ask(Call(place, calling("work", job), self._engine.timeout * job.patience))
+        parts = calls(pieces, min(self.cpus, len(self._seats)))
+        for i, places in enumerate(parts):
+            jobs = [pieces[place] for place in places]
+            patience = self._engine.timeout * sum(job.patience for job in jobs)
+            self.ask(Call(i, calling("work", jobs), patience))
         try:
             while (heard := self.hear()) is not None:
-                error, kind = heard.error, pieces[heard.key].kind
+                error, places = heard.error, parts[heard.key]
+                kind = pieces[places[0]].kind
                 if isinstance(error, GivenUp):
-                    which = f"{kind} ({heard.key + 1} of {len(pieces)})"
+                    which = f"{kind} ({places[0] + 1} of {len(pieces)})"
                     raise RunError(f"{which} was begun again and again: {error}") from error
                 if isinstance(error, FedirlError):
                     raise error
                 if error is not None:
                     raise RunError(f"{kind} failed: {error!r}") from error
-                yield heard.key, heard.answer
+                yield from good(places, heard.answer)
         finally:
             self.cancel(*self._open)
 

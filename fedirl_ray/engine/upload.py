@@ -91,6 +91,14 @@ class Upload(NamedTuple):
     """Optimiser steps of the reward learnt alone."""
     converged: bool
     """Whether those reached their tolerance."""
+    episodes: int
+    """Demonstrations it was learnt from."""
+
+
+def curvatures_of(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
+    """Curvatures at one of the uploaded rewards, `[m, d, d]`, of which they were asked for."""
+    at = order.hessian.index(row)
+    return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])
 
 
 class Answer(NamedTuple):

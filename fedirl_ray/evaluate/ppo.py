@@ -1,209 +1,204 @@
-"""Agents trained by stable-baselines3's PPO in batched control tasks.
+"""PPO: its settings, and the update of many agents at once, with gradients written out.
 
-Only stepping is ours: PPO's own time goes into its updates, and Gymnasium's, one Python call an
-environment, into nothing. The library and torch are imported where an agent is trained.
+It is stable-baselines3's `PPO` to the last constant, which tests hold it to. What a rollout leaves
+of a step is one row of numbers, so that a shuffled minibatch lies in one piece. Agents are updated
+in tiles whose minibatches stay in the cache through all epochs; a tile's size changes no number.
 
-Letters: `n` rows, `k` evaluations, `e` episodes of one.
+Source: Schulman et al. (2017), https://arxiv.org/abs/1707.06347.
+
+Letters: `b` agents, `n` steps of a rollout, `m` of a minibatch, `i` inputs, `k` numbers that say
+which action was taken, `h` units of a layer, `p` parameters of one network.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
-import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from fedirl_ray.config_control import PPOConfig
-from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.control.actor import SEEN, Actor
-from fedirl_ray.problem.control.arena import Arena, play
-from fedirl_ray.problem.control.task import Task
-from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.seeds import stream
+from fedirl_ray.evaluate.distributions import Distribution
+from fedirl_ray.evaluate.networks import POLICY, VALUE, Layout, Networks, Singles, Weights
+from fedirl_ray.problem.mdp import Places
 
-if TYPE_CHECKING:
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.vec_env import VecEnv
-
-SeenReward = Callable[[Floats, Floats], Floats]
-"""A reward of what is seen: observations `[n, o]` and actions `[n, q]` to `[n]`."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """What came of training one agent."""
-
-    at: NDArray[np.int64]
-    """Environment steps at each evaluation, `[k]`."""
-    episodes: Floats
-    """True returns of the evaluations' episodes, `[k, e]`."""
-    actors: tuple[Actor, ...]
-    """The agent at each evaluation."""
-
-    @property
-    def returns(self) -> Floats:
-        """Mean true return at each evaluation, `[k]`."""
-        means: Floats = self.episodes.mean(axis=1)
-        return means
+TILE = 1_024
+"""Rows of all minibatches of a tile together: with layers of 64 units they fit the cache."""
+MOST_AGENTS = 16
+"""Agents of a tile: their parameters must fit too."""
+MOST_NORM = 0.5
+"""Longest gradient of both networks together."""
+VALUE_WEIGHT = 0.5
+"""Of the value's squared error."""
+DECAY = (0.9, 0.999)
+"""Adam's, of gradients and of their squares."""
+EPSILON = 1e-5
+"""Adam's."""
 
 
-def train(
-    task: Task, client: float, config: PPOConfig, seed: int, reward: SeenReward | None = None
-) -> Training:
-    """Train an agent in one client's physics.
+class Record(NamedTuple):
+    """What a rollout leaves of its steps for the update: columns of one array."""
 
-    Observations are standardised and rewards divided by the running standard deviation of the
-    discounted return (never centred), so that rewards that differ in scale alone train alike.
-    Evaluations play the agent's likeliest actions in episodes of their own.
+    inputs: Singles
+    """What the networks saw, `[..., i + 1]`."""
+    actions: Singles
+    """As kept, `[..., k]`."""
+    log_prob: Singles
+    """Of the action when it was drawn, `[...]`."""
+    advantage: Singles
+    """`[...]`."""
+    target: Singles
+    """What the value should have been, `[...]`."""
 
-    Args:
-        task: The task.
-        client: Whose physics.
-        config: Budget and hyperparameters.
-        seed: Decides everything that is random.
-        reward: What the agent is paid instead of the task's reward, which is always what is
-            recorded.
-
-    Returns:
-        The curve, and the agent along it.
-
-    Raises:
-        ConfigError: stable-baselines3 or torch is not installed.
-    """
-    rows = [client] * config.rows
-    arena = Arena(task, rows, stream(seed, "arena"))
-    with _one_thread():
-        learner = _learner(_environments(arena, reward), config, seed)
-        at, episodes, actors = [], [], []
-        for number in range(1, config.evaluations + 1):
-            aim = config.steps * number // config.evaluations
-            if aim > learner.num_timesteps:
-                left = aim - learner.num_timesteps
-                learner.learn(left, reset_num_timesteps=False)
-            actor = _actor(task, learner)
-            played = play(task, [client] * config.episodes, actor, stream(seed, "judge", number))
-            at.append(learner.num_timesteps)
-            episodes.append(played.returns)
-            actors.append(actor)
-    return Training(np.array(at), np.array(episodes), tuple(actors))
+    @classmethod
+    def of(cls, array: Singles, inputs: int) -> Self:
+        """Views of `[..., i + 1 + k + 3]`."""
+        columns = (array[..., -3], array[..., -2], array[..., -1])
+        return cls(array[..., : inputs + 1], array[..., inputs + 1 : -3], *columns)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small networks are slower on several threads, and agents are trained side by side."""
-    try:
-        import stable_baselines3  # noqa: F401
-        import torch
-    except ImportError as err:
-        raise ConfigError(
-            "training agents needs stable-baselines3: pip install 'fedirl-ray[control]'"
-        ) from err
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+class _Tile:
+    """Arrays for the minibatches of `b` agents, used again and again."""
+
+    def __init__(self, layout: Layout, agents: int, rows: int) -> None:
+        def room(units: int) -> Singles:
+            return np.zeros((agents, 2, rows, units), dtype=np.float32)
+
+        self.gradient, self.spare = np.zeros((2, agents, 2, layout.size), dtype=np.float32)
+        self.slopes = layout.weights(self.gradient)
+        units = (*layout.hidden, layout.outputs)
+        self.found = [room(count) for count in units]
+        """What each layer says, `[b, 2, m, h]`."""
+        self.pulls = [room(count) for count in units]
+        """Slopes of the loss by what each layer says before its tanh."""
+        self.ones = np.ones((1, rows), dtype=np.float32)
 
 
-def _learner(environments: "VecEnv", config: PPOConfig, seed: int) -> "PPO":
-    """An untrained agent."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.vec_env import VecNormalize
+class Update:
+    """Passes over rollouts, and what Adam remembers of earlier ones."""
 
-    layers = list(config.hidden)
-    return PPO(
-        "MlpPolicy",
-        VecNormalize(environments, gamma=config.discount, clip_obs=SEEN),
-        learning_rate=config.learning_rate,
-        n_steps=config.rollout // config.rows,
-        batch_size=config.batch,
-        n_epochs=config.epochs,
-        gamma=config.discount,
-        gae_lambda=config.gae,
-        clip_range=config.clip,
-        ent_coef=config.entropy,
-        policy_kwargs={"net_arch": {"pi": layers, "vf": layers}},
-        seed=seed % 2**32,
-        device="cpu",
-    )
+    def __init__(self, networks: Networks, actions: Distribution, config: PPOConfig) -> None:
+        """Prepare to update.
+
+        Args:
+            networks: Changed in place by `run`.
+            actions: What the policy's outputs mean.
+            config: Batch, epochs, learning rate, clip and entropy are used.
+        """
+        self._networks, self._actions, self._config = networks, actions, config
+        self._first = np.zeros_like(networks.flat)
+        self._second = np.zeros_like(networks.flat)
+        self._number = 0
+        self._agents = max(1, min(MOST_AGENTS, TILE // config.batch))
+        self._tiles: dict[int, _Tile] = {}
+
+    def keep(self, which: Places) -> None:
+        """Forget all agents but these; the networks must have done so."""
+        self._first, self._second = self._first[which], self._second[which]
+
+    def run(self, records: Singles, streams: Sequence[np.random.Generator]) -> None:
+        """Update every agent by its own rollout.
+
+        Args:
+            records: `[b, n, ...]`, see `Record`.
+            streams: Each agent's, for the order of its steps; consumed.
+        """
+        b, n, width = records.shape
+        batch, inputs = self._config.batch, self._networks.layout.inputs
+        for begin in range(0, b, self._agents):
+            of = slice(begin, min(begin + self._agents, b))
+            agents = of.stop - begin
+            if agents not in self._tiles:
+                self._tiles[agents] = _Tile(self._networks.layout, agents, batch)
+            tile = self._tiles[agents]
+            flat = self._networks.flat[of]
+            weights = self._networks.layout.weights(flat)
+            rows = records[of].reshape(-1, width)
+            first_rows = n * np.arange(agents)[:, None]
+            number = self._number
+            for _ in range(self._config.epochs):
+                order = np.stack([rng.permutation(n) for rng in streams[of]]) + first_rows
+                mixed = rows.take(order.ravel(), axis=0).reshape(agents, n, width)
+                for at in range(0, n, batch):
+                    number += 1
+                    self._slopes(tile, weights, Record.of(mixed[:, at : at + batch], inputs))
+                    _clip(tile.gradient)
+                    self._step(tile, flat, self._first[of], self._second[of], number)
+        self._number += self._config.epochs * n // batch
+
+    def _slopes(self, tile: _Tile, weights: Weights, record: Record) -> None:
+        """Gradient of the loss of one minibatch an agent, into the tile."""
+        layers, biases, inputs = weights.layers, weights.biases, record.inputs[:, None]
+        below = inputs
+        for depth, (layer, found) in enumerate(zip(layers, tile.found, strict=True)):
+            np.matmul(below, layer, out=found)
+            if depth:
+                found += biases[depth - 1]
+            if depth < len(biases):
+                np.tanh(found, out=found)
+            below = found
+        self._pull(tile, weights.log_std, record)
+        for depth in reversed(range(len(layers))):
+            pull = tile.pulls[depth]
+            below = tile.found[depth - 1] if depth else inputs
+            np.matmul(below.swapaxes(-1, -2), pull, out=tile.slopes.layers[depth])
+            if depth:
+                np.matmul(tile.ones, pull, out=tile.slopes.biases[depth - 1])
+                lower = tile.pulls[depth - 1]
+                np.matmul(pull, layers[depth].swapaxes(-1, -2), out=lower)
+                below *= below  # the tanh's slope is 1 - tanh²; its own value is not needed again
+                np.subtract(1.0, below, out=below)
+                lower *= below
+
+    def _pull(self, tile: _Tile, log_std: Singles, record: Record) -> None:
+        """Slopes of the loss by the networks' outputs, and by the policy's log_std."""
+        clip, entropy, m = self._config.clip, self._config.entropy, self._config.batch
+        outputs, pulls = tile.found[-1], tile.pulls[-1]
+        advantage = record.advantage - record.advantage.mean(axis=1, keepdims=True)
+        variance = np.square(advantage).sum(axis=1, keepdims=True) / (m - 1)
+        advantage /= np.sqrt(variance) + 1e-8
+        policy = outputs[:, POLICY]
+        score = self._actions.score(policy, record.actions, log_std[:, POLICY])
+        ratio = np.exp(score.log_prob - record.log_prob)
+        gain = advantage * ratio
+        clipped = advantage * np.clip(ratio, 1.0 - clip, 1.0 + clip)
+        # The lesser of both counts, and the clipped one has no slope.
+        pull = np.where(gain <= clipped, gain, np.float32(0.0))[..., None] * (-1.0 / m)
+        np.multiply(pull, score.outputs, out=pulls[:, POLICY])
+        if score.log_std is not None:
+            slope = (pull * score.log_std).sum(axis=1, keepdims=True)
+            tile.slopes.log_std[:, POLICY] = slope
+        if entropy:
+            by_outputs, by_log_std = self._actions.entropy_slopes(policy)
+            tile.slopes.log_std[:, POLICY] -= entropy * by_log_std
+            if by_outputs is not None:
+                pulls[:, POLICY] -= (entropy / m) * by_outputs
+        error = outputs[:, VALUE, :, 0] - record.target
+        np.multiply(error, 2.0 * VALUE_WEIGHT / m, out=pulls[:, VALUE, :, 0])
+
+    def _step(
+        self, tile: _Tile, flat: Singles, first: Singles, second: Singles, number: int
+    ) -> None:
+        """Adam; its moments are kept divided by one minus their decay.
+
+        Source: Kingma & Ba (2015), algorithm 1.
+        """
+        gradient, spare = tile.gradient, tile.spare
+        one, two = DECAY
+        first *= one
+        first += gradient
+        second *= two
+        np.multiply(gradient, gradient, out=gradient)
+        second += gradient
+        scale = math.sqrt((1.0 - two) / (1.0 - two**number))
+        np.sqrt(second, out=spare)
+        spare += EPSILON / scale
+        np.divide(first, spare, out=spare)
+        rate = self._config.learning_rate * (1.0 - one) / (1.0 - one**number)
+        spare *= rate / scale
+        flat -= spare
 
 
-def _actor(task: Task, learner: "PPO") -> Actor:
-    """An agent's policy as arrays."""
-    seen = learner.env.obs_rms  # type: ignore[union-attr]
-    network: Any = learner.policy
-    layers = [*network.mlp_extractor.policy_net, network.action_net]
-    linear = [layer for layer in layers if hasattr(layer, "weight")]
-
-    def array(tensor: Any) -> Floats:
-        return np.array(tensor.detach().numpy(), dtype=np.float64)
-
-    return Actor(
-        task.action.points if task.discrete else None,
-        np.array(seen.mean),
-        np.sqrt(seen.var + 1e-8),
-        tuple(array(layer.weight).T.copy() for layer in linear),
-        tuple(array(layer.bias) for layer in linear),
-        np.empty(0) if task.discrete else np.exp(array(network.log_std)),
-    )
-
-
-def _environments(arena: Arena, reward: SeenReward | None) -> "VecEnv":
-    """An arena as stable-baselines3 sees many environments."""
-    from stable_baselines3.common.vec_env import VecEnv
-
-    task = arena.task
-
-    class Environments(VecEnv):
-        """Rows of an arena; defined here because its base is imported late."""
-
-        def __init__(self) -> None:
-            box = gymnasium.spaces.Box(-np.inf, np.inf, (arena.observations.shape[1],), np.float32)
-            acts: gymnasium.Space[Any] = (
-                gymnasium.spaces.Discrete(task.action.size)
-                if task.discrete
-                else gymnasium.spaces.Box(-1.0, 1.0, (len(task.action.axes),), np.float32)
-            )
-            self._actions = np.empty(0)
-            super().__init__(len(arena), box, acts)
-
-        def reset(self) -> NDArray[np.float32]:
-            return arena.reset().astype(np.float32)
-
-        def step_async(self, actions: NDArray[Any]) -> None:
-            chosen = task.action.points[actions] if task.discrete else actions
-            self._actions = np.asarray(chosen, dtype=np.float64)
-
-        def step_wait(self) -> Any:
-            before = arena.observations
-            move = arena.step(self._actions)
-            paid = move.reward if reward is None else reward(before, self._actions)
-            over = move.terminated | move.truncated
-            infos: list[dict[str, Any]] = [{} for _ in range(len(arena))]
-            for row in np.flatnonzero(over) if over.any() else ():
-                infos[row] = {
-                    "terminal_observation": move.last[row].astype(np.float32),
-                    "TimeLimit.truncated": bool(move.truncated[row]),
-                }
-            seen = move.observations.astype(np.float32)
-            return seen, paid.astype(np.float32), over, infos
-
-        def close(self) -> None:
-            """There is nothing to close."""
-
-        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-            return [None] * len(arena)
-
-        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            raise AttributeError("rows of an arena have no attributes")
-
-        def env_method(self, method_name: str, *args: Any, indices: Any = None, **more: Any) -> Any:
-            raise AttributeError("rows of an arena have no methods")
-
-        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-            return [False] * len(arena)
-
-    return Environments()
+def _clip(gradient: Singles) -> None:
+    """Shorten each agent's gradient `[b, 2, p]` to `MOST_NORM`."""
+    norm = np.sqrt(np.vecdot(gradient, gradient).sum(axis=1))
+    gradient *= np.minimum(MOST_NORM / (norm + 1e-6), 1.0)[:, None, None]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import ProblemConfig, RunConfig
 from fedirl_ray.problem.demonstrations import (
+    ARRAYS,
     Demonstrations,
     demonstrate_all,
     expert_policy,
@@ -28,6 +29,7 @@ from fedirl_ray.problem.dials import (
 from fedirl_ray.problem.family import draw_world, horizon
 from fedirl_ray.problem.features import require_alike
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP, tiles, untile
+from fedirl_ray.problem.npz import read_arrays
 from fedirl_ray.problem.planning import Metric, Outcome, told
 from fedirl_ray.seeds import stream
 
@@ -42,6 +44,8 @@ class Block:
     """Their worlds as demonstrated, in the members' order (`coverage` moves first states)."""
     counts: Floats
     """Their demonstrations' discounted feature counts, `[k, d]`."""
+    episodes: tuple[int, ...]
+    """How many they are."""
     iterations: NDArray[np.int64]
     """Largest number of IRL iterations of each, `[k]`."""
 
@@ -84,7 +88,20 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         for world, episodes in zip(worlds, data, strict=True)
     ]
     limits = iteration_limits(config.irl.iterations, dials, config.clients, config.seed, seed)
-    return Block(tuple(members), tuple(worlds), np.stack(counts), limits[list(members)])
+    held = tuple(len(shown.states) for shown in data)
+    return Block(tuple(members), tuple(worlds), np.stack(counts), held, limits[list(members)])
+
+
+def most_episodes(config: ProblemConfig) -> int:
+    """The most demonstrations a client can hold: of recorded ones, all that there are.
+
+    Raises:
+        DataError: Recorded demonstrations cannot be read.
+    """
+    file = config.demonstrations_file
+    if file is None:
+        return config.demonstrations
+    return int(read_arrays(file, ARRAYS, f"problem.demonstrations-file {file}")["client"].size)
 
 
 def _demonstrate(

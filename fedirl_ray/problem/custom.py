@@ -49,6 +49,15 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
     function = load(name, "problem.name", ("role", "index", "rng"))
     with user_code(f"problem.name {name}"):
         made = function(role, index, rng)
+    return as_world(made, name)
+
+
+def as_world(made: object, name: str) -> TabularMDP:
+    """What a user's function has made, as a table.
+
+    Raises:
+        ConfigError: It is neither a `TabularMDP` nor an environment with a transition table.
+    """
     if isinstance(made, TabularMDP):
         return made
     if not hasattr(made, "unwrapped"):

@@ -42,11 +42,11 @@ def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
             function = load(own, "problem.features", ("world",))
             with user_code(f"problem.features {own}"):
                 found = function(world)
-            return dataclasses.replace(world, features=checked(found, world, own))
+            return dataclasses.replace(world, features=as_features(found, world, own))
     return dataclasses.replace(world, features=basis[:, None])
 
 
-def checked(found: object, world: TabularMDP, name: str) -> Floats:
+def as_features(found: object, world: TabularMDP, name: str) -> Floats:
     """What a user's function has made of a world, once it is features.
 
     Args:

@@ -215,6 +215,8 @@ def _notes(domain: Domain, results: Sequence[SeedResult], *, timed: bool, wide: 
     lines, measure, config = [], measure_of(domain.metric), domain.config
     if config.problem.demonstrations_file is not None and config.seeds > 1:
         lines.append(f"Seeds differ in {domain.varies}:\n± says nothing of other demonstrations.")
+    if config.federation.weights != "equal":
+        lines.append(f"Clients count by {printable(str(config.federation.weights))}, not equally.")
     if "expert" in config.fusion.rules:
         lines += _demonstrator(config)
     if wide:

@@ -28,6 +28,7 @@ POINTING = (
     "problem.features",
     "problem.demonstrations-file",
     "fusion.rules",
+    "federation.weights",
     "evaluation.metrics",
 )
 """Settings that point at content which is no setting, see `identify`."""

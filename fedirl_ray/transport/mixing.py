@@ -18,6 +18,10 @@ the last step that counted, twice as many each time mixing fails. Ten mixed step
 least error are a failure too. (Safeguards of this kind: Zhang, O'Donoghue and Boyd 2020, "Globally
 convergent type-I Anderson acceleration for nonsmooth fixed-point iterations", section 3.)
 
+A debiased barycenter whose kernel is as wide as the lattice is judged by the residual in its own
+norm instead. There the L1 error misleads both ways: it hardly sees a barycenter of the wrong
+width, while a mixed step on the right way can raise it tenfold before it falls.
+
 Letters: `h` kept steps, `n` lattice points.
 """
 
@@ -34,6 +38,9 @@ RISE = 1.5
 """A mixed step may leave an error above the last one while it is within this factor of the least:
 held strictly to falling errors, noise at cost over epsilon 1,000 takes over twice the steps."""
 
+RISE_BY_RESIDUAL = 20.0
+"""The same where the residual decides: only a step that would lose the measures is taken back."""
+
 PATIENT = 10
 """Mixed steps that may follow each other without a new least error."""
 
@@ -48,8 +55,8 @@ class Mixer:
     `log_b`; or that, the next `log_b` and the next `log_d` (debiased).
     """
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
+    def __init__(self, slots: int, *, by_residual: bool = False) -> None:
+        self.slots, self.by_residual = slots, by_residual
         self.order: list[int] = []
         """Slots in use, oldest first."""
         self.filled = 0
@@ -121,7 +128,11 @@ class Mixer:
         else:
             before = self.order[-2]
             # An error that is not a number is not within anything.
-            counts = error <= max(self.errors[before], RISE * self.least)
+            rise = RISE_BY_RESIDUAL if self.by_residual else RISE
+            counts = bool(error <= max(self.errors[before], rise * self.least))
+            if self.by_residual:
+                counts = counts and bool(self.gram[slot, slot] <= self.gram[before, before])
+                better = better and counts
             self.stale += 1
             if better:
                 self.failures = max(0, self.failures - 1)

@@ -26,6 +26,10 @@ PATIENCE = 30
 plain steps are quicker than mixed ones, and usually enough. Debiased, only the last level's steps
 are mixed: what mixing leaves undecided in `log_d`, the next level would multiply."""
 
+WIDE_REACH = 20.0
+"""Up to this cost over epsilon the kernel is as wide as the lattice: debiased, mixed steps are then
+judged by their residual and start at the mass of one."""
+
 FIRST_REACH = 20.0
 LEVEL_FACTOR = 4.0
 LEVEL_TOL = 1e-2
@@ -189,9 +193,13 @@ class _Loop:
         simple = kernel is None and goal.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
         log_d = log_d if rescale == 1.0 else rescale * log_d
+        wide = kernel is not None and reach <= WIDE_REACH
+        pinned = wide and mixer.blended
+        if pinned:
+            before = before - _log_mass(before)
         wanted = self.slots if kernel is None or epsilon == goal.epsilon else 1
         if mixer.slots < wanted and (reach > EASY_REACH or self.iterations > PATIENCE):
-            mixer = self.mixer = Mixer(wanted)
+            mixer = self.mixer = Mixer(wanted, by_residual=wide)
         elif rescale != 1.0:
             mixer.clear()
         slots, slot = mixer.slots, mixer.next_slot()
@@ -201,8 +209,15 @@ class _Loop:
         if goal.held is not None:
             log_b = goal.held
         if kernel is not None:
+            log_kd = kernel.apply_log(log_d[None])[0]
+            if pinned:
+                half = 0.5 * _log_mass(log_d + log_kd)
+                log_d, log_kd = log_d - half, log_kd - half
             log_b = total + log_d
-            moved_d, unbalanced = _rebalance(kernel, log_b, log_d)
+            # To the geometric mean of the old d and b / Kd (Janati, Cuturi and Gramfort 2020,
+            # algorithm 1).
+            moved_d = 0.5 * (log_b - log_kd - log_d)
+            unbalanced = _distance(log_d + log_kd, log_b)
         error = np.inf
         if measure or slots > 1:
             error = float(term.measured.errors.max()) + _distance(log_b, before) + unbalanced
@@ -234,13 +249,9 @@ class _Loop:
             raise LostDigitsError(self.iterations)
 
 
-def _rebalance(kernel: Kernel, log_b: Array, log_d: Array) -> tuple[Array, float]:
-    """Return the step of `log_d` towards `d * Kd = b`, and the L1 error of that equation.
-
-    The geometric mean of the old `d` and `b / Kd` (Janati, Cuturi and Gramfort 2020, algorithm 1).
-    """
-    log_kd = kernel.apply_log(log_d[None])[0]
-    return 0.5 * (log_b - log_kd - log_d), _distance(log_d + log_kd, log_b)
+def _log_mass(log_b: Array) -> float:
+    xp, most = namespace_of(log_b), float(log_b.max())
+    return most + float(xp.log(xp.exp(log_b - most).sum()))
 
 
 def _distance(one: Array, two: Array) -> float:

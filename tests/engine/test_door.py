@@ -21,11 +21,13 @@ ORDER = Order(
     hessian=(),
     attempt=1,
 )
-TERMS = Terms(d=D, norm_bound=100.0, curvature_bound=1e4, iterations=50, rules=("mean",))
+TERMS = Terms(
+    d=D, norm_bound=100.0, curvature_bound=1e4, iterations=50, episodes=9, rules=("mean",)
+)
 
 
 def upload(client, **changed):
-    good = Upload(ORDER.key(client), np.full((2, D), float(client)), None, 0.5, 7, True)
+    good = Upload(ORDER.key(client), np.full((2, D), float(client)), None, 0.5, 7, True, 4)
     return good._replace(**changed)
 
 
@@ -60,6 +62,10 @@ BAD = {
     ),
     "unasked hessian": (upload(2, hessian=np.zeros((2, D, D))), "hessian that was not asked for"),
     "likelihood": (upload(2, negative_log_likelihood=None), "negative_log_likelihood is not a"),
+    "no episodes": (upload(2, episodes=0), "episodes is not within 1 and 9"),
+    "too many episodes": (upload(2, episodes=10), "episodes is not within 1 and 9"),
+    "half an episode": (upload(2, episodes=0.5), "episodes is not an integer but a float"),
+    "boolean episodes": (upload(2, episodes=True), "episodes is not an integer but a bool"),
     "not asked": (upload(2, key=ORDER.key(1)), "this client was not asked"),
     "no such client": (upload(2, key=ORDER.key(-1)), "this client was not asked"),
     "earlier round": (upload(2, key=ORDER.key(2)._replace(round=0)), "late: for seed 3, round 0"),
@@ -394,7 +400,7 @@ CURVATURES = arrays(np.float64, (1, D, D), elements=st.floats(allow_nan=True, wi
 @st.composite
 def uploads_of_client_2(draw):
     """Anything that client 2 may send in its own place."""
-    good = Upload(ORDER.key(2), draw(FLOATS), draw(CURVATURES), 0.5, 7, True)
+    good = Upload(ORDER.key(2), draw(FLOATS), draw(CURVATURES), 0.5, 7, True, 4)
     kind = draw(st.sampled_from(["anything", "field", "key", "numbers", "another's"]))
     if kind == "anything":
         return draw(VALUES)

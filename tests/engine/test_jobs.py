@@ -10,7 +10,7 @@ import pytest
 from fedirl_ray.config import EngineConfig, IRLConfig
 from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.identity import code_in_words
-from fedirl_ray.engine.jobs import Job, Jobs, Worker
+from fedirl_ray.engine.jobs import Job, Jobs, Worker, calls
 from fedirl_ray.errors import DataError, RunError
 
 LOCAL, RAY = EngineConfig(backend="local"), EngineConfig()
@@ -186,3 +186,51 @@ def count(file):
     with open(file, "a") as counted:
         counted.write("x")
     return {"times": np.array(os.path.getsize(file))}
+
+
+def squares_of(asked):
+    """Squares of several numbers in one call; 3 cannot be done."""
+    return [
+        DataError("3 is not to be squared")
+        if one["number"] == 3
+        else {"square": np.array(one["number"] ** 2), "beside": np.array(len(asked))}
+        for one in asked
+    ]
+
+
+def bundled(numbers, together):
+    return [Job("many", squares_of, {"number": n}, together=together) for n in numbers]
+
+
+@pytest.mark.parametrize("together", [1, 2, 100])
+def test_jobs_that_are_done_together_are_kept_and_named_one_by_one(tmp_path, together):
+    folder = tmp_path / "many"
+    jobs = [*bundled([0, 1, 2], together), *jobs_of(square, 2), *bundled([4, 5], together)]
+    found = Jobs(Worker(), folder, pytest.fail).all(jobs)
+    assert [int(one["square"]) for one in found] == [0, 1, 4, 0, 1, 16, 25]
+    beside = [int(found[place]["beside"]) for place in (0, 1, 2, 5, 6)]
+    assert max(beside) == min(together, 3)  # others stand between the two groups
+    names = {job.name for job in bundled([0, 1, 2, 4, 5], 1)}
+    assert names < {job.name for job in jobs}
+    assert len(list(folder.iterdir())) == 7
+
+
+@pytest.mark.parametrize("engine", [LOCAL, RAY], ids=["local", "ray"])
+def test_of_jobs_done_together_a_failing_one_loses_no_other(tmp_path, ray_session, engine):
+    jobs = bundled([1, 2, 3, 4], 100)
+    with open_workers(engine) as workers:
+        doing = Jobs(workers, tmp_path, pytest.fail)
+        with pytest.raises(DataError, match="3 is not to be squared"):
+            doing.all(jobs)
+        kept = len(list(tmp_path.iterdir()))
+        assert kept >= (3 if engine is LOCAL else 1)
+        rest = [int(one["square"]) for one in doing.all([jobs[0], jobs[1], jobs[3]])]
+    assert rest == [1, 4, 16]
+
+
+def test_calls_leave_work_for_every_worker():
+    jobs = [*bundled(range(10), 4), *jobs_of(square, 3)]
+    assert calls(jobs, 1) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], [10], [11], [12]]
+    assert [len(one) for one in calls(jobs, 5)] == [2] * 5 + [1] * 3
+    assert calls([jobs[1], jobs[5], jobs[12]], 1) == [[0, 1], [2]]
+    assert calls([], 1) == []

@@ -3,11 +3,13 @@ import pytest
 
 from fedirl_ray.command.reproduce import REPRODUCTION
 from fedirl_ray.command.results import new_folder, write_rows
+from fedirl_ray.domain.control import Control
+from fedirl_ray.domain.control_settings import worlds_of
+from fedirl_ray.domain.domain import SPLITS
 from fedirl_ray.engine.identity import Identity
-from fedirl_ray.evaluate.presets import PAPER
 from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.report.reproduction.scores import columns_of
 from fedirl_ray.run import main
-from fedirl_ray.study.control.verdict import columns_of
 from fedirl_ray.study.reproduction import scale
 from fedirl_ray.study.reproduction.figures import (
     FIGURE_2,
@@ -21,9 +23,9 @@ from fedirl_ray.study.reproduction.figures import (
 from fedirl_ray.study.reproduction.plan import Plan
 
 
-def row(task, kind, column, seed, value, **more):
-    base = {"task": task, "kind": kind, "column": column, "seed": seed, "client": 0.0}
-    return {**base, "held_out": False, "step": 0, "name": "return", "value": value, **more}
+def row(task, judge, rule, seed, value, **more):
+    base = {"task": task, "judge": judge, "rule": rule, "seed": seed, "round": 1}
+    return {**base, "split": SPLITS[0], "step": 0, "metric": "return", "value": value, **more}
 
 
 def page_of(part, rows, folder):
@@ -41,7 +43,8 @@ def test_figure_2_is_drawn_from_trained_agents(tmp_path, ray_session):
     assert main([*words, "--run-dir", str(folder)]) == 0
     rows = pq.read_table(folder / "figure2.parquet").to_pylist()
     assert {row["task"] for row in rows} == set(FIGURE_2)
-    assert {"mean", "barycenter", "+1", "-1", "random 1", "true"} <= set(columns_of(rows))
+    judged = {"mean", "barycenter", "plus-one", "minus-one", "random-1", "true"}
+    assert judged == set(columns_of(rows))
     page = (folder / "results.md").read_text()
     assert "![Figure 2: Pendulum and CartPole](figure2.png)" in page
     assert "barycenter about -200, mean about -1215" in page
@@ -66,32 +69,32 @@ def test_a_plain_answer_is_given_and_judges_that_disagree_are_named(tmp_path):
     def study(mean, barycenter, blind, kind):
         return [
             row("CartPole-v1", kind, column, seed, level + (len(column) + 3 * seed) ** 0.5)
-            for column, level in (("mean", mean), ("barycenter", barycenter), ("+1", blind))
+            for column, level in (("mean", mean), ("barycenter", barycenter), ("plus-one", blind))
             for seed in range(4)
         ]
 
     rows = [*study(100.0, 90.0, 50.0, "agent"), *study(10.0, 20.0, 5.0, "planner")]
     page = page_of("figure2", rows, tmp_path / "one")
-    assert "clients' physics, barycenter: **worse** than the mean: -9.1 ± 0.3 over the mean" in page
+    assert "in-distribution, barycenter: worse than the mean: -9.1 ± 0.3 over the mean" in page
     assert "By the planner the barycenter is above the mean, by agents below it" in page
     rows = [*study(100.0, 110.0, 50.0, "agent"), *study(10.0, 20.0, 5.0, "planner")]
     page = page_of("figure2", rows, tmp_path / "two")
-    assert "**better** than the mean and every control: +10.9 ± 0.3 over the mean, +61.3" in page
+    assert "better than the mean and every control: +10.9 ± 0.3 over the mean, +61.3" in page
     assert "disagree" not in page
     rows = study(100.0, 110.0, 500.0, "agent")
     page = page_of("figure2", rows, tmp_path / "three")
     assert "above the mean, yet not above all that knows nothing" in page
-    assert "over the blind control with the smallest margin (+1, of 1)" in page
+    assert "over the blind control with the smallest margin (plus-one, of 1)" in page
 
 
 def test_refinement_shows_every_resolution_and_both_units_of_epsilon(tmp_path):
     rows = [
-        row("Acrobot-v1", "planner", column, seed, -90.0 - seed, held_out=held_out,
+        row("Acrobot-v1", "planner", column, seed, -90.0 - seed, split=split,
             points=points, support=support, ground=ground)
         for points, support in (("7x7x5x5", 3_675), ("9x9x5x5", 6_075))
         for ground in ("cells", "paper")
         for column in ("mean", "barycenter", "debiased", "true")
-        for held_out in (False, True)
+        for split in SPLITS
         for seed in range(3)
     ]  # fmt: skip
     page = page_of("refinement", rows, tmp_path / "run")
@@ -120,12 +123,13 @@ def test_every_scale_has_its_study_of_every_task(size):
     for task in (*FIGURE_2, *FIGURE_3):
         config = config_of(task, Plan(scale=size))
         assert {"mean", "barycenter"} <= set(config.fusion.rules)
-        assert config.trained_in
+        assert config.control.agents
+        assert set(config.control.judged) <= set(worlds_of(config))
     if size == "paper":
         assert config.seeds == 10
         assert config.clients == 6
-        assert config.agent == PAPER["Acrobot-v1"].agent
-        assert config.trained_in == config.worlds
+        assert (config.control.agent.steps, config.control.agent.rows) == (25_000, 1)
+        assert not config.control.judged
 
 
 def test_the_papers_tasks_are_all_there():
@@ -133,4 +137,6 @@ def test_the_papers_tasks_are_all_there():
     assert all(len(shapes) >= 4 for shapes in RESOLUTIONS.values())
     plan = Plan(scale="laptop")
     assert len(refinements(plan)) == 2 * sum(map(len, RESOLUTIONS.values()))
-    assert not any(config.trained_in for config in refinements(plan))
+    assert not any(config.control.agents for config in refinements(plan))
+    for config in refinements(plan):
+        Control(config).check()

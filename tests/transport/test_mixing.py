@@ -232,3 +232,35 @@ def test_a_step_taken_back_may_hold_infinities():
     assert np.isfinite(made.mixed(made.weights(plain=False))).all()
     assert tell(made, 3, 0.9)
     assert np.isfinite(made.mixed(made.weights(plain=False))).all()
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 0.3, 0.1])
+def test_debiased_gaussians_are_found_by_kernels_as_wide_as_the_line(epsilon):
+    line = np.linspace(0.0, 1.0, 200)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        means, deviations = rng.uniform(0.35, 0.65, 3), rng.uniform(0.04, 0.08, 3)
+        weights = rng.dirichlet(np.full(3, 5.0))
+        rows = np.exp(-0.5 * ((line - means[:, None]) / deviations[:, None]) ** 2)
+        options = {"epsilon": epsilon, "weights": weights, "cost_scale": "none", "debiased": True}
+        found = barycenter(rows, [line], max_iters=200, **options)
+        assert found.converged
+        # The barycenter of Gaussians has their mean mean and their mean standard deviation.
+        centre = found.measure @ line
+        assert centre == pytest.approx(weights @ means, abs=1e-4)
+        spread = np.sqrt(found.measure @ (line - centre) ** 2)
+        assert spread == pytest.approx(weights @ deviations, rel=0.05)
+        plain = barycenter(rows, [line], max_iters=200, anderson=0, **options)
+        assert plain.error > 1e3 * found.error
+
+
+def test_where_the_residual_decides_a_mixed_step_may_raise_the_error_but_not_the_residual():
+    for size, error, counts in [(0.9, 15.0, True), (1.2, 0.5, False), (0.9, 25.0, False)]:
+        made = Mixer(4, by_residual=True)
+        for i, seen in enumerate([2.0, 1.0]):
+            made.weights(plain=True)
+            assert tell(made, i, seen)
+        made.weights(plain=False)
+        products = np.zeros(4)
+        products[made.next_slot()] = size
+        assert made.keep(np.zeros((1, 8)), np.zeros((1, 8)), products, error) == counts

@@ -66,10 +66,11 @@ class _Arrays:
         return self._physics.observe(self._states)
 
 
-class _Environments:
+class EnvironmentRows:
     """Rows that are Gymnasium environments, one after the other."""
 
     def __init__(self, task: Task, clients: Sequence[float], rng: np.random.Generator) -> None:
+        """Begin an episode in every row; `rng` seeds the environments and nothing else."""
         self._task = task
         self._rows = [task.environment(i) for i in clients]
         self._seen: list[Any] = [env.reset(seed=int(rng.integers(2**31)))[0] for env in self._rows]
@@ -81,10 +82,12 @@ class _Environments:
             self._limits = [np.array([getattr(box, side) for box in boxes]) for side in SIDES]
 
     def reset(self, rows: NDArray[np.intp]) -> None:
+        """Begin these rows anew."""
         for row in rows:
             self._seen[row] = self._rows[row].reset()[0]
 
     def step(self, actions: Floats) -> tuple[Floats, Bools]:
+        """Advance every row by actions `[n, q]`: rewards `[n]` and whether it terminated."""
         reward = np.empty(len(self._rows))
         terminated = np.empty(len(self._rows), dtype=bool)
         for row, (env, command) in enumerate(zip(self._rows, self._commands(actions), strict=True)):
@@ -100,6 +103,7 @@ class _Environments:
         return commands
 
     def observe(self) -> Floats:
+        """What is seen now, without noise, `[n, o]`."""
         return np.array(self._seen, dtype=np.float64)
 
 
@@ -122,7 +126,7 @@ class Arena:
         self._rows: _Rows
         # Arrays of one row are slower than Python's own numbers.
         if task.physics is None or len(clients) == 1:
-            self._rows = _Environments(task, clients, rng)
+            self._rows = EnvironmentRows(task, clients, rng)
         else:
             self._rows = _Arrays(stack_physics(task.physics, clients), len(clients), rng)
         self.observations = self._look()

@@ -12,8 +12,8 @@ from scipy.stats import qmc
 from fedirl_ray.problem.lattice import Lattice
 from fedirl_ray.problem.mdp import Floats
 
-TILE = 65_536
-"""Places whose distances to all centres are held at once."""
+TILE = 16_384
+"""Features worked on at once: few enough for the cache."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ class RadialBasis:
         share = np.where(wraps, np.mod(share, 1.0), np.clip(share, 0.0, 1.0))
         deviation = self.width * self.count ** (-1.0 / len(low))
         features = np.empty((len(places), self.count))
-        for begin in range(0, len(places), TILE):
-            part = share[begin : begin + TILE]
+        size = max(1, TILE // self.count)
+        for begin in range(0, len(places), size):
+            part = share[begin : begin + size]
             squared = np.zeros((len(part), self.count))
             for column, centre, round_ in zip(part.T, self.centres.T, wraps, strict=True):
                 apart = np.abs(column[:, None] - centre)
                 squared += (np.minimum(apart, 1.0 - apart) if round_ else apart) ** 2
-            np.exp(-0.5 * squared / deviation**2, out=features[begin : begin + TILE])
+            np.exp(-0.5 * squared / deviation**2, out=features[begin : begin + size])
         return features
 
 

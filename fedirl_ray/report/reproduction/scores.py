@@ -42,8 +42,7 @@ def by_seed(
 def samples_of(rows: Sequence[Record], judge: str, split: Split, columns: Sequence[str]) -> Floats:
     """What columns come to, `[e, c]`; NaN of those that were not judged."""
     known = {name: by_seed(rows, judge, name, split) for name in columns}
-    count = max((one.size for one in known.values()), default=0)
-    nothing = np.full(count, np.nan)
+    nothing = np.full(len({row["seed"] for row in rows}), np.nan)
     return np.stack([one if one.size else nothing for one in known.values()], axis=1)
 
 

@@ -36,7 +36,7 @@ def steps(plan: Plan) -> int:
 
 def run(plan: Plan) -> Iterator[list[Record]]:
     """Draw three Gaussians well inside the line, and fuse them at every epsilon."""
-    most = plan.at(smoke=2_000, laptop=2_000, paper=20_000)  # iterations
+    most = plan.at(smoke=100, laptop=500, paper=20_000)  # iterations
     for seed in range(steps(plan)):
         rng = stream(plan.seed, "gaussians", seed)
         means, deviations = rng.uniform(0.35, 0.65, size=3), rng.uniform(0.04, 0.08, size=3)
