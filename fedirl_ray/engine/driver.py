@@ -74,6 +74,8 @@ def lay(domain: Domain, fleet: Fleet, jobs: Jobs) -> list[Arrays]:
     """Do what a run does once, and give every client its part."""
     laid = done(domain.lay(), jobs.all)
     fleet.equip(laid[: domain.config.clients])
+    if domain.config.record.demonstrations is not None:
+        domain.keep_demonstrations(laid, domain.config.record.demonstrations)
     return laid
 
 
