@@ -199,7 +199,9 @@ def test_all_clients_are_one_cost_and_pooling_counts_what_is_sent():
 
 
 def do(jobs):
-    return [job.work(**job.arguments) for job in jobs]
+    return [
+        job.work([job.arguments])[0] if job.together else job.work(**job.arguments) for job in jobs
+    ]
 
 
 @pytest.fixture
