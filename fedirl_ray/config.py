@@ -342,6 +342,9 @@ class RecordConfig:
     tensorboard: bool = False
     """Write TensorBoard's event files too, in tensorboard/: every rule's success and |theta|, seed
     by seed. Needs pip install 'fedirl-ray[tensorboard]'."""
+    demonstrations: str | None = None
+    """Also keep the first seed's demonstrations, as problem.demonstrations-file reads them:
+    FILE.npz; of control tasks a file or Minari data set a client, {client} for its number."""
 
 
 @dataclass(frozen=True, kw_only=True)

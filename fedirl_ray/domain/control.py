@@ -55,7 +55,11 @@ from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.arena import Episodes
-from fedirl_ray.problem.control.demonstrations import read_episodes
+from fedirl_ray.problem.control.demonstrations import (
+    check_target,
+    read_episodes,
+    write_episodes,
+)
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.dials import count_episodes, iteration_limits
@@ -107,6 +111,8 @@ class Control:
         Raises:
             FedirlError: Says which setting, or which file.
         """
+        if self.config.record.demonstrations is not None:
+            check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
 
     def room(self) -> int:
@@ -124,6 +130,13 @@ class Control:
         episodes = self._recorded or []
         arrays = [np.ascontiguousarray(array) for one in episodes for array in astuple(one)]
         return [array.tobytes() for array in arrays]
+
+    def keep_demonstrations(self, laid: Sequence[Arrays], target: str) -> None:
+        """A file, or a Minari data set, a client."""
+        for i, given in enumerate(laid[: self.config.clients]):
+            count, root = self._count(0, i), self.config.seed
+            episodes = demonstrations(self._task, float(i), given, count, root, 0)
+            write_episodes(self._task, float(i), episodes, target)
 
     def costs(self) -> list[float]:
         """All alike: lattices are of one size."""

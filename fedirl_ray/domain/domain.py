@@ -177,6 +177,18 @@ class Domain(Protocol):
         """
         ...
 
+    def keep_demonstrations(self, laid: Sequence[Arrays], target: str) -> None:
+        """Write the first seed's demonstrations where they can be read again.
+
+        Args:
+            laid: See `lay`.
+            target: `record.demonstrations`; what is there already is left as it is.
+
+        Raises:
+            ConfigError: They cannot be written.
+        """
+        ...
+
     def costs(self) -> list[float]:
         """Expected work of each client's fits, `[k]`, in any unit."""
         ...
