@@ -16,13 +16,13 @@ from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.federation import Federation, sample
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.engine.record import communication
 from fedirl_ray.engine.result import SPLITS, long_table, sent, stack
 from fedirl_ray.engine.round import stage_of
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.report.summary import communication
 from fedirl_ray.report.table import full_text
 
 RULES = ("local", "mean", "precision", "barycenter", "pooled")

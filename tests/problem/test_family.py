@@ -1,12 +1,10 @@
 import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.family import draw_world, horizon, slug
+from fedirl_ray.problem.family import draw_world, horizon
 from fedirl_ray.problem.kind import TABULAR
 
 OWN = """
@@ -123,19 +121,3 @@ def test_a_users_function_that_cannot_serve_is_refused_in_one_line(own, name, me
     with pytest.raises(ConfigError, match=message) as error:
         draw(name)
     assert "\n" not in str(error.value)
-
-
-@given(st.text())
-def test_a_slug_is_one_plain_folder_name(name):
-    part = slug(name)
-    assert 0 < len(part) <= 60
-    assert part.isascii()
-    assert not set(part) & set("/\\: \n\0")
-    assert part[0] not in ".-_"
-    assert part[-1] not in ".-_"
-
-
-def test_slugs_stay_readable():
-    assert [slug(name) for name in ("FrozenLake-v1", "my.worlds:draw", "../..", "")] == [
-        "FrozenLake-v1", "my.worlds-draw", "problem", "problem"
-    ]  # fmt: skip
