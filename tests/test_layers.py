@@ -14,9 +14,10 @@ import fedirl_ray
 ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
-ORDER = ("environment", "errors", "streams", "signals", "seeds", "laws", "config_control", "config",
-         "yaml_file", "problem", "irl", "transport", "fusion", "evaluate", "testing", "presets",
-         "cli", "domain", "engine", "study", "report", "api", "command", "run")  # fmt: skip
+ORDER = ("environment", "errors", "streams", "signals", "seeds", "laws", "config_control",
+         "config_engine", "config", "yaml_file", "problem", "irl", "transport", "fusion",
+         "evaluate", "testing", "presets", "cli", "domain", "engine", "study", "report", "api",
+         "command", "run")  # fmt: skip
 """Left never imports right. `cli` only turns words into a configuration."""
 MATHS = ("problem", "irl", "transport", "fusion", "evaluate", "testing", "domain")
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}

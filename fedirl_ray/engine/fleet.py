@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from fedirl_ray.config import EngineConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.event import Event, Report, Started, ignore, unwatched
 from fedirl_ray.engine.jobs import Doer, Worker

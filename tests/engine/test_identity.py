@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import fedirl_ray
 from fedirl_ray.cli import PROG, leaves
-from fedirl_ray.config import EngineConfig, ProblemConfig, RecordConfig, RunConfig
+from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config_engine import EngineConfig, RecordConfig
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.identity import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.driver import run_seed
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.report.reproduction.tables import Found, published, table1_text, table2_text
