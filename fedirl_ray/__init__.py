@@ -25,17 +25,16 @@ if TYPE_CHECKING:
     from fedirl_ray.api.running import resume, run
     from fedirl_ray.api.settings import preset
     from fedirl_ray.config import (
-        EngineConfig,
         EvaluationConfig,
         FederationConfig,
         FusionConfig,
         HeterogeneityConfig,
         IRLConfig,
         ProblemConfig,
-        RecordConfig,
         RunConfig,
     )
     from fedirl_ray.config_control import ControlConfig, PPOConfig
+    from fedirl_ray.config_engine import EngineConfig, RecordConfig
     from fedirl_ray.domain.reward import LearntReward, load_reward
     from fedirl_ray.domain.reward_wrapper import RewardWrapper
     from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support
@@ -86,7 +85,7 @@ _HOMES = {
     "BarycenterResult": "transport.barycenter",
     "ControlConfig": "config_control",
     "Demonstrations": "problem.demonstrations",
-    "EngineConfig": "config",
+    "EngineConfig": "config_engine",
     "EvaluationConfig": "config",
     "FederationConfig": "config",
     "FitResult": "api.pieces",
@@ -98,7 +97,7 @@ _HOMES = {
     "LearntReward": "domain.reward",
     "PPOConfig": "config_control",
     "ProblemConfig": "config",
-    "RecordConfig": "config",
+    "RecordConfig": "config_engine",
     "Result": "api.result",
     "RewardWrapper": "domain.reward_wrapper",
     "RuleSpec": "fusion.spec",

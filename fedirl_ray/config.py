@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from fedirl_ray.config_control import ControlConfig
+from fedirl_ray.config_engine import EngineConfig, RecordConfig
 from fedirl_ray.laws import (
     names_function,
     require,
     require_discount_or_one,
+    require_once,
     require_positive,
     require_share,
 )
@@ -98,10 +100,9 @@ class ProblemConfig:
         centres = self.rbf_centres
         require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
         require_positive("problem.rbf-width", self.rbf_width)
-        known = get_args(Features)
-        own = self.features in known or names_function(self.features)
-        law = f"{', '.join(known)} or module:function"
-        require(own, "problem.features", law, repr(self.features))
+        named = self.features in get_args(Features) or names_function(self.features)
+        law = f"{', '.join(get_args(Features))} or module:function"
+        require(named, "problem.features", law, repr(self.features))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +223,7 @@ class FusionConfig:
         """Check every limit."""
         for rule in self.rules:
             _require_rule(rule)
-        repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
-        require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
+        require_once("fusion.rules", self.rules)
         law = "a list with mean, which the others are compared to"
         require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
         if not isinstance(self.sigma, str):
@@ -298,50 +298,7 @@ class EvaluationConfig:
             require_discount_or_one("evaluation.discounts", discount)
         for name in self.metrics:
             require(names_function(name), "evaluation.metrics", "module:function", repr(name))
-        repeated = sorted({name for name in self.metrics if self.metrics.count(name) > 1})
-        require(not repeated, "evaluation.metrics", "named once each", ",".join(repeated))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineConfig:
-    """Where a run runs; never changes a result."""
-
-    backend: Literal["ray", "local"] = "ray"
-    """ray: clients are Ray actors; local: the same in this process."""
-    address: str | None = None
-    """Ray cluster to join: auto or HOST:PORT; None starts one on this machine."""
-    clients_per_actor: Literal["auto"] | int = "auto"
-    """Clients an actor holds; auto: one, or blocks beyond 8 clients a CPU."""
-    timeout: float = 600.0
-    """Seconds an actor may take for an answer before it counts as hanging: it is replaced and
-    asked once more. In a sweep: a trial for its next seed, before it is begun again (three times
-    at most)."""
-    fuse_workers: Literal["auto"] | int = "auto"
-    """Actors that share a barycenter large enough to be quicker that way (5 million clients times
-    support points); auto: one a CPU. Read by the ray engine."""
-
-    def __post_init__(self) -> None:
-        """Check every limit."""
-        require_positive("engine.timeout", self.timeout)
-        for name, count in (
-            ("engine.clients-per-actor", self.clients_per_actor),
-            ("engine.fuse-workers", self.fuse_workers),
-        ):
-            law = "auto or an integer >= 1"
-            require(count == "auto" or (isinstance(count, int) and count >= 1), name, law, count)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordConfig:
-    """What a run leaves behind."""
-
-    figure: bool = True
-    """Draw figure.png: clients x rules, reward as colour, policy as arrows."""
-    progress: bool = True
-    """Show a live progress bar."""
-    tensorboard: bool = False
-    """Write TensorBoard's event files too, in tensorboard/: every rule's success and |theta|, seed
-    by seed. Needs pip install 'fedirl-ray[tensorboard]'."""
+        require_once("evaluation.metrics", self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)

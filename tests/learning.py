@@ -40,6 +40,9 @@ class Learning:
     def pooled_bytes(self):
         return 1200
 
+    def exported(self, seed):
+        return {"features": np.zeros((9, 4))}
+
 
 MATCHED = [x for x, one in enumerate(Learning.channels) if one.judge == "agent-matched"]
 

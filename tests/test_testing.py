@@ -108,7 +108,7 @@ def at_random(world):
 
 
 def spoils(world):
-    world.initial[:] = world.initial[::-1].copy()
+    world.initial[:] = 1.0 / len(world.initial)
     return np.eye(len(world.initial))
 
 

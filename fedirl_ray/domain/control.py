@@ -34,6 +34,7 @@ from fedirl_ray.domain.control_settings import (
     SIZES,
     Learner,
     TaskSpec,
+    held_out_count,
     numbers_of,
     patience,
     refuse_settings,
@@ -55,10 +56,15 @@ from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.problem.control.arena import Episodes
-from fedirl_ray.problem.control.demonstrations import read_episodes
+from fedirl_ray.problem.control.demonstrations import (
+    check_target,
+    read_episodes,
+    write_episodes,
+)
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.dials import count_episodes, iteration_limits
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.lattice import ground_of
 from fedirl_ray.problem.mdp import Floats
 
@@ -77,6 +83,7 @@ class Held(NamedTuple):
 class Control:
     """Tasks of continuous control, the paper's and the user's own."""
 
+    kind: Kind = "control"
     metric = "return"
     facts = FACTS
     references = REFERENCES
@@ -96,6 +103,11 @@ class Control:
         """The settings alone: what is made of them is made anew."""
         return {"config": self.config}
 
+    @property
+    def held_out(self) -> int:
+        """Physics that no client has."""
+        return held_out_count(self.config)
+
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """Agents at the end of their training, plans, and agents on their way."""
@@ -107,6 +119,8 @@ class Control:
         Raises:
             FedirlError: Says which setting, or which file.
         """
+        if self.config.record.demonstrations is not None:
+            check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
 
     def room(self) -> int:
@@ -124,6 +138,13 @@ class Control:
         episodes = self._recorded or []
         arrays = [np.ascontiguousarray(array) for one in episodes for array in astuple(one)]
         return [array.tobytes() for array in arrays]
+
+    def keep_demonstrations(self, laid: Sequence[Arrays], target: str) -> None:
+        """A file, or a Minari data set, a client."""
+        for i, given in enumerate(laid[: self.config.clients]):
+            count, root = self._count(0, i), self.config.seed
+            episodes = demonstrations(self._task, float(i), given, count, root, 0)
+            write_episodes(self._task, float(i), episodes, target)
 
     def costs(self) -> list[float]:
         """All alike: lattices are of one size."""

@@ -19,6 +19,7 @@ from fedirl_ray.config import REFERENCES, RunConfig, narrowed
 from fedirl_ray.domain.job import Arrays, Plan
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.spec import Support
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.mdp import Floats
 
 Split = Literal["in-distribution", "held-out"]
@@ -128,6 +129,16 @@ class Domain(Protocol):
         ...
 
     @property
+    def kind(self) -> Kind:
+        """Its name."""
+        ...
+
+    @property
+    def held_out(self) -> int:
+        """Number of worlds that no client has seen."""
+        ...
+
+    @property
     def channels(self) -> tuple[Channel, ...]:
         """What rewards are judged by; the main table's first."""
         ...
@@ -174,6 +185,18 @@ class Domain(Protocol):
 
         Raises:
             FedirlError: They cannot be read.
+        """
+        ...
+
+    def keep_demonstrations(self, laid: Sequence[Arrays], target: str) -> None:
+        """Write the first seed's demonstrations where they can be read again.
+
+        Args:
+            laid: See `lay`.
+            target: `record.demonstrations`; what is there already is left as it is.
+
+        Raises:
+            ConfigError: They cannot be written.
         """
         ...
 

@@ -6,6 +6,7 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` w
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,19 @@ from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.metric import metrics_named
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
 from fedirl_ray.fusion.spec import support_of
-from fedirl_ray.irl.block import demonstrators, most_episodes, prepare, recorded_outcome
+from fedirl_ray.irl.block import (
+    demonstrations_of,
+    demonstrators,
+    most_episodes,
+    prepare,
+    recorded_outcome,
+)
 from fedirl_ray.irl.maxent import fit, fit_pooled
+from fedirl_ray.problem.demonstrations import require_new, save_demonstrations
 from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import Role, draw_world, horizon, varies
 from fedirl_ray.problem.features import require_alike
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome, told
 
@@ -45,6 +54,7 @@ ROLES: Mapping[Split, Role] = {"in-distribution": "client", "held-out": "held-ou
 class Tabular:
     """Families of tables, the package's and the user's own."""
 
+    kind: Kind = "tabular"
     metric = "success"
     facts = ()
     references = frozenset(("local", "pooled", "expert", "ceiling", *BLIND))
@@ -58,6 +68,7 @@ class Tabular:
         """
         require_meant(config, ("control",), self.references)
         self.config = config
+        self.held_out = config.evaluation.held_out
         self.channels = tuple(
             Channel(policy, metric)
             for metric in (*METRICS, *config.evaluation.metrics)
@@ -78,7 +89,13 @@ class Tabular:
 
         All clients' are drawn where their demonstrations are recorded.
         """
-        config, problem = self.config, self.config.problem
+        config, problem, target = (
+            self.config,
+            self.config.problem,
+            self.config.record.demonstrations,
+        )
+        if target is not None:
+            require_new(target, [target])
         metrics = metrics_named(config.evaluation.metrics)
         recorded = problem.demonstrations_file is not None
         block = prepare(config, 0, range(config.clients if recorded else 1))
@@ -102,6 +119,11 @@ class Tabular:
             raise ConfigError(
                 f"problem.demonstrations-file must be a readable file, got {file}: {err.strerror}"
             ) from None
+
+    def keep_demonstrations(self, laid: Sequence[Arrays], target: str) -> None:
+        """One .npz of all clients."""
+        if not Path(target).exists():
+            save_demonstrations(Path(target), demonstrations_of(self.config, 0))
 
     def costs(self) -> list[float]:
         """Branches of a client's transitions times optimiser steps, relative.

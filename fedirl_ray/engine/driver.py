@@ -5,56 +5,23 @@ references), `x` channels, `d` features.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import SPLITS, Domain, Judged
-from fedirl_ray.domain.job import Arrays, Job, done
+from fedirl_ray.domain.job import Arrays, done
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.columns import blind_controls, columns_of
 from fedirl_ray.engine.event import Report, ignore
 from fedirl_ray.engine.federation import Federation, federated
+from fedirl_ray.engine.fleet import Fleet
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.round import run_round, stage_of
 from fedirl_ray.engine.stopwatch import Stopwatch
-from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.errors import ConfigError, RunError
-from fedirl_ray.fusion.spec import Barycenter
 from fedirl_ray.problem.mdp import Floats
-
-
-class Fleet(Protocol):
-    """All clients, wherever they run (see `engine.local.Clients` for the arguments)."""
-
-    def equip(self, laid: Sequence[Arrays]) -> None:
-        """Give every client what the run has made for it."""
-        ...
-
-    def prepare(self, seed: int) -> None:
-        """Draw every client's data, which `learn` else does on the way."""
-        ...
-
-    def learn(self, order: Order) -> list[Answer]:
-        """Have clients learn; those that give no answer are left out."""
-        ...
-
-    def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
-        """Do jobs, none of which waits for another; yields places and results as they come."""
-        ...
-
-    @property
-    def workers(self) -> int:
-        """How many jobs it does at once."""
-        ...
-
-    @property
-    def barycenter(self) -> Barycenter:
-        """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
-        ...
-
 
 Keep = Callable[[int, Federation], None]
 """Told a seed and where it stands after each round but the last."""
@@ -107,6 +74,8 @@ def lay(domain: Domain, fleet: Fleet, jobs: Jobs) -> list[Arrays]:
     """Do what a run does once, and give every client its part."""
     laid = done(domain.lay(), jobs.all)
     fleet.equip(laid[: domain.config.clients])
+    if domain.config.record.demonstrations is not None:
+        domain.keep_demonstrations(laid, domain.config.record.demonstrations)
     return laid
 
 
@@ -156,7 +125,7 @@ def run_seed(
     with clock.timing("evaluate"):
 
         def judge(theta: Floats, offset: Floats, alone: Floats) -> Judged:
-            columns = columns_of(config, stage.support, theta, offset, alone)
+            columns = columns_of(domain, stage.support, theta, offset, alone)
             return done(domain.judge(seed, columns, laid, fleet.workers), jobs.all)
 
         theta, offset = _rewards(config, seed, fused, state.theta, pooled)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 import numpy as np
 
@@ -16,27 +15,15 @@ from fedirl_ray.domain.domain import Domain
 from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report
 from fedirl_ray.engine.federation import Federation, federated, in_need
+from fedirl_ray.engine.fleet import Fleet
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order, curvatures_of
 from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
 from fedirl_ray.fusion.rules import fuse
-from fedirl_ray.fusion.spec import Barycenter, Fused, Given, Support
+from fedirl_ray.fusion.spec import Fused, Given, Support
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
-
-
-class Learners(Protocol):
-    """What a round needs of a fleet."""
-
-    def learn(self, order: Order) -> list[Answer]:
-        """Have clients learn."""
-        ...
-
-    @property
-    def barycenter(self) -> Barycenter:
-        """Computes barycenters."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ def stage_of(domain: Domain, seed: int) -> Stage:
 
 def run_round(
     config: RunConfig,
-    fleet: Learners,
+    fleet: Fleet,
     seed: int,
     state: Federation,
     stage: Stage,

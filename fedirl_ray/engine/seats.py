@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.cluster import connect, cpus, leave, ray
 from fedirl_ray.engine.event import Started

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EngineConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import SeedResult

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fedirl_ray.config import EngineConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.seats import Call, GivenUp, Hung, Seats, calling

@@ -137,7 +137,7 @@ class Gaussian:
 
     def taken(self, actions: Singles) -> Floats:
         """Within [-1, 1]."""
-        return np.clip(actions.astype(np.float64), -1.0, 1.0)
+        return np.minimum(np.maximum(actions, -1.0), 1.0).astype(np.float64)
 
     def score(self, outputs: Singles, actions: Singles, log_std: Singles) -> Score:
         """Of a normal distribution, by its mean and by the logarithm of its deviation."""

@@ -144,7 +144,10 @@ class Update:
             if depth:
                 np.matmul(tile.ones, pull, out=tile.slopes.biases[depth - 1])
                 lower = tile.pulls[depth - 1]
-                np.matmul(pull, layers[depth].swapaxes(-1, -2), out=lower)
+                if depth == len(biases):
+                    _through_heads(pull, layers[depth], lower)
+                else:
+                    np.matmul(pull, layers[depth].swapaxes(-1, -2), out=lower)
                 below *= below  # the tanh's slope is 1 - tanh²; its own value is not needed again
                 np.subtract(1.0, below, out=below)
                 lower *= below
@@ -196,6 +199,16 @@ class Update:
         rate = self._config.learning_rate * (1.0 - one) / (1.0 - one**number)
         spare *= rate / scale
         flat -= spare
+
+
+def _through_heads(pull: Singles, heads: Singles, lower: Singles) -> None:
+    """Slopes by what the heads see; a product with one output is an outer one, and faster so."""
+    backward = heads.swapaxes(-1, -2)
+    outer = (VALUE,) if pull.shape[-1] > 1 else (POLICY, VALUE)
+    for net in outer:
+        np.multiply(pull[:, net, :, :1], backward[:, net, :1], out=lower[:, net])
+    if POLICY not in outer:
+        np.matmul(pull[:, POLICY], backward[:, POLICY], out=lower[:, POLICY])
 
 
 def _clip(gradient: Singles) -> None:

@@ -68,7 +68,8 @@ class Moments:
         """Observations `[b, r, o]` in standard deviations from the mean."""
         apart: Floats = seen - self.mean[:, None]
         apart /= self.spread[:, None]
-        return np.clip(apart, -SEEN, SEEN, out=apart)
+        np.maximum(apart, -SEEN, out=apart)  # what np.clip does takes longer to begin
+        return np.minimum(apart, SEEN, out=apart)
 
 
 class _Returns:

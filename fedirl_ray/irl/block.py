@@ -65,16 +65,7 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
         DataError: Recorded demonstrations cannot be read, or have not happened in these worlds.
     """
     problem, dials = config.problem, config.heterogeneity
-    worlds = [
-        spread_start(
-            draw_world(problem, config.seed, seed, "client", i),
-            dials.coverage,
-            config.seed,
-            seed,
-            i,
-        )
-        for i in members
-    ]
+    worlds = _worlds(config, seed, members)
     require_alike(worlds, worlds[0].shape[2], problem)
     if problem.demonstrations_file is not None:
         data = _load(config, members, worlds)
@@ -90,6 +81,24 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
     limits = iteration_limits(config.irl.iterations, dials, config.clients, config.seed, seed)
     held = tuple(len(shown.states) for shown in data)
     return Block(tuple(members), tuple(worlds), np.stack(counts), held, limits[list(members)])
+
+
+def _worlds(config: RunConfig, seed: int, members: Sequence[int]) -> list[TabularMDP]:
+    """The members' worlds, with first states as they are demonstrated from."""
+    problem, root, share = config.problem, config.seed, config.heterogeneity.coverage
+    return [
+        spread_start(draw_world(problem, root, seed, "client", i), share, root, seed, i)
+        for i in members
+    ]
+
+
+def demonstrations_of(config: RunConfig, seed: int) -> list[Demonstrations]:
+    """What every client is shown, in the clients' order."""
+    everyone = range(config.clients)
+    worlds = _worlds(config, seed, everyone)
+    if config.problem.demonstrations_file is not None:
+        return _load(config, everyone, worlds)
+    return _demonstrate(config, seed, everyone, worlds)
 
 
 def most_episodes(config: ProblemConfig) -> int:

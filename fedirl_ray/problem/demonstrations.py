@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import ProblemConfig
-from fedirl_ray.errors import DataError
+from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.laws import require
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
 from fedirl_ray.problem.npz import read_arrays
@@ -160,6 +161,38 @@ def feature_expectation(world: TabularMDP, data: Demonstrations, discount: float
     actions = data.actions if world.features.shape[1] > 1 else np.zeros_like(data.actions)
     counts: Floats = np.einsum("t,mtd->d", weight, world.features[data.states, actions])
     return counts / len(data.states)
+
+
+def require_new(target: str, names: Sequence[str]) -> None:
+    """Refuse, before any work, files that cannot be written, or would be written over.
+
+    Args:
+        target: `record.demonstrations`, as the user typed it.
+        names: The files it stands for.
+
+    Raises:
+        ConfigError: Says why.
+    """
+    field, paths = "record.demonstrations", [Path(name) for name in names]
+    require(all(path.suffix == ".npz" for path in paths), field, "a name that ends in .npz", target)
+    require(all(path.parent.is_dir() for path in paths), field, "in a folder that exists", target)
+    taken = next((path for path in paths if path.exists()), None)
+    require(taken is None, field, "what does not exist yet", taken)
+
+
+def save_demonstrations(path: Path, data: Sequence[Demonstrations]) -> None:
+    """Write all clients' episodes as `load_demonstrations` reads them.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    who = [np.full(len(shown.states), i, dtype=np.int32) for i, shown in enumerate(data)]
+    both = [np.concatenate([getattr(d, name) for d in data]) for name in ("states", "actions")]
+    arrays = dict(zip(ARRAYS, (np.concatenate(who), *both), strict=True))
+    try:
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+    except OSError as err:
+        raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
 
 
 def load_demonstrations(

@@ -15,7 +15,7 @@ import numpy as np
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.custom import load, user_code
-from fedirl_ray.problem.mdp import Floats, TabularMDP
+from fedirl_ray.problem.mdp import Floats, TabularMDP, read_only
 
 
 def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
@@ -41,7 +41,7 @@ def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
         case own:
             function = load(own, "problem.features", ("world",))
             with user_code(f"problem.features {own}"):
-                found = function(world)
+                found = function(read_only(world))
             return dataclasses.replace(world, features=as_features(found, world, own))
     return dataclasses.replace(world, features=basis[:, None])
 

@@ -9,9 +9,11 @@ one therefore earn the same number of terms, so that neither dying early nor liv
 construction, whatever the sign of the reward; with theta = 0 every state has the same soft value.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -90,6 +92,23 @@ class TabularMDP:
         """States, actions, features, and 1 if features ignore the action, else actions."""
         s, a, _ = self.successors.shape
         return s, a, self.features.shape[2], self.features.shape[1]
+
+
+def read_only(world: TabularMDP) -> TabularMDP:
+    """The same world in arrays that refuse to be written to, for code that only looks at it."""
+    same = copy.copy(world)
+    for field in fields(world):
+        held = getattr(world, field.name)
+        if held is not None:
+            locked = tuple(map(_locked, held)) if isinstance(held, tuple) else _locked(held)
+            object.__setattr__(same, field.name, locked)
+    return same
+
+
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _expect(name: str, got: tuple[int, ...], allowed: list[tuple[int, ...]]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.problem.mdp import Bools, Floats, Stack, TabularMDP
+from fedirl_ray.problem.mdp import Bools, Floats, Stack, TabularMDP, read_only
 
 Metric = Callable[[TabularMDP, Floats], float]
 """A number that a policy comes to in a world, of its expected visits `[s, a]`: how often each
@@ -221,8 +221,8 @@ def roll_out(
 
 
 def told(metrics: Sequence[Metric], world: TabularMDP, visits: Floats) -> list[float]:
-    """What metrics say of visits `[s, a]`, each of a copy of its own."""
-    return [metric(world, np.array(visits)) for metric in metrics]
+    """What metrics say of visits `[s, a]`; none can change what the next one sees."""
+    return [metric(read_only(world), np.array(visits)) for metric in metrics]
 
 
 def _sum_states(stack: Stack, table: Floats) -> Floats:

@@ -80,7 +80,7 @@ def learning_charts(run: Run, prefix: str) -> list[Chart]:
     for i, split in enumerate(SPLITS):
         curves = curves_of(run.channels, run.metric, run.by_world(split))
         if curves:
-            title = f"{split}: {run.metric} of what is learnt from each reward"
+            title = f"{split}: {run.metric} along training"
             with chart(f"{prefix}-learning{i}", _WIDTH, 4.0, charts, title) as figure:
                 draw_curves(figure.subplots(), curves, rules, run.measure)
                 lines = legend_of(curves, rules)

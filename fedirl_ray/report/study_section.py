@@ -84,7 +84,7 @@ def _verdict(archive: Archive, measure: Measure) -> str:
         return f"{len(best)} of {ended} trials are on the Pareto front."
     (trial,) = (trial for trial in archive.trials if trial["number"] == best[0])
     name = archive.objectives[0]
-    unit, word = unit_of(name)
+    unit, word = unit_of(archive, name)
     score = f"{name} {unit * trial[f'values.{name}']:.3g}{word and f' {word}'}"
     said = f"Trial {best[0]} is the best of {ended}: {score}."
     try:
@@ -118,12 +118,12 @@ def _trial_table(archive: Archive) -> Table | None:
         values = [trial[f"values.{name}"] for name in names]
         row = [Cell(str(trial["number"]))]
         row += [
-            Cell(f"{unit_of(name)[0] * value:.5g}", value)
+            Cell(f"{unit_of(archive, name)[0] * value:.5g}", value)
             for name, value in zip(names, values, strict=True)
         ]
         row += [Cell("" if params[f] is None else _short(params[f])) for f in fields]
         rows.append(row)
-    heads = [f"{name} ({word})" if (word := unit_of(name)[1]) else name for name in names]
+    heads = [f"{name} ({word})" if (word := unit_of(archive, name)[1]) else name for name in names]
     return Table(["trial", *heads, *fields], rows)
 
 

@@ -22,7 +22,7 @@ from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from fedirl_ray.errors import DataError
-from fedirl_ray.study.heterogeneity import Level
+from fedirl_ray.study.heterogeneity import Level, metric_of
 from fedirl_ray.study.storage import DATABASE, JOURNAL, load
 
 STUDY = "study.yaml"
@@ -178,15 +178,17 @@ def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
             yield f"Importances for {name}", _importances(archive, i)
 
 
-def unit_of(objective: str) -> tuple[float, str]:
+def unit_of(archive: Archive, objective: str) -> tuple[float, str]:
     """What an objective is shown in: shares in %, their differences in points, others as told."""
-    word = {"success": "%", "difference": "points"}.get(objective.partition("/")[0], "")
+    shares = metric_of(archive.results["metric"]) == "success"
+    words = {"success": "%", "difference": "points" if shares else ""}
+    word = words.get(objective.partition("/")[0], "")
     return (100.0 if word else 1.0), word
 
 
 def _as_shown(archive: Archive) -> Archive:
     """The same study with its objectives in the units that pages show."""
-    units = [unit_of(name)[0] for name in archive.objectives]
+    units = [unit_of(archive, name)[0] for name in archive.objectives]
     if set(units) == {1.0}:
         return archive
     study = optuna.create_study(directions=archive.study.directions)

@@ -12,7 +12,6 @@ import numpy as np
 
 from fedirl_ray.config import (
     REFERENCES,
-    EngineConfig,
     EvaluationConfig,
     FederationConfig,
     FusionConfig,
@@ -20,6 +19,7 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.event import Event, Started, unwatched

@@ -12,7 +12,7 @@ from fedirl_ray.domain.control_judging import Judging, evaluated_at
 from fedirl_ray.domain.control_learning import model_of
 from fedirl_ray.domain.control_settings import Learner, TaskSpec
 from fedirl_ray.evaluate.agent import LatticeAgent
-from fedirl_ray.evaluate.ppo import Training, train
+from fedirl_ray.evaluate.training import AgentJob, Training, train_agents
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.paper import PENDULUM
 from fedirl_ray.problem.control.planning import plan
@@ -90,32 +90,37 @@ def test_the_tasks_own_reward_is_known_where_its_equations_are():
 
 @pytest.fixture
 def trained(monkeypatch):
-    """What agents are asked for: their seeds and rewards."""
+    """What agents are asked for."""
     asked = []
 
-    def train(task, world, config, seed, reward=None):
-        asked.append((seed, reward))
-        return Training(np.array([1]), np.zeros((1, 1)), ())
+    def train(task, config, jobs):
+        asked.extend(jobs)
+        return [Training(np.array([1]), np.zeros((1, 1)), ()) for _ in jobs]
 
-    monkeypatch.setattr(judging, "train", train)
+    monkeypatch.setattr(judging, "train_agents", train)
     return asked
 
 
+def judge(*agents, offset=0.0):
+    """Agents by seed, world and theta."""
+    same = {"task": TASK, "learner": LEARNER, "config": None, "offset": offset, "root": 3}
+    asked = [same | {"seed": one, "world": world, "theta": x} for one, world, x in agents]
+    assert len(judging.judge_by_agents(asked)) == len(agents)
+
+
 def test_agents_of_one_seed_and_world_begin_alike_whatever_they_are_paid(trained):
-    for seed, world, theta in (
-        (0, 1.0, None), (0, 1.0, np.ones(8)), (0, 1.0, np.zeros(8)), (1, 1.0, None), (0, 2.0, None),
-    ):  # fmt: skip
-        judging.judge_by_agent(TASK, world, LEARNER, None, theta, 0.0, 3, seed)
-    begun = [seed for seed, _ in trained]
+    judge((0, 1.0, None), (0, 1.0, np.ones(8)), (0, 1.0, np.zeros(8)))
+    judge((1, 1.0, None), (0, 2.0, None))
+    begun = [job.seed for job in trained]
     assert len(set(begun[:3])) == 1
     assert len({begun[0], *begun[3:]}) == 3
+    assert [job.client for job in trained] == [1.0, 1.0, 1.0, 1.0, 2.0]
 
 
 def test_an_agent_is_paid_what_the_reward_says_of_what_it_sees(trained):
     theta = np.random.default_rng(3).normal(size=8)
-    for one in (None, theta):
-        judging.judge_by_agent(TASK, 1.0, LEARNER, None, one, 0.25, 3, 0)
-    (_, own), (_, paid) = trained
+    judge((0, 1.0, None), (0, 1.0, theta), offset=0.25)
+    own, paid = (job.reward for job in trained)
     assert own is None  # the task's own
     task, angle, speed = TASK.task(), np.array([0.5, -2.0, 3.0]), np.array([1.0, -4.0, 0.0])
     seen = np.stack([np.cos(angle), np.sin(angle), speed], axis=1)
@@ -130,4 +135,5 @@ def test_agents_are_evaluated_after_whole_rollouts(steps, evaluations):
         steps=steps, rows=4, rollout=64, batch=64, epochs=1, hidden=(4,),
         evaluations=evaluations, episodes=1,
     )  # fmt: skip
-    assert train(PENDULUM, 0.0, config, 1).at.tolist() == list(evaluated_at(config))
+    (found,) = train_agents(PENDULUM, config, [AgentJob(0.0, 1)])
+    assert found.at.tolist() == list(evaluated_at(config))

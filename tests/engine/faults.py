@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from fedirl_ray.config import (
-    EngineConfig,
     EvaluationConfig,
     FederationConfig,
     FusionConfig,
     ProblemConfig,
     RunConfig,
 )
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.driver import federate
 
 ROUNDS = 2

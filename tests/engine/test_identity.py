@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import fedirl_ray
 from fedirl_ray.cli import PROG, leaves
-from fedirl_ray.config import EngineConfig, ProblemConfig, RecordConfig, RunConfig
+from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config_engine import EngineConfig, RecordConfig
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.identity import (
@@ -98,6 +99,8 @@ def other(value):
             return st.integers(1, 9).filter(lambda new: new != value)
         case float():
             return st.floats(0.01, 0.99).filter(lambda new: new != value)
+        case []:
+            return st.just(["1", "2"])
         case list():
             return st.just([*value, *value[:1]]) | st.just(value[1:] or ["local", "mean"])
         case None:

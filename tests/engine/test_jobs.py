@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EngineConfig, IRLConfig
+from fedirl_ray.config import IRLConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.identity import code_in_words
 from fedirl_ray.engine.jobs import Job, Jobs, Worker, calls

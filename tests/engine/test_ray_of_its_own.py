@@ -16,7 +16,7 @@ from processes import called, descendants
 
 from fedirl_ray.cli import PROG
 from fedirl_ray.command.federate import Invocation
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine import session
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.fleet import open_workers

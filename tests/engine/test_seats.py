@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.jobs import Job, Jobs
 from fedirl_ray.engine.local import Clients

@@ -32,6 +32,10 @@ def spoils(world, visits):
     visits[:] = np.nan
     return total
 
+def spoils_the_world(world, visits):
+    world.reward[:] = 0.0
+    return 0.0
+
 def words(world, visits): return "abc"
 def array(world, visits): return visits
 def nan(world, visits): return float("nan")
@@ -79,7 +83,7 @@ def test_visits_are_what_powers_of_the_transition_matrix_say():
     found = roll_out(Stack(worlds), policy, horizon=5, discount=0.9, metrics=[keep])
     assert found.others.shape == (2, 2, 1)
     for (world, visits), (i, c) in zip(seen, np.ndindex(2, 2), strict=True):
-        assert world is worlds[i]
+        assert np.shares_memory(world.reward, worlds[i].reward)
         wanted, mass = np.zeros((6, 3)), world.initial
         for t in range(5):
             flow = mass[:, None] * policy[t, :, 6 * i : 6 * i + 6, c].T
@@ -136,6 +140,8 @@ def test_what_is_no_metric_is_refused_before_a_run(module, function, said):
 
 
 def test_what_it_raises_is_told_with_the_users_line(module):
+    with pytest.raises(UserCodeError, match="assignment destination is read-only"):
+        domain_of(config("spoils_the_world")).check()
     with pytest.raises(UserCodeError) as raised:
         domain_of(config("raises")).check()
     number = 1 + MODULE.splitlines().index("def raises(world, visits): return 1 // 0")

@@ -37,6 +37,7 @@ def infinite(world):
     return found
 def raises(world): raise KeyError("no such thing")
 def leaves(world): sys.exit(0)
+def spoils(world): world.initial[:] = 0.0
 def two(world, more): return None
 def wider_where_it_slips(world):
     d = 2 + (world.probabilities.max(axis=2).min() < 1.0)
@@ -107,7 +108,12 @@ def test_what_is_no_features_is_refused_before_a_run(module, function, said):
 
 
 @pytest.mark.parametrize(
-    ("function", "said"), [("raises", "KeyError: 'no such thing'"), ("leaves", "SystemExit: 0")]
+    ("function", "said"),
+    [
+        ("raises", "KeyError: 'no such thing'"),
+        ("leaves", "SystemExit: 0"),
+        ("spoils", "ValueError: assignment destination is read-only"),
+    ],
 )
 def test_what_it_raises_is_told_with_the_users_line(module, function, said):
     lines = module.read_text().splitlines()

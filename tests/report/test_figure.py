@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.engine.driver import lay, run_seed
+from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.report.curves import curves_of, draw_curves, legend_of
@@ -24,8 +24,8 @@ def small(name, **settings):
         evaluation=EvaluationConfig(held_out=1),
     )
     config = dataclasses.replace(config, **settings)
-    domain, fleet = domain_of(config), Clients(config, range(config.clients))
-    return domain, [run_seed(domain, fleet, 0, lay(domain, fleet))]
+    _, result = next(federate(config, Clients(config, range(config.clients))))
+    return domain_of(config), [result]
 
 
 @pytest.fixture(scope="module")

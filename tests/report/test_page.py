@@ -300,7 +300,7 @@ def test_returns_are_shown_as_they_are(learning_page, learning_folder):
 def test_a_page_tells_of_learning_and_of_what_knows_nothing(learning_page, run_page):
     assert "<h2>Learning curves</h2>" in learning_page
     for split in ("in-distribution", "held-out"):
-        assert f"{split}: return of what is learnt from each reward" in learning_page
+        assert f"{split}: return along training" in learning_page
         assert f"<li>{split}, barycenter: better than the mean and every control" in learning_page
     assert "data:image/png" not in learning_page  # the same curves once more
     assert "mean demonstrated return" in learning_page

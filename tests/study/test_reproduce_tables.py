@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet

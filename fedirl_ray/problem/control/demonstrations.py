@@ -16,6 +16,7 @@ from fedirl_ray.problem.control.commands import to_numbers
 from fedirl_ray.problem.control.minari_sets import from_minari, open_minari, to_minari
 from fedirl_ray.problem.control.possible import require_possible
 from fedirl_ray.problem.control.task import Task
+from fedirl_ray.problem.demonstrations import require_new
 from fedirl_ray.problem.npz import read_arrays
 
 FIELDS = tuple(get_type_hints(Episodes))
@@ -60,12 +61,14 @@ def read_episodes(task: Task, client: float, source: str) -> Episodes:
 
 
 def write_episodes(task: Task, client: float, episodes: Episodes, target: str) -> None:
-    """Keep one client's demonstrations where `read_episodes` finds them.
+    """Keep one client's demonstrations where `read_episodes` finds them, unless something is there.
 
     Raises:
         ConfigError: They cannot be written there.
     """
     named = target.replace("{client}", f"{client:g}")
+    if is_there(named):
+        return
     if named.endswith(".npz"):
         save_episodes(Path(named), episodes)
     else:
@@ -78,16 +81,21 @@ def check_target(clients: int, target: str) -> None:
     Raises:
         ConfigError: Says why.
     """
-    require("{client}" in target or clients == 1, "export", "a name with {client} in it", target)
+    field = "record.demonstrations"
+    require("{client}" in target or clients == 1, field, "a name with {client} in it", target)
     names = [target.replace("{client}", str(client)) for client in range(clients)]
     if target.endswith(".npz"):
-        taken = [name for name in names if Path(name).exists()]
-        folder = Path(names[0]).parent
-        require(folder.is_dir(), "export", "in a folder that exists", target)
+        require_new(target, names)
     else:
-        known = open_minari().list_local_datasets()
-        taken = [name for name in names if name in known]
-    require(not taken, "export", "what does not exist yet", taken[0] if taken else "")
+        taken = [name for name in names if is_there(name)]
+        require(not taken, field, "what does not exist yet", taken[0] if taken else "")
+
+
+def is_there(name: str) -> bool:
+    """Whether there is such a file or Minari data set."""
+    if name.endswith(".npz"):
+        return Path(name).exists()
+    return name in open_minari().list_local_datasets()
 
 
 def save_episodes(path: Path, episodes: Episodes) -> None:

@@ -304,32 +304,3 @@ def model_from_transitions(
     expect = sp.vstack(blocks).tocsr()
     far = float((distance > 1.0).mean())
     return EmpiricalModel(state, action, expect, reward, initial, far)
-
-
-class StepError(NamedTuple):
-    """Typical error of a predicted step, in lattice spacings."""
-
-    model: float
-    """Root mean square over steps and axes."""
-    persistence: float
-    """The same of predicting no change at all."""
-
-
-def step_error(
-    task: Task, neighbourhood: Neighbourhood, state: Lattice, held_out: Transitions
-) -> StepError:
-    """Compare predicted with recorded steps, from within the lattice, that ended no episode.
-
-    Raises:
-        DataError: There is no such step.
-    """
-    before = task.locate(held_out.observations)
-    use = ~state.outside(before) & ~held_out.terminated
-    if not use.any():
-        raise DataError("no held-out step begins within the lattice and goes on")
-    before = before[use]
-    moved = state.shortest(task.locate(held_out.reached[use]) - before)
-    guess = neighbourhood.guess(before, held_out.actions[use])
-    spacing = np.array([axis.spacing for axis in state.axes])
-    wrong = state.shortest(guess.displacement - moved)
-    return StepError(*(float(np.sqrt(np.mean((x / spacing) ** 2))) for x in (wrong, moved)))

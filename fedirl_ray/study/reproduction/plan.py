@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fedirl_ray.config import EngineConfig
+from fedirl_ray.config_engine import EngineConfig
 
 Scale = Literal["smoke", "laptop", "paper"]
 Record = Mapping[str, Any]

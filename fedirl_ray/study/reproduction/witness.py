@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fedirl_ray.domain.job import Arrays, Job
-from fedirl_ray.engine.driver import Fleet
+from fedirl_ray.engine.fleet import Fleet
 from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.fusion.spec import Barycenter
 

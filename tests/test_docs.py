@@ -1,0 +1,92 @@
+"""The pages on Python say what is so: their examples run, in order, as they stand."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fedirl_ray
+from fedirl_ray.testing import check_features
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def examples(page):
+    """A page's blocks of Python."""
+    text = (DOCS / page).read_text()
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Makes the first example of a page the module `mine`, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(page):
+        (tmp_path / "mine.py").write_text(examples(page)[0])
+
+    yield write
+    sys.modules.pop("mine", None)
+
+
+def small(**more):
+    return fedirl_ray.preset(
+        "GridWorld", clients=2, seeds=1, problem={"size": 4, "demonstrations": 5},
+        **{"fusion.rules": ("mean", "barycenter"), "evaluation.held_out": 2,
+           "engine.backend": "local", "record.figure": False, **more},
+    )  # fmt: skip
+
+
+def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # The tour's own run is an ordinary one, on Ray: here the same in this process.
+    preset = fedirl_ray.preset
+    local = {"engine.backend": "local", "record.figure": False}
+    monkeypatch.setattr(
+        fedirl_ray, "preset", lambda *a, **more: preset(*a, **more, **local), raising=False
+    )
+    names = {}
+    blocks = examples("python.md")
+    assert len(blocks) >= 7
+    for block in blocks:
+        exec(block, names)
+    said = capsys.readouterr().out
+    assert "GridWorld, 4 clients, 3 seeds" in said
+    assert names["rows"].num_rows > 100
+    assert names["info"]["true_reward"] != names["paid"]
+    assert names["found"].converged
+    assert names["fused"].measure.argmax() in (1, 2)
+    np.testing.assert_allclose(names["mean"].theta, 1.5 * names["found"].theta)
+    assert names["middle"].measure.argmax() == 1
+    assert (tmp_path / "runs" / "tour" / "rewards.npz").is_file()
+
+
+def test_the_tour_says_of_every_function():
+    text = (DOCS / "python.md").read_text()
+    for name in ("run", "resume", "load", "load_reward", "preset", "fit", "fuse", "barycenter",
+                 "wasserstein2", "RewardWrapper", "Support", "RunConfig"):  # fmt: skip
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_features_of_ones_own(mine):
+    mine("own-features.md")
+    first, second = examples("own-features.md")
+    assert len(first.splitlines()) <= 12
+    found = fedirl_ray.run(small(**{"problem.features": "mine:corners"}), folder="run")
+    assert found.reward("mean").theta.shape == (4,)
+    names = {}
+    exec(first + second, names)
+    with pytest.raises(AssertionError, match="must differ somewhere"):
+        check_features(lambda world: 0.0 * names["corners"](world))
+
+
+def test_a_metric_of_ones_own(mine):
+    mine("own-metric.md")
+    assert len(examples("own-metric.md")[0].splitlines()) <= 12
+    found = fedirl_ray.run(small(**{"evaluation.metrics": ("mine:edge",)}), folder="run")
+    rows = [row for row in found.to_arrow().to_pylist() if row["metric"] == "mine:edge"]
+    assert {row["rule"] for row in rows} == {"mean", "barycenter"}
+    assert all(0.0 < row["value"] <= 1.0 for row in rows)
