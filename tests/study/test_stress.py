@@ -111,13 +111,15 @@ def test_bad_settings_are_refused_in_one_line(flags, named, capsys):
     assert said.count("\n") == 1
 
 
-@pytest.mark.ray
-def test_ctrl_c_keeps_what_was_measured(tmp_path):
+def test_ctrl_c_keeps_what_was_measured(ray_session, tmp_path):
+    import ray
+
     folder = tmp_path / "results"
     flags = ("--clients", "2,20000", "--run-dir", str(folder))
     process = subprocess.Popen(
         [sys.executable, "-m", "fedirl_ray.run", *SMALL, *flags],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
         # A test run in the background would hand down deafness to SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A study of continuous control, its trials' numbers, and the pages of it and of one of its runs."""
+"""A study of continuous control, its trials' numbers, and the pages of it and of such a run."""
 
 import json
 
