@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fedirl_ray
+from fedirl_ray.problem.kind import CALLS, CONTROL, TABULAR
 
 ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
@@ -23,6 +24,13 @@ MATHS = ("problem", "irl", "transport", "fusion", "evaluate", "testing", "domain
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}
 """Who may import a library, whatever the place in the file."""
 NOT_WITH_MATHS = ("ray", "torch", "optuna", "tyro", "matplotlib", "pandas", "stable_baselines3")
+FOR_THE_ENGINE = {
+    "domain": ("domain", "job", "kinds", "reward"),
+    "problem": ("dials", "mdp.Floats", "mdp.Bools"),
+    "irl": (),
+    "evaluate": (),
+}
+"""What the engine may know of rooms that speak of kinds of world."""
 NOT_WITH_A_CLIENT = ("ray", "torch", "matplotlib", "pandas", "tyro", "pyarrow", "rich", "ot")
 
 
@@ -93,6 +101,20 @@ def test_package_files_are_empty_and_imports_are_absolute(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
             assert all(alias.name != "*" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) == "engine"], ids=str)
+def test_nothing_in_the_engine_names_a_kind_of_world(path):
+    for room, known in FOR_THE_ENGINE.items():
+        start = f"fedirl_ray.{room}."
+        found = [name.removeprefix(start) for name in imports(path) if f"{name}.".startswith(start)]
+        wrong = [one for one in found if not any(f"{one}.".startswith(f"{may}.") for may in known)]
+        assert not wrong, f"{path} must not import {wrong} of {room}"
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Attribute):
+            assert node.attr != "control", f"{path} reads settings of one kind of world"
+        if isinstance(node, ast.Constant):
+            assert node.value not in (*CALLS, *TABULAR, *CONTROL), f"{path} names {node.value}"
 
 
 def test_importing_the_maths_loads_nothing_heavy():

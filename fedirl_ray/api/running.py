@@ -28,6 +28,7 @@ from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.report.figure import figure_of
 from fedirl_ray.report.progress import actors_line, progress_bar
+from fedirl_ray.report.summary import summary
 from fedirl_ray.report.table import full_text
 
 SAVING = 1.0
@@ -164,7 +165,8 @@ def work(
         results = _federated(config, folder, identity, progress=progress, warn=warn)
         domain = domain_of(config)
         figure = figure_of(domain, results) if config.record.figure else None
-        folder.finish(domain, results, full_text(domain, results), figure)
+        few = summary(domain, results)
+        folder.finish(domain, results, few, full_text(domain, results), figure)
     return domain, results
 
 

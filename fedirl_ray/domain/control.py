@@ -34,6 +34,7 @@ from fedirl_ray.domain.control_settings import (
     SIZES,
     Learner,
     TaskSpec,
+    held_out_count,
     numbers_of,
     patience,
     refuse_settings,
@@ -65,6 +66,7 @@ from fedirl_ray.problem.control.demonstrations import (
 from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.dials import count_episodes, iteration_limits
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.lattice import ground_of
 from fedirl_ray.problem.mdp import Floats
 
@@ -83,6 +85,7 @@ class Held(NamedTuple):
 class Control:
     """Tasks of continuous control, the paper's and the user's own."""
 
+    kind: Kind = "control"
     metric = "return"
     facts = FACTS
     references = REFERENCES
@@ -101,6 +104,11 @@ class Control:
     def __getstate__(self) -> dict[str, Any]:
         """The settings alone: what is made of them is made anew."""
         return {"config": self.config}
+
+    @property
+    def held_out(self) -> int:
+        """Physics that no client has."""
+        return held_out_count(self.config)
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:

@@ -14,7 +14,8 @@ from fedirl_ray.problem.control.brought import task_named
 from fedirl_ray.problem.control.task import Task
 
 SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations",
-         "control.features", "control.gather", "control.episodes", "seeds")  # fmt: skip
+         "control.features", "control.gather", "control.episodes", "evaluation.held-out",
+         "seeds")  # fmt: skip
 """Settings that say how much of something there is."""
 OF_TABLES = (
     *(f"problem.{name}" for name in (
@@ -89,12 +90,22 @@ class Learner:
         return RadialBasis(task.support, self.features, self.width)
 
 
+def held_out_count(config: RunConfig) -> int:
+    """Number of physics that no client has."""
+    return len(config.control.held_out) or config.evaluation.held_out
+
+
 def held_out_physics(config: RunConfig) -> tuple[float, ...]:
     """Physics that no client has: one between the middle clients', the next ones beyond."""
     if config.control.held_out:
         return config.control.held_out
-    k, count = config.clients, config.evaluation.held_out
-    return ((k - 1) // 2 + 0.5, *(float(k + i) for i in range(count - 1)))
+    k = config.clients
+    return (_between(k), *map(float, range(k, k + held_out_count(config) - 1)))
+
+
+def _between(clients: int) -> float:
+    """Physics between those of the clients in the middle."""
+    return (clients - 1) // 2 + 0.5
 
 
 def worlds_of(config: RunConfig) -> tuple[float, ...]:
@@ -133,14 +144,17 @@ def refuse_settings(config: RunConfig) -> None:
 
 
 def _refuse_worlds(config: RunConfig) -> None:
-    worlds = worlds_of(config)
-    for i in config.control.held_out:
-        new = i not in range(config.clients)
+    """Refuse physics that are not what they are named as; however many there are, lists none."""
+    k, own = config.clients, config.control.held_out
+    for i in own:
+        new = not (i.is_integer() and i < k)
         require(new, "control.held-out", "finite, >= 0 and no client's", i)
-        once = config.control.held_out.count(i) == 1
-        require(once, "control.held-out", "physics named once each", i)
+        require(own.count(i) == 1, "control.held-out", "physics named once each", i)
+    last = k if own else k + held_out_count(config) - 1
     for i in config.control.judged:
-        require(i in worlds, "control.judged", "a client's number or held out", i)
+        known = i in own if own else i == _between(k)
+        whole = i.is_integer() and 0 <= i < last
+        require(known or whole, "control.judged", "a client's number or held out", i)
 
 
 def room_of(config: RunConfig) -> int:
@@ -150,12 +164,13 @@ def room_of(config: RunConfig) -> int:
     1,000 steps for an episode.
     """
     control, problem, k = config.control, config.problem, config.clients
+    worlds = k + held_out_count(config)
     lattice = 10 * (math.prod(control.points) if control.points else 10_000)
     steps = problem.horizon or 1_000
     model = 16 * 12 * lattice  # successors and their chances
     features = NUMBER * control.features * (lattice + 4 * control.features)
     episodes = NUMBER * 8 * steps * (k * problem.demonstrations + control.episodes)
-    rows = 2_000 * config.seeds * k * len(config.fusion.rules)
+    rows = 2_000 * config.seeds * worlds * len(config.fusion.rules)
     return k * model + features + episodes + rows + 2 * NUMBER * control.gather
 
 

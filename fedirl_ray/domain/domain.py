@@ -19,6 +19,7 @@ from fedirl_ray.config import REFERENCES, RunConfig, narrowed
 from fedirl_ray.domain.job import Arrays, Plan
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.spec import Support
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.mdp import Floats
 
 Split = Literal["in-distribution", "held-out"]
@@ -125,6 +126,16 @@ class Domain(Protocol):
     @property
     def config(self) -> RunConfig:
         """The run."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Its name."""
+        ...
+
+    @property
+    def held_out(self) -> int:
+        """Number of worlds that no client has seen."""
         ...
 
     @property

@@ -40,6 +40,7 @@ from fedirl_ray.problem.demonstrations import require_new, save_demonstrations
 from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import Role, draw_world, horizon, varies
 from fedirl_ray.problem.features import require_alike
+from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.problem.planning import Outcome, told
 
@@ -53,6 +54,7 @@ ROLES: Mapping[Split, Role] = {"in-distribution": "client", "held-out": "held-ou
 class Tabular:
     """Families of tables, the package's and the user's own."""
 
+    kind: Kind = "tabular"
     metric = "success"
     facts = ()
     references = frozenset(("local", "pooled", "expert", "ceiling", *BLIND))
@@ -66,6 +68,7 @@ class Tabular:
         """
         require_meant(config, ("control",), self.references)
         self.config = config
+        self.held_out = config.evaluation.held_out
         self.channels = tuple(
             Channel(policy, metric)
             for metric in (*METRICS, *config.evaluation.metrics)

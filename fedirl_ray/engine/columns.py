@@ -6,7 +6,7 @@ Letters: `k` clients, `w` worlds, `c` columns, `n` support points, `d` features.
 import numpy as np
 
 from fedirl_ray.config import BLIND, RunConfig
-from fedirl_ray.domain.domain import SPLITS, Columns, Split
+from fedirl_ray.domain.domain import SPLITS, Columns, Domain, Split
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
@@ -39,20 +39,20 @@ CONSTANTS = {"plus-one": 1.0, "minus-one": -1.0}
 
 
 def columns_of(
-    config: RunConfig, support: Support, theta: Floats, offset: Floats, alone: Floats
+    domain: Domain, support: Support, theta: Floats, offset: Floats, alone: Floats
 ) -> dict[Split, Columns]:
     """The rewards to judge in either split.
 
     Args:
-        config: The run.
+        domain: The kind of world, and the run.
         support: Where rewards are compared.
         theta: Each column's reward, `[c, d]`; NaN where there is none.
         offset: `[c]`.
         alone: The clients' own rewards, `[k, d]`, NaN of those that never delivered one. A
             held-out world is nobody's own: there the others take turns.
     """
-    names = config.fusion.rules
-    counts = dict(zip(SPLITS, (len(alone), held_out(config)), strict=True))
+    names = domain.config.fusion.rules
+    counts = dict(zip(SPLITS, (len(alone), domain.held_out), strict=True))
     level = _Level(support.features, theta[names.index("mean")])
     found: dict[Split, Columns] = {}
     for split, count in counts.items():
@@ -68,11 +68,6 @@ def columns_of(
             matched[:, place], shift[:, place] = level(turns)
         found[split] = Columns(names, own, constant, matched, shift)
     return found
-
-
-def held_out(config: RunConfig) -> int:
-    """Number of held-out worlds."""
-    return len(config.control.held_out) or config.evaluation.held_out
 
 
 class _Level:

@@ -125,7 +125,7 @@ def run_seed(
     with clock.timing("evaluate"):
 
         def judge(theta: Floats, offset: Floats, alone: Floats) -> Judged:
-            columns = columns_of(config, stage.support, theta, offset, alone)
+            columns = columns_of(domain, stage.support, theta, offset, alone)
             return done(domain.judge(seed, columns, laid, fleet.workers), jobs.all)
 
         theta, offset = _rewards(config, seed, fused, state.theta, pooled)

@@ -17,6 +17,7 @@ folder is (mounted, linked to, the current one) and whoever may write beside it.
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import sys
 import time
@@ -89,6 +90,11 @@ def fresh(parent: str, name: str) -> Path:
         count += 1
         path = path.with_name(f"{first}-{count}")
     return path
+
+
+def slug(name: str) -> str:
+    """A problem's name as part of a folder's: up to 60 letters, digits, and `-_.` between them."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-._") or "problem"
 
 
 @contextlib.contextmanager

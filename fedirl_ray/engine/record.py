@@ -21,7 +21,6 @@ others are the same bytes whenever a run is repeated or resumed.
 """
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import io
 import json
@@ -43,27 +42,19 @@ import yaml
 import fedirl_ray
 from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
-from fedirl_ray.domain.domain import SPLITS, Domain
+from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.reward import packed
 from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
 from fedirl_ray.engine.event import Event
-from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, unwritable
+from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, slug, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
 from fedirl_ray.engine.result import (
     Row,
     SeedResult,
-    judges,
     long_table,
-    samples,
-    sent,
     stack,
 )
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
-from fedirl_ray.engine.upload import traffic
-from fedirl_ray.evaluate.comparison import compare, split_gain
-from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.problem.family import slug
-from fedirl_ray.problem.kind import kind_of
 
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
@@ -85,12 +76,6 @@ RUN = Kind(
         "figure.png",
     },
 )
-
-
-UNITS = {
-    "success": "shares: 1 is all episodes; tables and pages show %, and points of it",
-    "return": "true return of an episode",
-}
 
 
 class RunFolder:
@@ -189,12 +174,17 @@ class RunFolder:
         return str(placed[-1]["reason"])
 
     def finish(
-        self, domain: Domain, results: Sequence[SeedResult], table: str, figure: bytes | None
+        self,
+        domain: Domain,
+        results: Sequence[SeedResult],
+        summary: Mapping[str, Any],
+        table: str,
+        figure: bytes | None,
     ) -> None:
         """Write what the run has found; the checkpoints have done their work."""
         config = domain.config
         self.write("results.parquet", parquet(_table(Row, long_table(results, domain))))
-        self.write("summary.json", as_json(summary(domain, results)))
+        self.write("summary.json", as_json(summary))
         buffer = io.BytesIO()
         arrays = stack(results) | names_of(domain)
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
@@ -232,87 +222,8 @@ def rewards_of(domain: Domain, results: Sequence[SeedResult]) -> bytes:
         for name in ("theta", "offset", "reward")
     )
     bases = [domain.exported(seed) for seed in range(len(results))]
-    problem = domain.config.problem.name
-    return packed(
-        kind_of(problem), problem, domain.config.fusion.rules, theta, offset, reward, bases
-    )
-
-
-def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
-    """Means, spreads, paired differences and the split of the barycenter's gain."""
-    config = domain.config
-    rules, names = config.fusion.rules, list(judges(domain))
-    asked = str(config.federation.weights)
-    weights = {} if asked == "equal" else {"weights": asked}
-    tables: dict[str, Any] = {}
-    gains: dict[str, Any] = {}
-    for split in SPLITS:
-        each = samples(domain, results, split)
-        for p, policy in enumerate(names):
-            by_rule = compare(each[:, :, p], rules)
-            tables.setdefault(split, {})[policy] = {
-                rule: {
-                    "mean": found.mean,
-                    "std": found.spread,
-                    "difference": found.difference.mean,
-                    **_said_of(found.difference),
-                }
-                for rule, found in by_rule.items()
-            }
-            gain = split_gain(each[:, :, p], rules)
-            if gain is not None:
-                gains.setdefault(split, {})[policy] = {
-                    field.name: {"mean": value.mean, **_said_of(value)}
-                    for field in dataclasses.fields(gain)
-                    for value in [getattr(gain, field.name)]
-                }
-    return {
-        "clients": config.clients,
-        "seeds": list(range(config.seeds)),
-        "root_seed": config.seed,
-        "seeds_vary": domain.varies,
-        "compared_to": "mean",
-        **weights,
-        "metric": domain.metric,
-        "unit": UNITS[domain.metric],
-        domain.metric: tables,
-        "gain_of_barycenter": gains,
-        "clients_with_unachievable_demonstrations": int(
-            sum((result.negative_log_likelihood < 0.0).sum() for result in results)
-        ),
-        "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
-        "communication": communication(domain, results),
-    }
-
-
-def _said_of(found: Interval) -> dict[str, Any]:
-    """How sure a mean is, and what that rests on (see `evaluate.statistics`)."""
-    return {
-        "half_width_95": found.half_width,
-        "method": found.method,
-        "p_value": found.p_value,
-        "doubt": found.doubt,
-    }
-
-
-def communication(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
-    """Bytes up and down, by client and round and in all, and who took part, by seed and round."""
-    d = results[0].theta.shape[1]
-    rules: dict[str, Any] = {}
-    for rule in domain.config.fusion.rules:
-        each = traffic(rule, d)
-        totals = [sent(rule, result, domain) for result in results]
-        rules[rule] = {
-            "bytes_down_per_client_and_round": each.down,
-            "bytes_up_per_client_and_round": each.up,
-            "bytes_down": sum(total.down for total in totals),
-            "bytes_up": sum(total.up for total in totals),
-        }
-    return {
-        "rules": rules,
-        "clients_asked": [result.asked.sum(axis=1).tolist() for result in results],
-        "uploads_admitted": [result.heard.sum(axis=1).tolist() for result in results],
-    }
+    problem, rules = domain.config.problem.name, domain.config.fusion.rules
+    return packed(domain.kind, problem, rules, theta, offset, reward, bases)
 
 
 def timings(config: RunConfig, results: Sequence[SeedResult]) -> dict[str, list[float]]:

@@ -34,8 +34,8 @@ def policies(config: RunConfig) -> tuple[str, ...]:
     """Names of the policies judged, the one behind the table first.
 
     `greedy-G`: optimal for the reward at discount G; blind to the reward's scale. `soft`: the
-    learner's own soft policy, which sharpens as the reward grows. `soft-matched`: the same, with
-    theta rescaled to the norm of the parameter mean's.
+    learner's own soft policy, which sharpens as the reward grows. `soft-matched`: the same, of
+    the reward brought to the spread of the parameter mean's (see `engine.columns`).
     """
     names = (f"greedy-{_shown(discount)}" for discount in _discounts(config))
     return (*names, "soft", "soft-matched")
@@ -60,7 +60,7 @@ def judge(
     Args:
         worlds: `k` worlds.
         thetas: Rewards to judge in each world, `[k, c, d]`.
-        matched: The same, brought to one norm, `[k, c, d]`.
+        matched: The same, brought to one spread, `[k, c, d]`.
         config: Planner's discounts, the learner's model, the expert's discount (for `value`).
 
     Returns:

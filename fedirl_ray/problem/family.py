@@ -1,6 +1,5 @@
 """From a problem's name to its worlds: which family draws them, and from which streams."""
 
-import re
 from typing import Literal
 
 from fedirl_ray.config import ProblemConfig
@@ -82,8 +81,3 @@ def varies(config: ProblemConfig) -> str:
     if config.demonstrations_file is not None:
         return "held-out worlds alone; clients keep their worlds and recorded demonstrations"
     return "worlds and demonstrations"
-
-
-def slug(name: str) -> str:
-    """A problem's name as part of a folder's: up to 60 letters, digits, and `-_.` between them."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60].strip("-._") or "problem"

@@ -12,9 +12,11 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import federate, ground_of
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.round import stage_of
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.family import draw_world
 
@@ -58,7 +60,7 @@ def test_every_rule_has_an_answer_with_a_dial_far_up(features, dial):
     found = result(problem=ProblemConfig(size=4, demonstrations=10, features=features), **dial)
     fused = [RULES.index(rule) for rule in RULES if rule not in ("local", "expert")]
     assert np.isfinite(found.theta[fused]).all()
-    assert np.isfinite(found.held_out_success).all()
+    assert np.isfinite(found.held_out_scores).all()
 
 
 def test_adversaries_change_what_is_fused_but_nobodys_own_reward():
@@ -139,7 +141,7 @@ def test_however_clients_are_spread_they_send_the_same_bytes(cut):
         fusion=FusionConfig(rules=("mean", "precision")),
     )
     everyone = Clients(config, range(4))
-    order = Federation.begin(config, 2, ground_of(config, 0).support).order(config, 0)
+    order = Federation.begin(config, 2, stage_of(domain_of(config), 0).support).order(config, 0)
     whole = {one.key.client: one for one in everyone.fit(order)}
     for members in cut:
         for one in Clients(config, members).fit(order.part(members)):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from engine import things
 from engine.things import KIND, content, fill, overwrite, taking
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedirl_ray.engine.folder import (
     LOCK,
@@ -24,6 +26,7 @@ from fedirl_ray.engine.folder import (
     fresh,
     hold,
     reopen,
+    slug,
 )
 from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.run import main
@@ -297,3 +300,19 @@ def test_a_folder_of_no_name_is_one_that_is_not_there(tmp_path):
         made[-1].mkdir()
     assert len(set(made)) == 3
     assert all(re.fullmatch(r"\d{8}-\d{6}-run(-[23])?", path.name) for path in made)
+
+
+@given(st.text())
+def test_a_slug_is_one_plain_folder_name(name):
+    part = slug(name)
+    assert 0 < len(part) <= 60
+    assert part.isascii()
+    assert not set(part) & set("/\\: \n\0")
+    assert part[0] not in ".-_"
+    assert part[-1] not in ".-_"
+
+
+def test_slugs_stay_readable():
+    assert [slug(name) for name in ("FrozenLake-v1", "my.worlds:draw", "../..", "")] == [
+        "FrozenLake-v1", "my.worlds-draw", "problem", "problem"
+    ]  # fmt: skip

@@ -13,12 +13,13 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.identity import identify
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.engine.memory import estimate, require_memory
-from fedirl_ray.engine.result import long_table, round_table, stack
+from fedirl_ray.engine.memory import require_memory
+from fedirl_ray.engine.result import long_table, stack
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.run import main
 from fedirl_ray.transport.memory import _left_in_groups, available
@@ -53,7 +54,7 @@ def peak(config, folder):
         for seed, result in federate(config, fleet, keep=kept.save_round):
             kept.save_seed(seed, result)
             found.append(result)
-        tables = long_table(found, config), round_table(found, config), stack(found)
+        tables = long_table(found, domain_of(config)), stack(found)
         del tables
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -75,7 +76,8 @@ SHAPES = {
 def test_the_estimate_is_within_a_factor_of_four_of_what_a_run_takes(config, tmp_path):
     run = peak(shape(), tmp_path)  # caches are filled, imports done
     run = peak(config, tmp_path)
-    assert 0.25 < estimate(config) / run < 4.0, (estimate(config), run)
+    said = domain_of(config).room()
+    assert 0.25 < said / run < 4.0, (said, run)
 
 
 SMALL = ["--seeds", "1", "--engine.backend", "local", "--record.progress", "False"]
@@ -113,10 +115,11 @@ def test_sizes_that_no_machine_can_hold_are_refused_by_name_at_once(
     ("argv", "name"),
     [
         (["stress", "--clients", "3,1000000000000"], "clients"),
-        (["control", "Pendulum-v1", "--clients", "10" + "0" * 20], "clients"),
-        (["control", "Pendulum-v1", "--learner.demonstrations", "10" + "0" * 20],
-         "learner.demonstrations"),
-        (["control", "Pendulum-v1", "--seeds", "10" + "0" * 20], "seeds"),
+        (["pendulum", "--clients", "10" + "0" * 20], "clients"),
+        (["--problem.name", "Pendulum-v1", "--problem.demonstrations", "10" + "0" * 20],
+         "problem.demonstrations"),
+        (["pendulum", "--seeds", "10" + "0" * 20], "seeds"),
+        (["pendulum", "--evaluation.held-out", "10" + "0" * 20], "evaluation.held-out"),
         (["sweep", "study.yaml", "--study-dir", "s"], "study.yaml: evaluation.held-out"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else value,
@@ -138,8 +141,11 @@ def test_what_is_usual_fits():
     require_memory(RunConfig(clients=3000, problem=ProblemConfig(size=20)))
 
 
-def test_worlds_of_ones_own_are_judged_by_what_is_known_of_them():
-    config = RunConfig(problem=ProblemConfig(name="mine:world", demonstrations=10**12))
+def test_worlds_of_ones_own_are_judged_by_what_is_known_of_them(tmp_path, monkeypatch):
+    (tmp_path / "own_for_memory.py").write_text("def world(role, index, rng): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    problem = ProblemConfig(name="own_for_memory:world", demonstrations=10**12)
+    config = RunConfig(problem=problem)
     with pytest.raises(ConfigError, match=r"^problem\.demonstrations must leave room"):
         require_memory(config)
 

@@ -85,7 +85,7 @@ def test_a_rule_of_ones_own_that_does_what_one_of_ours_does_finds_its_bytes():
     ((_, found),) = federate(config, Clients(config, range(3)))
     for own, ours in ((1, 3), (4, 0), (5, 6)):
         assert found.theta[own].tobytes() == found.theta[ours].tobytes()
-        assert found.round_success[:, :, own].tobytes() == found.round_success[:, :, ours].tobytes()
+        assert found.round_scores[:, :, own].tobytes() == found.round_scores[:, :, ours].tobytes()
     assert found.measure[5].tobytes() == found.measure[6].tobytes()
     assert not np.array_equal(found.theta[1], found.theta[0])
     assert traffic("own_rules:precise", 2) == traffic("precision", 2)
@@ -97,7 +97,7 @@ def test_on_ray_they_find_the_bytes_of_this_process(ray_session):
     ours = run_seed(config, Clients(config, range(3)), 0)
     with open_fleet(config, [].append, unwatched) as fleet:
         theirs = run_seed(config, fleet, 0)
-    for name in ("theta", "client_theta", "held_out_success", "round_success"):
+    for name in ("theta", "client_theta", "held_out_scores", "round_scores"):
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
 
 

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedirl_ray.config import HeterogeneityConfig, IRLConfig, ProblemConfig, RunConfig
-from fedirl_ray.engine.placement import ROOMY, costs, place
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.placement import ROOMY, place
 
 SIZES = """
 from fedirl_ray.config import ProblemConfig
@@ -54,14 +55,14 @@ def test_the_number_a_user_asks_for_is_kept():
 
 
 def test_clients_of_one_family_count_alike():
-    assert costs(RunConfig(clients=4)) == [1.0] * 4
+    assert domain_of(RunConfig(clients=4)).costs() == [1.0] * 4
 
 
 def test_larger_worlds_of_a_user_count_for_more(tmp_path, monkeypatch):
     (tmp_path / "sizes_for_placement.py").write_text(SIZES)
     monkeypatch.syspath_prepend(tmp_path)
     config = RunConfig(clients=3, problem=ProblemConfig(name="sizes_for_placement:world"))
-    small, medium, large = costs(config)
+    small, medium, large = domain_of(config).costs()
     assert (medium / small, large / small) == pytest.approx((16 / 9, 25 / 9))
     assert "loads" in place([small, medium, large], 2, 2).reason
 
@@ -73,4 +74,4 @@ def test_clients_that_stop_early_count_for_less():
         heterogeneity=HeterogeneityConfig(weak_clients=0.5),
         seeds=1,
     )
-    assert sum(work < 1.0 for work in costs(config)) == 5
+    assert sum(work < 1.0 for work in domain_of(config).costs()) == 5

@@ -11,16 +11,18 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import federate, ground_of
+from fedirl_ray.domain.domain import Channel
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.federation import Federation, sample
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.engine.record import communication
-from fedirl_ray.engine.result import SPLITS, long_table, round_table, sent, stack
+from fedirl_ray.engine.result import SPLITS, long_table, sent, stack
+from fedirl_ray.engine.round import stage_of
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.errors import ConfigError, RunError
-from fedirl_ray.evaluate.planner import policies
 from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.report.summary import communication
 from fedirl_ray.report.table import full_text
 
 RULES = ("local", "mean", "precision", "barycenter", "pooled")
@@ -95,10 +97,10 @@ def test_a_client_that_never_delivers_has_no_own_reward_and_counts_in_no_mean():
     result, _ = run(CONFIG, lambda order, uploads: uploads[1:])
     local = RULES.index("local")
     assert np.isnan(result.client_theta[0]).all()
-    assert np.isnan(result.client_success[0, local]).all()
-    assert not np.isnan(result.client_success[1:]).any()
-    assert not np.isnan(result.held_out_success).any()
-    assert not np.isnan(result.success("in-distribution")).any()
+    assert np.isnan(result.client_scores[0, local]).all()
+    assert not np.isnan(result.client_scores[1:]).any()
+    assert not np.isnan(result.held_out_scores).any()
+    assert not np.isnan(result.scores("in-distribution")).any()
 
 
 def test_a_round_without_its_quorum_stops_the_run():
@@ -119,7 +121,8 @@ def test_the_largest_curvature_grows_with_the_cube_of_the_horizon():
     def most(steps, **model):
         irl = IRLConfig(l2=0.0, discount=1.0, **model)
         problem = replace(CONFIG.problem, horizon=steps)
-        return ground_of(replace(CONFIG, problem=problem, irl=irl), 0).terms.curvature_bound
+        domain = domain_of(replace(CONFIG, problem=problem, irl=irl))
+        return stage_of(domain, 0).terms.curvature_bound
 
     # Over h steps it adds up the squares of sums of h features.
     assert most(20) == pytest.approx(8.0 * most(10))
@@ -199,25 +202,25 @@ def test_a_rule_that_never_had_its_quorum_has_no_row_and_the_others_have_theirs(
     whole, _ = run(config)
     precision = RULES.index("precision")
     assert np.isnan(found.theta[precision]).all()
-    assert np.isnan(found.client_success[:, precision]).all()
-    assert np.isnan(found.held_out_value[:, precision]).all()
+    assert np.isnan(found.client_scores[:, precision]).all()
+    assert np.isnan(found.held_out_scores[:, precision]).all()
     others = [c for c in range(len(RULES)) if c != precision]
     assert found.theta[others].tobytes() == whole.theta[others].tobytes()
+    assert found.held_out_scores[:, others].tobytes() == whole.held_out_scores[:, others].tobytes()
+    assert sent("precision", found, domain_of(config)).up == 0
     assert (
-        found.held_out_success[:, others].tobytes() == whole.held_out_success[:, others].tobytes()
+        sent("mean", found, domain_of(config)).up == sent("mean", whole, domain_of(config)).up > 0
     )
-    assert sent("precision", found, config).up == 0
-    assert sent("mean", found, config).up == sent("mean", whole, config).up > 0
     reasons = {event.reason for event in told if event.what == "refused"}
     assert reasons == {"for precision: hessian is not positive semi-definite"}
-    assert "precision" in full_text(config, [found])
+    assert "precision" in full_text(domain_of(config), [found])
 
 
 def test_a_setting_that_a_later_seed_cannot_bear_fails_that_seed_and_keeps_the_others():
     plain = replace(CONFIG, seeds=4, fusion=FusionConfig(rules=("mean", "arithmetic")))
     needs = []
     for seed, found in federate(plain, Clients(plain, range(4))):
-        rewards = found.client_theta @ ground_of(plain, seed).support.features.T
+        rewards = found.client_theta @ stage_of(domain_of(plain), seed).support.features.T
         needs.append(-rewards.min())
     worst = int(np.argmax(needs))
     enough = float(np.partition(needs, -2)[-2]) + 1e-6  # for all seeds but one
@@ -317,7 +320,7 @@ def test_going_on_from_a_kept_round_gives_the_same_bytes():
 def test_bytes_are_counted_by_rule_client_and_round():
     config = federation(rounds=3)
     result, _ = run(config, lambda order, uploads: uploads[1:])
-    said = communication(config, [result])
+    said = communication(domain_of(config), [result])
     assert said["clients_asked"] == [[4, 4, 4]]
     assert said["uploads_admitted"] == [[3, 3, 3]]
     theta, hessian = 2 * 8, 4 * 8
@@ -330,7 +333,7 @@ def test_bytes_are_counted_by_rule_client_and_round():
     assert said["rules"]["precision"]["bytes_up"] == 9 * (theta + hessian)
     assert said["rules"]["local"]["bytes_up"] == said["rules"]["local"]["bytes_down"] == 0
     assert said["rules"]["pooled"]["bytes_up"] == 4 * 5 * 24 * 8  # clients, episodes, steps, (s, a)
-    rows = [row for row in long_table([result], config) if row.metric == "bytes_up"]
+    rows = [row for row in long_table([result], domain_of(config)) if row.metric == "bytes_up"]
     assert {row.rule: row.value for row in rows}["precision"] == 9 * (theta + hessian)
 
 
@@ -347,17 +350,19 @@ def test_a_learning_curve_is_what_shorter_runs_end_with():
     rounds = 3
     config = federation(rounds=rounds, participation=0.75)
     long, _ = run(config)
-    assert long.round_success.shape == (rounds, 2, len(RULES), len(policies(config)))
+    assert long.round_scores.shape == (rounds, 2, len(RULES), len(domain_of(config).channels))
     for count in range(1, rounds + 1):
         short, _ = run(federation(rounds=count, participation=0.75))
-        ends = [short.success(split) for split in SPLITS]
-        np.testing.assert_array_equal(short.round_success[-1], ends)
-        np.testing.assert_array_equal(long.round_success[count - 1], ends)
-    rows = round_table([long], config)
-    assert len(rows) == long.round_success.size
-    (one,) = (row for row in rows if row[1:5] == (2, "barycenter", "held-out", "soft-matched"))
-    column = policies(config).index("soft-matched")
-    assert one.success == long.round_success[1, 1, RULES.index("barycenter"), column]
+        ends = [short.scores(split) for split in SPLITS]
+        np.testing.assert_array_equal(short.round_scores[-1], ends)
+        np.testing.assert_array_equal(long.round_scores[count - 1], ends)
+    domain = domain_of(config)
+    rows = [row for row in long_table([long], domain) if row.split]
+    assert len(rows) == long.round_scores.size
+    channel = Channel("soft-matched", "success")
+    (one,) = (row for row in rows if row[:-1] == (0, 2, "held-out", "barycenter", *channel))
+    column = domain.channels.index(channel)
+    assert one.value == long.round_scores[1, 1, RULES.index("barycenter"), column]
 
 
 def test_rounds_that_are_not_judged_change_nothing_else_and_have_no_curve():
@@ -366,8 +371,9 @@ def test_rounds_that_are_not_judged_change_nothing_else_and_have_no_curve():
     sooner = replace(config, evaluation=replace(config.evaluation, by_round=False))
     unjudged, _ = run(sooner)
     for name, array in stack([judged]).items():
-        if name != "round_success":
+        if name != "round_scores":
             np.testing.assert_array_equal(array, stack([unjudged])[name])
-    assert np.isnan(unjudged.round_success[0]).all()
-    np.testing.assert_array_equal(unjudged.round_success[1], judged.round_success[1])
-    assert {row.round for row in round_table([unjudged], sooner)} == {2}
+    assert np.isnan(unjudged.round_scores[0]).all()
+    np.testing.assert_array_equal(unjudged.round_scores[1], judged.round_scores[1])
+    rows = long_table([unjudged], domain_of(sooner))
+    assert {row.round for row in rows} == {2}

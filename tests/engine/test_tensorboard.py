@@ -36,7 +36,7 @@ def test_event_files_hold_success_and_norm_of_every_rule_and_seed(tmp_path):
     expected = {}
     for row in pq.read_table(run / "results.parquet").to_pylist():
         if row["metric"] == "success":
-            tag = f"success/{row['split']}/{row['policy']}/{row['rule']}"
+            tag = f"success/{row['split']}/{row['judge']}/{row['rule']}"
         elif row["metric"] == "theta_norm":
             tag = f"theta_norm/{row['rule']}"
         else:

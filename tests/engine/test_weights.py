@@ -17,13 +17,16 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.door import admit
-from fedirl_ray.engine.driver import ground_of, run_seed
+from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.event import unwatched
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.identity import identify
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.round import stage_of
 from fedirl_ray.engine.upload import Key, Upload
 from fedirl_ray.engine.weights import alpha, read_weights
 from fedirl_ray.errors import ConfigError
@@ -48,8 +51,13 @@ def weighted(weights, **changed):
     return replace(CONFIG, federation=FederationConfig(weights=weights, **changed))
 
 
-def seed_of(config, clients=Clients):
-    return run_seed(config, clients(config, range(config.clients)), 0)
+def run_on(config, fleet):
+    domain, jobs = domain_of(config), Jobs(fleet)
+    return run_seed(domain, fleet, jobs, 0, lay(domain, fleet, jobs))
+
+
+def seed_of(config):
+    return run_on(config, Clients(config, range(config.clients)))
 
 
 def uploads(*episodes):
@@ -80,16 +88,16 @@ def test_a_file_speaks_of_clients_whoever_is_let_in():
 
 def test_clients_say_how_many_demonstrations_they_hold():
     fleet = Clients(CONFIG, range(4))
-    order = Federation.begin(CONFIG, 4, ground_of(CONFIG, 0).support).order(CONFIG, 0)
+    order = Federation.begin(CONFIG, 4, stage_of(domain_of(CONFIG), 0).support).order(CONFIG, 0)
     said = [one.episodes for one in fleet.fit(order)]
     assert len(set(said)) > 1
     assert max(said) <= 8
-    assert not admit(fleet.learn(order), ground_of(CONFIG, 0).terms).refused
+    assert not admit(fleet.learn(order), stage_of(domain_of(CONFIG), 0).terms).refused
 
 
 def test_the_mean_is_weighted_by_demonstrations():
     fleet = Clients(CONFIG, range(4))
-    order = Federation.begin(CONFIG, 4, ground_of(CONFIG, 0).support).order(CONFIG, 0)
+    order = Federation.begin(CONFIG, 4, stage_of(domain_of(CONFIG), 0).support).order(CONFIG, 0)
     sent = fleet.fit(order)
     counts = [one.episodes for one in sent]
     wanted = np.average([one.theta[1] for one in sent], axis=0, weights=counts)
@@ -99,7 +107,7 @@ def test_the_mean_is_weighted_by_demonstrations():
 
 def test_a_file_of_the_same_counts_finds_the_same_rewards_and_one_of_equals_equal_ones(tmp_path):
     fleet = Clients(CONFIG, range(4))
-    order = Federation.begin(CONFIG, 4, ground_of(CONFIG, 0).support).order(CONFIG, 0)
+    order = Federation.begin(CONFIG, 4, stage_of(domain_of(CONFIG), 0).support).order(CONFIG, 0)
     path = tmp_path / "alpha.txt"
     path.write_text("".join(f"{one.episodes}\n" for one in fleet.fit(order)))
     of_file, of_data = seed_of(weighted(path)), seed_of(weighted("demonstrations"))
@@ -114,8 +122,8 @@ def test_on_ray_weights_find_the_bytes_of_this_process(ray_session):
     config = weighted("demonstrations", rounds=2, participation=0.75)
     ours = seed_of(config)
     with open_fleet(config, [].append, unwatched) as fleet:
-        theirs = run_seed(config, fleet, 0)
-    for name in ("theta", "client_theta", "held_out_success"):
+        theirs = run_on(config, fleet)
+    for name in ("theta", "client_theta", "held_out_scores"):
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
 
 

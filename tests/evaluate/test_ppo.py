@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from fedirl_ray.evaluate.presets import LAPTOP, PAPER
 from stable_baselines3.common.logger import configure
 from torch.distributions import Categorical, Independent, Normal
 
@@ -254,12 +253,6 @@ def test_first_weights_are_orthogonal_and_biases_none():
     assert not head[:, VALUE, :, 1:].any()
     assert (one[0] != one[1]).any()
     assert (one[0, POLICY] != one[0, VALUE]).any()
-
-
-def test_every_task_of_the_paper_has_its_budgets():
-    assert PAPER.keys() == LAPTOP.keys() == TASKS.keys()
-    assert PAPER["Pendulum-v1"].agent.steps == 500_000
-    assert {one.learning_rate for pair in PAPER.values() for one in pair} == {3e-3}
 
 
 def test_rollouts_that_do_not_divide_are_refused():

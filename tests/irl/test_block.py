@@ -13,14 +13,15 @@ from fedirl_ray.problem.demonstrations import (
     expert_policy,
     feature_expectation,
 )
-from fedirl_ray.problem.family import NAMES, draw_world, varies
+from fedirl_ray.problem.family import draw_world, varies
+from fedirl_ray.problem.kind import TABULAR
 from fedirl_ray.problem.mdp import Stack
 from fedirl_ray.problem.planning import occupancy
 
 RUN = RunConfig(clients=5, problem=ProblemConfig(demonstrations=5))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABULAR)
 def test_a_client_is_the_same_in_whatever_block(name):
     run = dataclasses.replace(
         RUN, problem=ProblemConfig(name=name, demonstrations=3, expert_temperature=0.1)

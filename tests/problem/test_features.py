@@ -4,8 +4,9 @@ from scipy import stats
 
 from fedirl_ray.config import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.family import NAMES, draw_world
+from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.features import rbf_basis
+from fedirl_ray.problem.kind import TABULAR
 
 
 def draw(role="client", index=0, **problem):
@@ -29,7 +30,7 @@ def test_the_papers_64_features_need_a_support_of_at_least_64_points():
 
 
 @pytest.mark.parametrize("features", ["rbf", "one-hot"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TABULAR)
 def test_position_features_are_the_same_in_every_world_and_determine_theta(name, features):
     worlds = [
         draw(role, index, name=name, features=features)

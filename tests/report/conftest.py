@@ -21,6 +21,7 @@ from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import RunFolder
 from fedirl_ray.engine.result import long_table
 from fedirl_ray.report.figure import figure_of
+from fedirl_ray.report.summary import summary
 from fedirl_ray.report.table import full_text
 from fedirl_ray.run import main
 
@@ -54,7 +55,8 @@ def learning_folder(learning, tmp_path_factory):
     config = domain.config
     with RunFolder.create(path, config, identify(config), overwrite=False) as folder:
         folder.report(Event("placed", "3 clients in this process"))
-        folder.finish(domain, results, full_text(domain, results), figure_of(domain, results))
+        texts = summary(domain, results), full_text(domain, results)
+        folder.finish(domain, results, *texts, figure_of(domain, results))
     return path
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from fedirl_ray.config import REFERENCES, RULE_NAMES
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.engine.record import summary
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies
+from fedirl_ray.report.summary import summary
 from fedirl_ray.report.table import facts_text, full_text, label_of, main_table
 from fedirl_ray.report.wording import signed
 

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fedirl_ray.command import sweep as command
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.result import SeedResult, long_table
 from fedirl_ray.engine.tasks import Came, LocalTasks, Lost, run_seeds
 from fedirl_ray.errors import RunError
@@ -84,11 +85,11 @@ def test_a_study_is_run_and_kept(tmp_path, capsys):
     for number in (0, 7):
         params = {name: table[f"params.{name}"][number] for name in study.search}
         config = study.config(params)
-        rows = long_table(list(run_seeds(config)), config)
+        rows = long_table(list(run_seeds(config)), domain_of(config))
         held = [
             row.value
             for row in rows
-            if (row.rule, row.split, row.policy, row.metric)
+            if (row.rule, row.split, row.judge, row.metric)
             == ("barycenter", "held-out", "greedy-0.95", "success")
         ]
         assert table["values.success/held-out/barycenter"][number] == sum(held) / len(held)
@@ -345,7 +346,7 @@ class Poisoned(LocalTasks):
     def next(self):
         key, what = super().next()
         if isinstance(what, SeedResult):
-            what = replace(what, held_out_success=np.full_like(what.held_out_success, np.inf))
+            what = replace(what, held_out_scores=np.full_like(what.held_out_scores, np.inf))
         return Came(key, what)
 
 
