@@ -39,7 +39,9 @@ class ProblemConfig:
     """The worlds, and the data each client holds."""
 
     name: str = "GridWorld"
-    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4, or module:function of your own."""
+    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4; continuous control: Pendulum-v1,
+    CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3; or module:function of your own
+    (docs/own-world.md)."""
     size: int = 5
     """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
     obstacles: float = 0.25
