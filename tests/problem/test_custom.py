@@ -165,9 +165,9 @@ def command(module_dir, words):
     ("words", "source"),
     [
         (["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"], "sys.exit(0)"),
-        (["control", "quits:world", "--run-dir", "r"], "sys.exit(0)"),
+        (["control", "--problem.name", "quits:world", "--run-dir", "r"], "sys.exit(0)"),
         (["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"], ""),
-        (["control", "quits:world", "--run-dir", "r"], ""),
+        (["control", "--problem.name", "quits:world", "--run-dir", "r"], ""),
     ],
     ids=["federate, import", "control, import", "federate, call", "control, call"],
 )
