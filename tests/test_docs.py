@@ -96,7 +96,7 @@ def test_a_world_of_ones_own_as_a_table(mine):
     mine("own-world.md")
     first, check, _ = examples("own-world.md")
     assert len(first.splitlines()) <= 12
-    found = fedirl_ray.run(small(problem={"name": "mine:pond", "demonstrations": 5}), folder="run")
+    found = fedirl_ray.run(small(**{"problem.name": "mine:pond"}), folder="run")
     assert found.reward("mean").theta.shape == (16,)
     names = {}
     exec(first + check, names)
