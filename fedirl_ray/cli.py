@@ -49,7 +49,7 @@ def load(
     written: list[str] = []
     if argv and not argv[0].startswith("-"):
         written, argv = read_file(file_named(argv[0]), schema), argv[1:]
-    values = _values([*written, *argv], schema)
+    values = _values(written, schema) | _values(argv, schema)
     problem = values.get(PROBLEM)
     if problem is not None and not whole:
         usual = usual_for(problem)

@@ -184,7 +184,18 @@ def test_rounds_on_ray_give_the_same_bytes_too(ray_session, tmp_path, optimizer)
 @pytest.mark.ray
 def test_a_real_process_starts_ray_shows_the_table_and_leaves_quietly(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "fedirl_ray.run", *SMALL, "--seeds", "1", "--run-dir", "real"],
+        [
+            sys.executable,
+            "-m",
+            "fedirl_ray.run",
+            *SMALL,
+            "--seeds",
+            "1",
+            "--run-dir",
+            "real",
+            "--engine.clients-per-actor",
+            "3",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "RAY_ADDRESS": ""},

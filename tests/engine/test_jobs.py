@@ -9,9 +9,10 @@ import pytest
 
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.domain.job import Job
 from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.identity import code_in_words
-from fedirl_ray.engine.jobs import Job, Jobs, Worker, calls
+from fedirl_ray.engine.jobs import Jobs, Worker, asked, calls, name_of
 from fedirl_ray.errors import DataError, RunError
 
 LOCAL, RAY = EngineConfig(backend="local"), EngineConfig()
@@ -38,7 +39,7 @@ def die_once(number, marker):
 
 
 def jobs_of(work, count=5, **more):
-    return [Job("square", work, {"number": number, **more}) for number in range(count)]
+    return [Job("square", work, {"number": number, **more}, kept=True) for number in range(count)]
 
 
 def squares(engine, folder, jobs, warn=pytest.fail):
@@ -63,8 +64,8 @@ def test_what_is_kept_is_not_done_again(tmp_path):
 
 def test_a_job_is_named_by_everything_that_decides_it():
     base = {"number": 3, "config": IRLConfig(), "array": np.arange(3.0)}
-    name = Job("square", square, base).name
-    assert name == Job("square", square, dict(base, array=np.arange(3.0))).name
+    name = name_of(Job("square", square, base))
+    assert name == name_of(Job("square", square, dict(base, array=np.arange(3.0)), True, 2.0, 9))
     others = [
         Job("square", square, dict(base, number=4)),
         Job("square", square, dict(base, config=replace(IRLConfig(), l2=0.5))),
@@ -72,9 +73,9 @@ def test_a_job_is_named_by_everything_that_decides_it():
         Job("square", square, dict(base, array=np.arange(3.0)[:, None])),
         Job("square", refuse, base),
     ]
-    assert len({name, *(job.name for job in others)}) == 6
+    assert len({name, *map(name_of, others)}) == 6
     with pytest.raises(TypeError, match="must be plain"):
-        _ = Job("square", square, {"number": object()}).name
+        name_of(Job("square", square, {"number": object()}))
 
 
 def test_a_damaged_result_is_done_again_and_said(tmp_path):
@@ -129,7 +130,7 @@ def test_after_a_fix_the_old_result_does_not_come_back(tmp_path, monkeypatch):
             import fixed
         finally:
             sys.dont_write_bytecode = kept
-        jobs = [Job("w", fixed.work, {"x": number}) for number in (1, 2)]
+        jobs = [Job("w", fixed.work, {"x": number}, kept=True) for number in (1, 2)]
         return squares(LOCAL, tmp_path / "jobs", jobs, said.append)
 
     assert once(1) == [2, 3]
@@ -142,11 +143,28 @@ def test_after_a_fix_the_old_result_does_not_come_back(tmp_path, monkeypatch):
 
 
 def test_a_job_is_named_after_the_packages_code_and_the_users(monkeypatch):
-    names = {Job("square", square, {"number": 1}, code).name for code in ("", "one", "two")}
+    job = Job("square", square, {"number": 1})
+    names = {name_of(job, code) for code in ("", "one", "two")}
     monkeypatch.setattr("fedirl_ray.engine.jobs.source_digest", lambda: "another")
-    names.add(Job("square", square, {"number": 1}).name)
+    names.add(name_of(job))
     assert len(names) == 4
-    assert len({Job("square", square, {"number": 1}, code).asked for code in ("", "one")}) == 1
+    assert all(name.startswith(asked(job)) for name in names)
+
+
+def test_what_is_kept_under_other_code_of_the_users_is_done_again(tmp_path):
+    told = []
+    for code, lines in (("one", 0), ("two", 1), ("one", 1)):
+        jobs = [Job("count", count, {"file": str(tmp_path / "count")}, kept=True)]
+        Jobs(Worker(), tmp_path / "jobs", told.append, code=code).all(jobs)
+        assert len(told) == lines
+    assert (tmp_path / "count").read_text() == "xx"
+
+
+def test_what_is_quick_is_done_again_and_leaves_no_file(tmp_path):
+    jobs = [Job("count", count, {"file": str(tmp_path / "count")})]
+    doing = Jobs(Worker(), tmp_path / "jobs", pytest.fail)
+    assert [int(doing.all(jobs)[0]["times"]) for _ in range(3)] == [1, 2, 3]
+    assert not list((tmp_path / "jobs").iterdir())
 
 
 def test_results_of_earlier_versions_are_kept_but_not_used_and_that_is_said_once(tmp_path):
@@ -167,17 +185,17 @@ def test_results_of_earlier_versions_are_kept_but_not_used_and_that_is_said_once
 def test_a_result_under_another_jobs_name_is_not_taken_for_its_own(tmp_path):
     squares(LOCAL, tmp_path, jobs_of(square, 1))
     (path,) = tmp_path.iterdir()
-    wanted = Job("square", square, {"number": 7})
-    path.rename(tmp_path / f"job-{wanted.name}-{path.stem.rpartition('-')[2]}.npz")
+    wanted = Job("square", square, {"number": 7}, kept=True)
+    path.rename(tmp_path / f"job-{name_of(wanted)}-{path.stem.rpartition('-')[2]}.npz")
     said = []
     assert squares(LOCAL, tmp_path, [wanted], said.append) == [49]
     assert len(said) == 1
-    assert said[0].endswith(f"is of the job {jobs_of(square, 1)[0].name}; its job is run again")
+    assert said[0].endswith(f"is of the job {name_of(jobs_of(square, 1)[0])}; its job is run again")
 
 
 def test_a_job_that_is_asked_for_twice_is_done_once(tmp_path):
     (tmp_path / "count").write_text("")
-    jobs = [Job("count", count, {"file": str(tmp_path / "count")})]
+    jobs = [Job("count", count, {"file": str(tmp_path / "count")}, kept=True)]
     doing = Jobs(Worker(), tmp_path / "jobs", pytest.fail)
     assert [int(doing.all(jobs)[0]["times"]) for _ in range(3)] == [1, 1, 1]
     assert (tmp_path / "count").read_text() == "x"
@@ -200,7 +218,7 @@ def squares_of(asked):
 
 
 def bundled(numbers, together):
-    return [Job("many", squares_of, {"number": n}, together=together) for n in numbers]
+    return [Job("many", squares_of, {"number": n}, True, together=together) for n in numbers]
 
 
 @pytest.mark.parametrize("together", [1, 2, 100])
@@ -211,8 +229,8 @@ def test_jobs_that_are_done_together_are_kept_and_named_one_by_one(tmp_path, tog
     assert [int(one["square"]) for one in found] == [0, 1, 4, 0, 1, 16, 25]
     beside = [int(found[place]["beside"]) for place in (0, 1, 2, 5, 6)]
     assert max(beside) == min(together, 3)  # others stand between the two groups
-    names = {job.name for job in bundled([0, 1, 2, 4, 5], 1)}
-    assert names < {job.name for job in jobs}
+    names = set(map(name_of, bundled([0, 1, 2, 4, 5], 1)))
+    assert names < set(map(name_of, jobs))
     assert len(list(folder.iterdir())) == 7
 
 

@@ -15,7 +15,7 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import federate, run_seed
+from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.event import unwatched
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.local import Clients
@@ -94,9 +94,9 @@ def test_a_rule_of_ones_own_that_does_what_one_of_ours_does_finds_its_bytes():
 
 def test_on_ray_they_find_the_bytes_of_this_process(ray_session):
     config = federation(*RULES)
-    ours = run_seed(config, Clients(config, range(3)), 0)
+    ((_, ours),) = federate(config, Clients(config, range(3)))
     with open_fleet(config, [].append, unwatched) as fleet:
-        theirs = run_seed(config, fleet, 0)
+        ((_, theirs),) = federate(config, fleet)
     for name in ("theta", "client_theta", "held_out_scores", "round_scores"):
         assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()
 
@@ -151,12 +151,13 @@ def test_what_cannot_be_found_is_one_line_and_leaves_no_folder(
         "run": [*SMALL, "--fusion.rules", rules, "--run-dir", "out"],
         "stress": ["stress", "--clients", "2", "--rules", rules, "--run-dir", "out"],
         "sweep": ["sweep", "study.yaml", "--study-dir", "out"],
-        "control": ["control", "CartPole-v1", "--fusion.rules", rules, "--run-dir", "out"],
+        "control": ["cartpole", "--fusion.rules", rules, "--run-dir", "out"],
     }
     assert main(words[command]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     law = "fusion.rules must be module:function that can be imported from here"
-    assert line == f"{law}, got '{rule}' ({why})"
+    where = "study.yaml: " if command == "sweep" else ""
+    assert line == f"{where}{law}, got '{rule}' ({why})"
     assert not (tmp_path / "out").exists()
 
 

@@ -29,7 +29,6 @@ FINAL = (
     "config.yaml",
     "identity.json",
     "results.parquet",
-    "rounds.parquet",
     "summary.json",
     "table.txt",
 )

@@ -1,0 +1,321 @@
+"""What a federation owes to every kind of world."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from actors import make
+from engine import killed
+from engine.faults import misbehaving, outcome
+
+from fedirl_ray.cli import settings
+from fedirl_ray.config import (
+    EvaluationConfig,
+    FederationConfig,
+    FusionConfig,
+    HeterogeneityConfig,
+    IRLConfig,
+    ProblemConfig,
+    RecordConfig,
+    RunConfig,
+)
+from fedirl_ray.config_control import ControlConfig, PPOConfig
+from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.client import RayFleet
+from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.jobs import Worker
+from fedirl_ray.engine.local import Clients
+from fedirl_ray.problem.control.arena import play
+from fedirl_ray.problem.control.demonstrations import save_episodes
+from fedirl_ray.problem.control.paper import CARTPOLE
+from fedirl_ray.run import main
+
+KINDS = ("tabular", "recorded control", "trained control")
+RULES = ("local", "mean", "median", "precision", "barycenter", "pooled", "expert")
+BUDGET = PPOConfig(
+    steps=64, rows=4, rollout=64, batch=64, epochs=1, hidden=(4,), evaluations=1, episodes=2
+)
+"""One update."""
+ROUNDS = 3
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory):
+    """Three episodes a client on a cart, flown by networks of random weights."""
+    folder = tmp_path_factory.mktemp("shown")
+    for i in range(4):
+        rng = np.random.default_rng(i)
+        pilot = make(CARTPOLE, seed=i).sampled(rng)
+        save_episodes(folder / f"{i}.npz", play(CARTPOLE, [float(i)] * 3, pilot, rng))
+    return folder / "{client}.npz"
+
+
+@pytest.fixture(params=KINDS)
+def config(request, shown):
+    """Three clients, three rounds, in a small world of a kind."""
+    shared = {
+        "clients": 3,
+        "seeds": 1,
+        "fusion": FusionConfig(rules=RULES),
+        "federation": FederationConfig(rounds=ROUNDS),
+        "engine": EngineConfig(backend="local"),
+        "record": RecordConfig(figure=False, progress=False),
+    }
+    evaluation = EvaluationConfig(held_out=2, discounts=(), by_round=False)
+    if request.param == "tabular":
+        problem = ProblemConfig(size=3, demonstrations=3)
+        return RunConfig(problem=problem, evaluation=evaluation, **shared)
+    trained = request.param == "trained control"
+    return RunConfig(
+        problem=ProblemConfig(
+            name="CartPole-v1", demonstrations=3, demonstrations_file=None if trained else shown
+        ),
+        irl=IRLConfig(l2=0.1, iterations=20, tolerance=1e-3),
+        evaluation=evaluation,
+        control=ControlConfig(
+            points=(3, 3, 3, 3),
+            features=6,
+            episodes=2,
+            agents=trained,
+            judged=(2.0,) if trained else (),
+            expert=BUDGET,
+            agent=BUDGET,
+        ),
+        **shared,
+    )
+
+
+def with_federation(config, **changed):
+    return replace(config, federation=replace(config.federation, **changed))
+
+
+def here(config):
+    return outcome(config, Clients(config, range(config.clients)))
+
+
+def found_by(config, fleet):
+    ((_, found),) = federate(config, fleet)
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Bytes that runs find in this process, by kind: asked for by several tests."""
+    cache = {}
+
+    def found(config):
+        name = (config.problem, config.control)
+        if name not in cache:
+            cache[name], told = here(config)
+            assert not told
+        return cache[name]
+
+    return found
+
+
+@pytest.mark.parametrize("actors", [1, 3])
+def test_on_ray_a_run_finds_the_bytes_of_this_process(ray_session, config, alone, actors):
+    engine = EngineConfig(clients_per_actor=3 // actors)
+    on_ray = replace(config, engine=engine)
+    with RayFleet(on_ray) as fleet:
+        assert len(fleet.placement.blocks) == actors
+        found, told = outcome(on_ray, fleet)
+    assert found == alone(config)
+    assert not told
+
+
+def dying_twice(folder):
+    """Holders of clients that die over a client in a round, and over the first job."""
+    mark = str(folder / "died")
+
+    class Dying(misbehaving("die")):
+        def work(self, jobs):
+            if not os.path.exists(mark):
+                Path(mark).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().work(jobs)
+
+    return Dying
+
+
+def test_actors_killed_while_they_learn_and_judge_change_nothing(
+    ray_session, config, alone, tmp_path
+):
+    on_ray = replace(config, engine=EngineConfig(clients_per_actor=2))
+    told = []
+    with RayFleet(on_ray, told.append, holder=dying_twice(tmp_path)) as fleet:
+        found, _ = outcome(on_ray, fleet)
+    assert found == alone(config)
+    assert [event.what for event in told].count("restarted") == 2
+    assert not [event for event in told if event.what in ("missing", "refused")]
+
+
+class Counting:
+    """What is asked of clients and workers, while it is done as ever."""
+
+    def __init__(self, monkeypatch):
+        self.rounds, self.kept = [], 0
+        learn, work = Clients.learn, Worker.work
+
+        def learning(clients, order):
+            self.rounds.append(order.round)
+            return learn(clients, order)
+
+        def working(worker, jobs):
+            self.kept += sum(job.kept for job in jobs)
+            return work(worker, jobs)
+
+        monkeypatch.setattr(Clients, "learn", learning)
+        monkeypatch.setattr(Worker, "work", working)
+
+
+def bytes_of(folder):
+    """Every file of an ended run that does not tell of the machine."""
+    machines = {"timings.json", "events.jsonl", "environment.json"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in machines}
+
+
+def test_a_killed_run_goes_on_from_its_last_round_and_does_no_kept_job_again(
+    config, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(settings(config)))
+    whole = Counting(monkeypatch)
+    assert main([str(file), "--run-dir", str(tmp_path / "whole")]) == 0
+    assert whole.rounds == [0, 1, 2]
+    run = tmp_path / "run"
+    experts = 3 if config.problem.name != "GridWorld" and config.control.agents else 0
+    deaths = [("round", 2, [str(file), "--run-dir", str(run)])]
+    if whole.kept:
+        deaths.append(("job", 2, ["--resume", str(run)]))
+    for moment, count, words in deaths:
+        done = subprocess.run([sys.executable, killed.__file__, moment, str(count), *words],
+                              capture_output=True, check=False)  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    monkeypatch.undo()
+    left = Counting(monkeypatch)
+    assert main(["--resume", str(run)]) == 0
+    assert left.rounds == [2]
+    assert left.kept == max(0, whole.kept - experts - 2)
+    assert bytes_of(run) == bytes_of(tmp_path / "whole")
+    assert not (run / "seeds").exists()
+    assert "damaged" not in capsys.readouterr().err
+
+
+class Meddling(Clients):
+    """Clients whose uploads are tampered with on the way."""
+
+    def __init__(self, config, tamper):
+        super().__init__(config, range(config.clients))
+        self.tamper = tamper
+
+    def learn(self, order):
+        return [
+            answer._replace(uploads=self.tamper(order, answer.uploads))
+            for answer in super().learn(order)
+        ]
+
+
+def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config):
+    def spoil(order, uploads):
+        return [uploads[0]._replace(theta=np.full_like(uploads[0].theta, np.inf)), *uploads[1:]]
+
+    spoilt, told = outcome(config, Meddling(config, spoil))
+    without, _ = outcome(config, Meddling(config, lambda order, uploads: uploads[1:]))
+    assert spoilt == without
+    assert spoilt["theta"] != here(config)[0]["theta"]
+    refused = [(one.round, one.clients) for one in told if one.what == "refused"]
+    assert refused == [(number, (0,)) for number in range(ROUNDS)]
+
+
+def test_half_the_clients_take_part_in_each_round_and_the_mean_is_theirs(config):
+    halved = with_federation(replace(config, clients=4), participation=0.5)
+    came = []
+
+    def watch(order, uploads):
+        came.append((order, uploads))
+        return uploads
+
+    found = found_by(halved, Meddling(halved, watch))
+    assert found.asked.sum(axis=1).tolist() == [2] * ROUNDS
+    assert [np.flatnonzero(row).tolist() for row in found.asked] == [
+        list(order.clients) for order, _ in came
+    ]
+    order, uploads = came[-1]
+    row, mean = order.row(0), RULES.index("mean")
+    last = np.mean([upload.theta[row] for upload in uploads], axis=0)
+    np.testing.assert_allclose(found.theta[mean], last, rtol=1e-12)
+    heard = found.heard.any(axis=0)
+    assert np.isfinite(found.client_theta).all(axis=1).tolist() == heard.tolist()
+    assert np.isnan(found.client_theta[~heard]).all()
+    assert np.isfinite(found.held_out_scores[:, mean, 0]).any()
+
+
+def test_who_uploads_the_opposite_turns_the_mean_and_keeps_its_own_reward(config):
+    once = with_federation(config, rounds=1)
+    honest = found_by(once, Clients(once, range(3)))
+    mean = RULES.index("mean")
+    np.testing.assert_allclose(honest.theta[mean], honest.client_theta.mean(axis=0), rtol=1e-9)
+    for share, liars in ((0.34, 1), (1.0, 3)):
+        lying = replace(once, heterogeneity=HeterogeneityConfig(adversaries=share))
+        found = found_by(lying, Clients(lying, range(3)))
+        assert found.client_theta.tobytes() == honest.client_theta.tobytes()
+        turned = (honest.theta[mean] - found.theta[mean]) * 3 / 2
+        each = [honest.client_theta[i] for i in range(3)]
+        known = each if liars == 1 else [np.sum(each, axis=0)]
+        assert sum(np.allclose(turned, one) for one in known) == 1
+
+
+MEANINGLESS = {
+    "GridWorld": ("--control.features 5", "--control.points 3,3", "--control.agent.steps 64"),
+    "CartPole-v1": ("--problem.size 6", "--problem.slip 0", "--heterogeneity.coverage 0.5",
+                    "--heterogeneity.expert-temperature 0.5"),
+}  # fmt: skip
+NO_REFERENCE = {"GridWorld": "true", "CartPole-v1": "ceiling"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [(name, one) for name, each in MEANINGLESS.items() for one in each]
+)
+def test_a_setting_that_means_nothing_is_refused_in_one_line(
+    name, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--problem.name", name, *words.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    setting = words.split()[0].removeprefix("--")
+    assert line.startswith(f"{setting} means nothing for problem.name {name}, got ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "reference"), NO_REFERENCE.items())
+def test_a_reference_that_there_is_not_is_refused_in_one_line(
+    name, reference, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--problem.name", name, "--fusion.rules", f"mean,{reference}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fusion.rules of problem.name {name} may have, beside rules, local, ")
+    assert line.endswith(f"; got {reference}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_kind_says_what_the_engine_asks(config):
+    domain = domain_of(config)
+    assert domain.held_out == 2
+    assert domain.metric in {channel.metric for channel in domain.channels}
+    assert len(set(domain.channels)) == len(domain.channels)
+    assert len(domain.costs()) == 3
+    assert min(domain.costs()) > 0.0
+    assert 0 < domain.room() < 2**30
+    ground = domain.ground(0)
+    assert np.isfinite(ground.support.features).all()
+    assert ground.episodes == 3
+    assert ground.curvature_bound > 0.0
