@@ -36,11 +36,13 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
     import time
 
     from fedirl_ray.config import FusionConfig, IRLConfig, RunConfig
+    from fedirl_ray.domain.kinds import domain_of
     from fedirl_ray.engine.client import RayFleet
-    from fedirl_ray.engine.driver import Stopwatch, ground_of, run_round
     from fedirl_ray.engine.event import ignore
     from fedirl_ray.engine.federation import Federation
     from fedirl_ray.engine.local import Clients
+    from fedirl_ray.engine.round import run_round, stage_of
+    from fedirl_ray.engine.stopwatch import Stopwatch
     from fedirl_ray.engine.upload import Order, Upload
 
     class Looped(Clients):
@@ -55,13 +57,13 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
         irl=IRLConfig(optimizer="adam", iterations=50),
         fusion=FusionConfig(rules=("mean",)),
     )
-    ground = ground_of(config, 0)
-    begin = Federation.begin(config, 1, ground.support)
+    stage = stage_of(domain_of(config), 0)
+    begin = Federation.begin(config, 1, stage.support)
     seconds = []
     with RayFleet(config, holder=Looped if looped else Clients) as fleet:
         for _ in range(rounds + 1):
             began = time.perf_counter()
-            state = run_round(config, fleet, 0, begin, ground, Stopwatch(), ignore)
+            state = run_round(config, fleet, 0, begin, stage, Stopwatch(), ignore)
             seconds.append(time.perf_counter() - began)
     print(json.dumps({"seconds": seconds[1:], "theta": state.theta[0].tolist()}))
 

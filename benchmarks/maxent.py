@@ -126,10 +126,10 @@ class Probe:
         self.client = Clients(config, (0,))
 
     def work(self) -> None:
-        """A seed's share of work: learn, and judge in its own world."""
-        found = self.client.learn(0, None)
-        rewards = np.repeat(found.theta[:, None], 7, axis=1)
-        self.client.judge(0, "client", range(1), rewards, rewards)
+        """A seed's work: learn, fuse, and judge."""
+        from fedirl_ray.engine.driver import federate
+
+        list(federate(self.client.config, self.client))
 
     def memory(self) -> dict[str, object]:
         """MiB of this process: resident, unshared, highest resident; and what is imported."""
@@ -160,7 +160,10 @@ def actor_memory(size: int) -> dict[str, dict[str, object]]:
     import ray
 
     config = RunConfig(
-        clients=1, problem=ProblemConfig(size=size), evaluation=EvaluationConfig(held_out=1)
+        clients=1,
+        seeds=1,
+        problem=ProblemConfig(size=size),
+        evaluation=EvaluationConfig(held_out=1),
     )
     ray.init(
         address="local",

@@ -22,10 +22,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from fedirl_ray.evaluate.presets import LAPTOP, PAPER
 from scipy.stats import ks_2samp, mannwhitneyu
 
 from benchmarks.sb3 import Rows, final_return, learner_of
+from fedirl_ray.cli import load
+from fedirl_ray.config import RunConfig
 from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.evaluate.rollouts import SeenReward
 from fedirl_ray.evaluate.training import AgentJob, train_agents
@@ -37,6 +38,12 @@ from fedirl_ray.seeds import stream
 
 SIDE_BY_SIDE = (1, 8, 32)
 ROLLOUTS = 3
+
+
+def usual_agent(task: Task, budget: str) -> PPOConfig:
+    """How a preset trains agents: `laptop`, or `paper`."""
+    name = task.name.partition("-")[0].lower() + ("-paper" if budget == "paper" else "")
+    return load(RunConfig, [name], prog="ppo", description="").control.agent
 
 
 def reward_of(task: Task, seed: int) -> SeenReward:
@@ -70,8 +77,8 @@ def speed(runs: int) -> None:
     print(f"| task | settings | reward | stable-baselines3 |{heads} times |")
     print(f"|---|---|---|---:|{'---:|' * len(SIDE_BY_SIDE)}---:|")
     for task in (PENDULUM, CARTPOLE, ACROBOT):
-        for name, budgets in (("laptop", LAPTOP), ("paper", PAPER)):
-            usual = budgets[task.name].agent
+        for name in ("laptop", "paper"):
+            usual = usual_agent(task, name)
             steps = ROLLOUTS * usual.rollout
             config = replace(usual, steps=steps, evaluations=1, episodes=1)
             for paid, reward in (("theta . phi", reward_of(task, 0)), ("own", None)):
@@ -103,7 +110,7 @@ def returns(count: int) -> None:
     print("| task | steps | stable-baselines3 | ours | KS p | Mann-Whitney p |")
     print("|---|---:|---:|---:|---:|---:|")
     for task in (PENDULUM, CARTPOLE):
-        config = replace(LAPTOP[task.name].agent, evaluations=1)
+        config = replace(usual_agent(task, "laptop"), evaluations=1)
         found = train_agents(task, config, [AgentJob(0.0, seed) for seed in range(count)])
         own = [float(one.returns[-1]) for one in found]
         others = [final_return(task, 0.0, config, seed) for seed in range(count)]

@@ -34,7 +34,7 @@ FEDERATE = [
 STUDY = """\
 fixed: {problem.size: 3, clients: 2, seeds: 2, problem.demonstrations: 5}
 search: {fusion.epsilon: [0.05, 0.1, 0.2, 0.4]}
-objectives: {held-out/barycenter: maximize}
+objectives: {success/held-out/barycenter: maximize}
 sampler: grid
 """
 
@@ -64,8 +64,9 @@ def commands(top: Path) -> dict[str, list[str]]:
             *(*SMALL, "--run-dir", "{dir}"),
         ],
         "control": [
-            *("control", "CartPole-v1", "--seeds", "1", "--clients", "2", "--expert.steps", "4096"),
-            *("--agent.steps", "4096", *SMALL, "--run-dir", "{dir}"),
+            *("--problem.name", "CartPole-v1", "--seeds", "1", "--clients", "2"),
+            *("--control.expert.steps", "4096", "--control.agent.steps", "4096"),
+            *("--record.figure", "False", "--record.progress", "False", "--run-dir", "{dir}"),
         ],
         "report": ["report", str(top / "whole")],
     }

@@ -16,6 +16,7 @@ from fedirl_ray.laws import (
     names_function,
     require,
     require_discount_or_one,
+    require_once,
     require_positive,
     require_share,
 )
@@ -38,7 +39,9 @@ class ProblemConfig:
     """The worlds, and the data each client holds."""
 
     name: str = "GridWorld"
-    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4, or module:function of your own."""
+    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4; continuous control: Pendulum-v1,
+    CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3; or module:function of your own
+    (docs/own-world.md)."""
     size: int = 5
     """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
     obstacles: float = 0.25
@@ -99,10 +102,9 @@ class ProblemConfig:
         centres = self.rbf_centres
         require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
         require_positive("problem.rbf-width", self.rbf_width)
-        known = get_args(Features)
-        own = self.features in known or names_function(self.features)
-        law = f"{', '.join(known)} or module:function"
-        require(own, "problem.features", law, repr(self.features))
+        named = self.features in get_args(Features) or names_function(self.features)
+        law = f"{', '.join(get_args(Features))} or module:function"
+        require(named, "problem.features", law, repr(self.features))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +225,7 @@ class FusionConfig:
         """Check every limit."""
         for rule in self.rules:
             _require_rule(rule)
-        repeated = sorted({rule for rule in self.rules if self.rules.count(rule) > 1})
-        require(not repeated, "fusion.rules", "named once each", ",".join(repeated))
+        require_once("fusion.rules", self.rules)
         law = "a list with mean, which the others are compared to"
         require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
         if not isinstance(self.sigma, str):
@@ -299,8 +300,7 @@ class EvaluationConfig:
             require_discount_or_one("evaluation.discounts", discount)
         for name in self.metrics:
             require(names_function(name), "evaluation.metrics", "module:function", repr(name))
-        repeated = sorted({name for name in self.metrics if self.metrics.count(name) > 1})
-        require(not repeated, "evaluation.metrics", "named once each", ",".join(repeated))
+        require_once("evaluation.metrics", self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The laws that settings are held to; every refusal says what must hold, and what was got."""
 
 import math
+from collections.abc import Sequence
 
 from fedirl_ray.errors import ConfigError
 
@@ -24,6 +25,12 @@ def require(holds: bool, name: str, law: str, got: object) -> None:
         said = str(got)
         said = said if len(said) <= SHOWN else f"{said[:SHOWN]}..."
         raise ConfigError(f"{name} must be {law}, got {said}")
+
+
+def require_once(name: str, items: Sequence[str]) -> None:
+    """Require a list that names nothing twice."""
+    repeated = sorted({item for item in items if items.count(item) > 1})
+    require(not repeated, name, "named once each", ",".join(repeated))
 
 
 def require_share(name: str, value: float) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -63,13 +64,21 @@ def _command(words: list[str]) -> Callable[[Sequence[str]], int]:
     if words and not words[0].startswith("-"):
         if words[0] in COMMANDS:
             name = words.pop(0)
-        elif not file_named(words[0]).is_file() and not words[0].endswith((".yaml", ".yml")):
-            near = difflib.get_close_matches(words[0], [*COMMANDS, *names()], n=1)
-            hint = f"commands: {', '.join(COMMANDS)}; presets: {', '.join(names())}"
-            hint = f"did you mean {near[0]}?" if near else hint
-            raise ConfigError(f"no command, settings file or preset is called {words[0]}; {hint}")
+        elif not file_named(words[0]).is_file():
+            _require_file(words[0])
     found: Callable[[Sequence[str]], int] = import_module(f"fedirl_ray.command.{name}").command
     return found
+
+
+def _require_file(word: str) -> None:
+    """Refuse a first word that is no command, file or preset; a file's own reader says the rest."""
+    file = word.endswith((".yaml", ".yml"))
+    known = names() if file else [*COMMANDS, *names()]
+    near = difflib.get_close_matches(Path(word).stem, known, n=1)
+    if near or not file:
+        hint = f"commands: {', '.join(COMMANDS)}; presets: {', '.join(names())}"
+        hint = f"did you mean {near[0]}?" if near else hint
+        raise ConfigError(f"no command, settings file or preset is called {word}; {hint}")
 
 
 if __name__ == "__main__":

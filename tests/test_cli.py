@@ -16,6 +16,7 @@ from fedirl_ray.cli import load, settings
 from fedirl_ray.command.federate import Invocation
 from fedirl_ray.config import FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.presets import names
 from fedirl_ray.run import COMMANDS, main
 
 
@@ -24,8 +25,8 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def read(*argv, schema=Invocation):
-    return load(schema, argv, prog="prog", description="A manual.")
+def read(*argv, schema=Invocation, whole=False):
+    return load(schema, argv, prog="prog", description="A manual.", whole=whole)
 
 
 def write(tree, path="mine.yaml"):
@@ -131,15 +132,15 @@ ODD = RunConfig(
 )
 def test_a_configuration_written_down_reads_back_the_same(run):
     path = write(settings(run))
-    again = read(path, schema=type(run))
+    again = read(path, schema=type(run), whole=True)
     assert settings(again) == settings(run)
     write(settings(again), "again.yaml")
-    assert read("again.yaml", schema=type(run)) == again
+    assert read("again.yaml", schema=type(run), whole=True) == again
 
 
 RULES = (
     "mean, median, trimmed, precision, arithmetic, barycenter, debiased, self-control, local, "
-    "pooled, expert, ceiling or module:function"
+    "pooled, expert, ceiling, true, plus-one, minus-one, random-1, random-2 or module:function"
 )
 
 
@@ -162,7 +163,8 @@ def refuse(capsys, *argv):
     ("argv", "line"),
     [
         (["--problem.name", "Nosuch-v1"], "problem.name must be GridWorld, FrozenLake-v1, "
-         "CliffWalking-v1, Taxi-v4 or module:function, got 'Nosuch-v1'"),
+         "CliffWalking-v1, Taxi-v4, Pendulum-v1, CartPole-v1, Acrobot-v1, "
+         "LunarLanderContinuous-v3 or module:function, got 'Nosuch-v1'"),
         (["--problem.name", "Taxi-v3"], "problem.name Taxi-v3 is out of date, use Taxi-v4"),
         (["--problem.name", "nosuch:world"], "problem.name must be module:function that can be "
          "imported from here, got 'nosuch:world' (ModuleNotFoundError: No module named 'nosuch')"),
@@ -229,7 +231,10 @@ def refuse(capsys, *argv):
         (["--client", "1"], "no setting is called --client; did you mean --clients?"),
         (["--qqq", "1"], "no setting is called --qqq; see --help"),
         (["-x"], "settings start with --, got '-x'; see --help"),
-        (["federat"], "no command or settings file is called federat; did you mean federate?"),
+        (["federat"], "no command, settings file or preset is called federat; did you mean "
+         "federate?"),
+        (["pendulm"], "no command, settings file or preset is called pendulm; did you mean "
+         "pendulum?"),
         (["nosuch.yaml"], "nosuch.yaml must be a readable YAML file: No such file or directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -325,7 +330,10 @@ def test_a_folder_with_other_things_in_it_is_never_touched(capsys, tmp_path):
 
 def test_an_unknown_command_is_refused_with_those_there_are(capsys):
     said = refuse(capsys, "zzz")
-    assert said == f"no command or settings file is called zzz; commands: {', '.join(COMMANDS)}"
+    assert said == (
+        f"no command, settings file or preset is called zzz; commands: {', '.join(COMMANDS)}; "
+        f"presets: {', '.join(names())}"
+    )
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["federate", "--help"], ["--clients", "3", "-h"]])

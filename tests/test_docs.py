@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fedirl_ray
-from fedirl_ray.testing import check_features
+from fedirl_ray.testing import check_features, check_world
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -25,8 +25,8 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def write(page):
-        (tmp_path / "mine.py").write_text(examples(page)[0])
+    def write(page, which=0):
+        (tmp_path / "mine.py").write_text(examples(page)[which])
 
     yield write
     sys.modules.pop("mine", None)
@@ -90,3 +90,33 @@ def test_a_metric_of_ones_own(mine):
     rows = [row for row in found.to_arrow().to_pylist() if row["metric"] == "mine:edge"]
     assert {row["rule"] for row in rows} == {"mean", "barycenter"}
     assert all(0.0 < row["value"] <= 1.0 for row in rows)
+
+
+def test_a_world_of_ones_own_as_a_table(mine):
+    mine("own-world.md")
+    first, check, _ = examples("own-world.md")
+    assert len(first.splitlines()) <= 12
+    found = fedirl_ray.run(small(**{"problem.name": "mine:pond"}), folder="run")
+    assert found.reward("mean").theta.shape == (16,)
+    names = {}
+    exec(first + check, names)
+    with pytest.raises(AssertionError, match="from the given stream alone"):
+        check_world(lambda role, index, rng: names["pond"](role, index, np.random.default_rng()))
+
+
+def test_a_world_of_ones_own_as_an_environment(mine):
+    mine("own-world.md", which=2)
+    assert len(examples("own-world.md")[2].splitlines()) <= 12
+    tiny = {"steps": 64, "rows": 4, "rollout": 64, "batch": 64, "epochs": 1, "hidden": (4,),
+            "evaluations": 1, "episodes": 1}  # fmt: skip
+    config = fedirl_ray.preset(
+        "mine:car", clients=2, seeds=1, problem={"demonstrations": 2},
+        control={"points": (7, 7), "features": 8, "gather": 400, "episodes": 2, "agents": False,
+                 "expert": tiny},
+        **{"fusion.rules": ("mean", "barycenter"), "evaluation.held_out": 1,
+           "engine.backend": "local", "record.figure": False},
+    )  # fmt: skip
+    found = fedirl_ray.run(config, folder="run")
+    assert found.table().startswith("mine:car, 2 clients, 1 seed")
+    paid = found.reward("barycenter")(np.array([-0.5, 0.0]), np.array([1.0]))
+    assert np.isfinite(paid)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fedirl_ray.cli import PROG, load, settings, spell
 from fedirl_ray.config import RunConfig
+from fedirl_ray.errors import ConfigError, UserCodeError
 from fedirl_ray.presets import names
 from fedirl_ray.presets import preset as file_of
 from fedirl_ray.problem.kind import kind_of
@@ -29,7 +30,12 @@ def preset(name: str, /, **changes: Any) -> RunConfig:
     if name in names():
         first = [str(file_of(name))]
     else:
-        kind_of(name)
+        try:
+            kind_of(name)
+        except UserCodeError:
+            raise
+        except ConfigError as err:
+            raise ConfigError(f"{err}; or a preset: {', '.join(names())}") from None
         first = ["--problem.name", name]
     return load(RunConfig, [*first, *spell(_plain(changes))], prog=PROG, description="")
 

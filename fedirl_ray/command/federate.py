@@ -30,6 +30,8 @@ server fuses the rewards, and every fusion rule is judged in the clients' worlds
   python -m fedirl_ray.run pendulum-paper                 a preset: the paper's budgets
   python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
   python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
+
+Other commands, each with a --help of its own: report, reproduce, stress, sweep.
 """
 
 

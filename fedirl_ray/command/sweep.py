@@ -14,13 +14,13 @@ from rich.table import Table
 
 from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.fusion.rules import find_rules
-from fedirl_ray.irl.block import prepare
 from fedirl_ray.laws import require
 from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.study.archive import COMPLETE, STUDY
@@ -94,12 +94,19 @@ def command(argv: Sequence[str]) -> int:
         find_rules(fusion)
     if not {"clients", "federation.weights"} & study.search.keys():
         given_weights(study.base())
-    if not any(name.startswith("problem.") for name in study.search):
-        prepare(study.base(), 0, range(1))  # and so is a world that no trial could run in
+    _check_world(study)
     folder = invocation.study_dir or fresh("studies", path.stem)
     hint = f"go on with its study: {typed('sweep', '--resume', folder)}"
     with claim(folder, STUDIES, "study-dir", hint=hint):
         return _begin(study, folder, invocation)
+
+
+def _check_world(study: Study) -> None:
+    """Refuse a world that no trial could run in, where all trials have the same."""
+    recorded = study.base().problem.demonstrations_file is not None
+    searched = ("problem.", "control.", *(("clients",) if recorded else ()))
+    if not any(name.startswith(searched) for name in study.search):
+        domain_of(study.base()).check()
 
 
 def _begin(study: Study, folder: Path, invocation: Invocation) -> int:

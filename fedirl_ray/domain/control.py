@@ -55,7 +55,9 @@ from fedirl_ray.domain.reward import box_basis
 from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
+from fedirl_ray.laws import names_function
 from fedirl_ray.problem.control.arena import Episodes
+from fedirl_ray.problem.control.brought import require_alike
 from fedirl_ray.problem.control.demonstrations import (
     check_target,
     read_episodes,
@@ -122,6 +124,8 @@ class Control:
         if self.config.record.demonstrations is not None:
             check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
+        if names_function(self.config.problem.name):
+            require_alike(self.config.problem.name, worlds_of(self.config))
 
     def room(self) -> int:
         """About how many bytes a run holds."""

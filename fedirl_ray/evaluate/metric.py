@@ -36,9 +36,9 @@ def _told(name: str, world: TabularMDP, visits: Floats) -> float:
         ConfigError: It is no finite number.
     """
     function = load(name, SETTING, None)
-    with user_code(f"{SETTING} {name}"):
+    with user_code(f"{SETTING} {name}", function):
         said = function(world, visits)
-    if not isinstance(said, Real) or not math.isfinite(said):
-        got = repr(said) if isinstance(said, Real) else f"a {type(said).__name__}"
-        raise ConfigError(f"{SETTING} {name} must return a finite number, got {got}")
-    return float(said)
+        if not isinstance(said, Real) or not math.isfinite(said):
+            got = repr(said) if isinstance(said, Real) else f"a {type(said).__name__}"
+            raise ConfigError(f"{SETTING} {name} must return a finite number, got {got}")
+        return float(said)

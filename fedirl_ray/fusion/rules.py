@@ -35,7 +35,7 @@ def fuse(rule: str, given: Given) -> Fused:
     spec = rule_named(rule)
     if rule in RULES:
         return spec(given)
-    with user_code(f"fusion.rules {rule}"):
+    with user_code(f"fusion.rules {rule}", spec.fuse):
         return spec(given.read_only())
 
 

@@ -47,9 +47,8 @@ def draw(name: str, role: str, index: int, rng: np.random.Generator) -> TabularM
         ConfigError: No such function, it fails, or it returns something else.
     """
     function = load(name, "problem.name", ("role", "index", "rng"))
-    with user_code(f"problem.name {name}"):
-        made = function(role, index, rng)
-    return as_world(made, name)
+    with user_code(f"problem.name {name}", function):
+        return as_world(function(role, index, rng), name)
 
 
 def as_world(made: object, name: str) -> TabularMDP:
@@ -114,7 +113,7 @@ def load(name: str, setting: str, arguments: Sequence[str] | None) -> Callable[.
 
 
 @contextmanager
-def user_code(what: str) -> Iterator[None]:
+def user_code(what: str, function: Callable[..., object] | None = None) -> Iterator[None]:
     """Turn whatever a user's code raises into one line that names it and the user's own frame.
 
     Everything but Ctrl-C is the user's error, a `sys.exit` too: it would end the run as if all had
@@ -124,6 +123,8 @@ def user_code(what: str) -> Iterator[None]:
 
     Args:
         what: Whose code runs, to stand before the message; may be empty.
+        function: The user's, where what it returns is checked in here too: a refusal of ours is
+            then told with the line that it is defined at.
 
     Raises:
         UserCodeError: It raised.
@@ -135,7 +136,9 @@ def user_code(what: str) -> Iterator[None]:
     except BaseException as err:
         where = _own_frame(err)
         if isinstance(err, FedirlError) and not where:
-            raise
+            if function is None:
+                raise
+            raise type(err)(f"{err}{_definition(function)}") from err
         said = f"{what} failed: {_said(err)}" if what else _said(err)
         raise UserCodeError(said + where) from err
 
@@ -166,6 +169,12 @@ def _own_frame(error: BaseException) -> str:
         if some:
             return f", at {some[place].filename}:{some[place].lineno}"
     return ""
+
+
+def _definition(function: Callable[..., object]) -> str:
+    """`, at FILE:LINE` of a function; nothing of callables that do not tell."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None else f", at {code.co_filename}:{code.co_firstlineno}"
 
 
 def _is_under(file: str, *folders: str) -> bool:

@@ -40,9 +40,9 @@ def with_features(world: TabularMDP, config: ProblemConfig) -> TabularMDP:
             basis = np.eye(len(world.initial))
         case own:
             function = load(own, "problem.features", ("world",))
-            with user_code(f"problem.features {own}"):
-                found = function(read_only(world))
-            return dataclasses.replace(world, features=as_features(found, world, own))
+            with user_code(f"problem.features {own}", function):
+                found = as_features(function(read_only(world)), world, own)
+            return dataclasses.replace(world, features=found)
     return dataclasses.replace(world, features=basis[:, None])
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.laws import names_function
 from fedirl_ray.problem.custom import load
 
 Kind = Literal["tabular", "control"]
@@ -33,7 +34,7 @@ def kind_of(name: str) -> Kind:
         return "tabular"
     if name in CONTROL:
         return "control"
-    if ":" not in name:
+    if not names_function(name):
         raise _unknown(name)
     function = load(name, "problem.name", None)
     try:

@@ -30,6 +30,11 @@ Places = NDArray[np.intp]
 CACHE_BYTES = 1_500_000  # what a tile of worlds may touch in one step of a sweep
 
 
+_KINDS = {
+    "successors": ("iu", "integers"), "terminal": ("b", "booleans"), "goal": ("b", "booleans")
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TabularMDP:
     """One world: dynamics, features, true reward, and the lattice its states lie on.
@@ -59,6 +64,7 @@ class TabularMDP:
     """Direction of each action on the last two drawn axes, `[a, 2]` (row, column), for pictures."""
 
     def __post_init__(self) -> None:
+        self._require_arrays()
         s, a, b = self.successors.shape
         _expect("probabilities", self.probabilities.shape, [(s, a, b)])
         for name in ("initial", "terminal", "goal"):
@@ -80,12 +86,27 @@ class TabularMDP:
                 raise DataError(f"{name} must be >= 0 and sum to 1 (to 1e-9), off by {off:.1e}")
         for name in ("features", "reward"):
             if not np.isfinite(getattr(self, name)).all():
-                raise DataError(f"{name} must be finite")
+                raise DataError(f"{name} must be finite, got NaN or infinity")
         here = np.arange(s)[:, None, None]
         if (self.probabilities[self.terminal] * (self.successors != here)[self.terminal]).any():
             raise DataError("terminal states must lead only to themselves; see `absorb`")
         if (self.goal & ~self.terminal).any():
             raise DataError("goal states must be terminal")
+
+    def _require_arrays(self) -> None:
+        for field in fields(self):
+            held = getattr(self, field.name)
+            kinds, law = _KINDS.get(field.name, ("iuf", "numbers"))
+            if field.name == "moves" and held is None:
+                continue
+            for array in held if field.name == "axes" else [held]:
+                if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+                    known = isinstance(array, np.ndarray)
+                    got = f"one of {array.dtype}" if known else f"a {type(array).__name__}"
+                    raise DataError(f"{field.name} must be a NumPy array of {law}, got {got}")
+        if self.successors.ndim != 3 or self.features.ndim != 3:
+            shapes = f"{self.successors.shape} and {self.features.shape}"
+            raise DataError(f"successors and features must have three axes, got shapes {shapes}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -50,7 +50,7 @@ FACTS: dict[str, tuple[str, Callable[[Floats], Any], float]] = {
 
 PARTS = ("normalisation", "blur", "transport", "total")
 """Of the barycenter's gain, as tables show them."""
-UNBOUNDED = Console(width=10_000)
+UNBOUNDED = Console(width=10_000, force_jupyter=False)
 """Tells how wide a table would be if it could."""
 
 
@@ -190,7 +190,8 @@ def _drawn(
 def full_text(domain: Domain, results: Sequence[SeedResult]) -> str:
     """Everything as plain text: what table.txt holds."""
     text = io.StringIO()
-    console = Console(file=text, width=150, color_system=None)
+    # In a notebook rich would show the tables there, and leave the text without them.
+    console = Console(file=text, width=150, color_system=None, force_jupyter=False)
     console.print(main_table(domain, results, timed=False), crop=False)
     for split in SPLITS:
         console.print()

@@ -7,16 +7,18 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from fedirl_ray.config import REFERENCES
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges, sent
 from fedirl_ray.errors import DataError
-from fedirl_ray.evaluate.planner import UNLEARNT
 from fedirl_ray.laws import require
 
 DIFFERENCE = "difference"
 """Of the metric that tables are of, beyond the mean's; like every metric, by the first judge."""
 COSTS = ("seconds", "bytes_down", "bytes_up")
 """Of a rule, a seed."""
+UNTIMED = tuple(name for name in REFERENCES if name not in ("local", "pooled"))
+"""References that nobody learns."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Objective:
         right = (placed or (metric in COSTS and len(rest) == 1)) and rest[-1] in rules
         require(right, "objectives", law, name)
         rule: Any = rest[-1]
-        untimed = metric == "seconds" and rule in UNLEARNT
+        untimed = metric == "seconds" and rule in UNTIMED
         require(not untimed, "objectives", f"of a rule that learns, {rule} takes no seconds", name)
         nothing = metric == "difference" and rule == "mean"
         require(not nothing, "objectives", "of a rule that differs from mean", name)

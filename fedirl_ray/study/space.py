@@ -30,6 +30,8 @@ Pruner = Literal["none", "median", "hyperband"]
 Direction = Literal["minimize", "maximize"]
 Value = float | int | str | bool | None
 
+PROBLEM = "problem.name"
+"""The setting that decides which others mean something."""
 MOST_COMBINATIONS = 100_000
 """Trials a grid may have."""
 
@@ -77,8 +79,11 @@ class Study:
     @cached_property
     def goals(self) -> list[Objective]:
         """The objectives, in the order of the file."""
-        rules, domain = self._rules(), domain_of(self.base())
-        return [Objective.parse(name, domain, rules) for name in self.objectives]
+        rules, domains = self._rules(), [domain_of(run) for run in self.starts()]
+        parsed = [
+            [Objective.parse(name, domain, rules) for name in self.objectives] for domain in domains
+        ]
+        return parsed[0]
 
     def _rules(self) -> tuple[str, ...]:
         """Fusion rules that every trial runs."""
@@ -100,6 +105,15 @@ class Study:
             ConfigError: A fixed setting is misspelt or not allowed.
         """
         return self.config({})
+
+    def starts(self) -> list[RunConfig]:
+        """The run that all trials of a problem start from, once for each that is searched."""
+        return [self.config(problem) for problem in self.problems()]
+
+    def problems(self) -> list[dict[str, Value]]:
+        """What says of a trial which problem it is: nothing where that is not searched."""
+        entry = self.search.get(PROBLEM)
+        return [{PROBLEM: value} for value in entry] if isinstance(entry, tuple) else [{}]
 
     def config(self, params: Mapping[str, Value]) -> RunConfig:
         """The run of one trial.
@@ -276,10 +290,11 @@ def _check(study: Study) -> None:
     )
     fixed_too = sorted(set(study.fixed) & set(study.search))
     require(not fixed_too, "search", "of settings that are not fixed too", ", ".join(fixed_too))
+    problem = study.problems()[0]
     for name, entry in study.search.items():
         ends = entry if isinstance(entry, tuple) else _ends(entry)
         for value in ends:
-            require_memory(study.config({name: value}))
+            require_memory(study.config(problem | {name: value}))
     for objective, direction in study.objectives.items():
         ways = get_args(Direction)
         require(direction in ways, f"objectives.{objective}", "minimize or maximize", direction)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from worlds import random_world
 
+from fedirl_ray import preset
 from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, RunConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.domain.reward import box_basis, load_reward, packed
@@ -200,3 +201,18 @@ def test_in_control_tasks_it_takes_what_the_environment_shows_and_takes(name, tm
         reward(seen[0])
     with pytest.raises(DataError, match=f"observations of {name}"):
         reward(np.zeros(9), taken[0])
+
+
+def test_a_control_runs_reward_is_that_of_its_own_lattice(tmp_path):
+    config = preset("CartPole-v1", control={"features": 12})
+    domain, theta = domain_of(config), np.random.default_rng(0).normal(size=12)
+    on_support = domain.ground(0).support.features @ theta
+    data = packed(
+        "control", "CartPole-v1", ("mean",), theta[None, None], np.zeros((1, 1)),
+        on_support[None, None], [domain.exported(0)],
+    )  # fmt: skip
+    (tmp_path / "rewards.npz").write_bytes(data)
+    states = TASKS["CartPole-v1"].state.resized(config.control.points or (5, 5, 7, 5)).points
+    # What CartPole shows are places as they are, and its two actions the lattice's.
+    seen, taken = np.repeat(states, 2, axis=0), np.tile([0, 1], len(states))
+    np.testing.assert_allclose(load_reward(tmp_path, "mean")(seen, taken), on_support, atol=1e-9)

@@ -99,6 +99,8 @@ def other(value):
             return st.integers(1, 9).filter(lambda new: new != value)
         case float():
             return st.floats(0.01, 0.99).filter(lambda new: new != value)
+        case []:
+            return st.just(["1", "2"])
         case list():
             return st.just([*value, *value[:1]]) | st.just(value[1:] or ["local", "mean"])
         case None:

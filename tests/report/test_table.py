@@ -50,6 +50,18 @@ def test_the_text_names_the_run_every_rule_and_every_policy(small_run):
         assert text.count(f"barycenter's gain: {part}") == 2
 
 
+def test_the_text_is_the_same_where_rich_would_show_it_in_a_notebook(small_run, monkeypatch):
+    config, results = small_run
+    domain = domain_of(config)
+    plain = full_text(domain, results)
+    shown = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *given: shown.append(given))
+    assert Console().is_jupyter
+    assert full_text(domain, results) == plain
+    assert not shown
+
+
 def test_the_numbers_are_those_of_the_comparison(small_run):
     config, results = small_run
     line = line_of(full_text(domain_of(config), results), label_of("trimmed"))

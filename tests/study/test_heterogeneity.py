@@ -10,14 +10,14 @@ from fedirl_ray.study.heterogeneity import heterogeneity_map
 RULES = ("mean", "median", "arithmetic", "barycenter", "self-control")
 
 
-def long_table(success, *, split="held-out", policy="greedy"):
+def long_table(success, *, split="held-out", judge="greedy"):
     """A long table from success by trial, seed and rule, `[trials, seeds, rules]`."""
     cells = [
-        (trial, seed, rule, split, policy, "success", success[trial, seed, c])
+        (trial, seed, 1, split, rule, judge, "success", 0, success[trial, seed, c])
         for trial, seed in np.ndindex(success.shape[:2])
         for c, rule in enumerate(RULES)
     ]
-    columns = ("trial", "seed", "rule", "split", "policy", "metric", "value")
+    columns = ("trial", "seed", "round", "split", "rule", "judge", "metric", "step", "value")
     return dict(zip(columns, zip(*cells, strict=True), strict=True))
 
 
@@ -122,14 +122,14 @@ def test_seeds_that_some_trial_lacks_are_left_out():
     assert [point.seeds for point in points] == [5, 6]
 
 
-def test_another_split_or_policy_is_asked_for_by_name():
+def test_another_split_or_judge_is_asked_for_by_name():
     trials = {0: {"a": 0}, 1: {"a": 1}}
-    table = long_table(drawn(2), split="in-distribution", policy="soft")
+    table = long_table(drawn(2), split="in-distribution", judge="soft")
     with pytest.raises(DataError, match="no success of split held-out"):
         heterogeneity_map(trials, table)
-    assert heterogeneity_map(trials, table, split="in-distribution", policy="soft")
-    with pytest.raises(DataError, match="policy greedy"):
-        heterogeneity_map(trials, table, split="in-distribution", policy="greedy")
+    assert heterogeneity_map(trials, table, split="in-distribution", judge="soft")
+    with pytest.raises(DataError, match="judge greedy"):
+        heterogeneity_map(trials, table, split="in-distribution", judge="greedy")
 
 
 def test_a_study_without_the_barycenter_has_no_map():

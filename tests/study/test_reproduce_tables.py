@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from fedirl_ray.config_engine import EngineConfig
-from fedirl_ray.engine.driver import run_seed
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet
+from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.report.reproduction.tables import Found, published, table1_text, table2_text
 from fedirl_ray.study.reproduction import communication, tables
 from fedirl_ray.study.reproduction.plan import Plan
@@ -55,10 +57,11 @@ def test_rows_hold_what_a_run_of_the_same_flags_finds(rows):
     setting = tables.table1(SMOKE)[0]
     config = setting.config(SMOKE)
     with open_fleet(config) as fleet:
-        result = run_seed(config, fleet, 1)
+        domain, jobs = domain_of(config), Jobs(fleet)
+        result = run_seed(domain, fleet, jobs, 1, lay(domain, fleet, jobs))
     found = Found(rows, setting)
     got = found.samples("held-out", "greedy-0.95")[1]
-    np.testing.assert_allclose(got, result.success("held-out")[:, 0])
+    np.testing.assert_allclose(got, result.scores("held-out")[:, 0])
 
 
 def test_ours_stands_beside_the_papers(rows):

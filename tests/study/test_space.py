@@ -136,11 +136,12 @@ def test_every_draw_is_a_run(epsilon, count, sigma):
             {
                 "sampler": "grid",
                 "search": {
-                    "fusion.epsilon": [0.1 * i for i in range(1, 500)],
-                    "problem.demonstrations": list(range(1, 500)),
+                    "fusion.epsilon": [0.1 * i for i in range(1, 48)],
+                    "problem.demonstrations": list(range(1, 48)),
+                    "irl.l2": list(range(1, 48)),
                 },
             },
-            "search must be of at most 100000 combinations with the sampler grid, got 249001",
+            "search must be of at most 100000 combinations with the sampler grid, got 103823",
         ),
         (
             {
@@ -149,6 +150,18 @@ def test_every_draw_is_a_run(epsilon, count, sigma):
                 "objectives": {"success/held-out/barycenter": "maximize"},
             },
             "objectives must be success|return|difference/in-distribution|held-out/RULE or",
+        ),
+        (
+            {
+                "fixed": {},
+                "search": {"problem.name": ["GridWorld", "CartPole-v1"]},
+                "objectives": {"success/held-out/mean": "maximize"},
+            },
+            "objectives must be return|distance|difference/in-distribution|held-out/RULE or",
+        ),
+        (
+            {"fixed": {"problem.name": "CartPole-v1"}, "search": {"problem.size": [4, 5]}},
+            "problem.size means nothing for problem.name CartPole-v1, got 4",
         ),
         (
             {
@@ -195,6 +208,18 @@ def test_what_could_not_be_run_is_refused_before_anything_starts(tmp_path, chang
     said = str(refusal.value)
     assert said.startswith(f"{path}: {line}")
     assert len(said.splitlines()) == 1
+
+
+def test_problems_that_are_searched_start_from_their_own_settings():
+    search = {"problem.name": ["CartPole-v1", "Pendulum-v1"], "control.width": [0.5, 1.0]}
+    fixed = {"control.features": 9, "fusion.rules": ["mean", "barycenter"]}
+    objectives = {"return/held-out/barycenter": "maximize"}
+    plan = {"fixed": fixed, "search": search, "objectives": objectives, "sampler": "grid"}
+    study = parse_study(plan)
+    assert [run.control.features for run in study.starts()] == [9, 9]
+    # What neither says is each task's own.
+    assert len({run.control.expert.steps for run in study.starts()}) == 2
+    assert study.goals[0].metric == "return"
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "3"])

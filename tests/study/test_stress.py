@@ -60,7 +60,7 @@ def test_quality_is_that_of_the_same_run_in_this_process(measured):
 
     config = StressConfig(size=3, rounds=2, seeds=2).run(4)
     results = [result for _, result in federate(config, Clients(config, range(4)))]
-    success = np.mean([result.success("held-out")[:, 0] for result in results], axis=0)
+    success = np.mean([result.scores("held-out")[:, 0] for result in results], axis=0)
     row = pq.read_table(measured / "stress.parquet").to_pylist()[0]
     assert [row["success.mean"], row["success.barycenter"]] == success.tolist()
 
@@ -101,6 +101,7 @@ def test_a_size_that_would_not_fit_the_budget_is_not_begun(ray_session, tmp_path
         (("--rules", "barycenter"), "fusion.rules must be a list with mean"),
         (("--time-budget", "0"), "time-budget must be > 0"),
         (("--rounds", "0"), "federation.rounds must be >= 1"),
+        (("--problem.name", "CartPole-v1"), "no setting is called --problem.name"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(flags, named, capsys):
@@ -110,13 +111,15 @@ def test_bad_settings_are_refused_in_one_line(flags, named, capsys):
     assert said.count("\n") == 1
 
 
-@pytest.mark.ray
-def test_ctrl_c_keeps_what_was_measured(tmp_path):
+def test_ctrl_c_keeps_what_was_measured(ray_session, tmp_path):
+    import ray
+
     folder = tmp_path / "results"
     flags = ("--clients", "2,20000", "--run-dir", str(folder))
     process = subprocess.Popen(
         [sys.executable, "-m", "fedirl_ray.run", *SMALL, *flags],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
         # A test run in the background would hand down deafness to SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

@@ -14,7 +14,7 @@ environment that ends episodes early without terminating them is played on to th
 import difflib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,13 +89,47 @@ def environment_of(name: str, i: float) -> gymnasium.Env[Any, Any]:
 def _made(name: str, i: float) -> gymnasium.Env[Any, Any]:
     """What the user's function returns, once it is an environment."""
     function = load(name, "problem.name", ("i",))
-    with user_code(f"problem.name {name} must return client {i:g}'s environment, but"):
+    what = f"problem.name {name} must return client {i:g}'s environment, but"
+    with user_code(what, function):
         made = function(i)
-    if not isinstance(made, gymnasium.Env):
-        raise ConfigError(
-            f"problem.name {name} must return a gymnasium.Env, got {type(made).__name__}"
-        )
-    return made
+        if not isinstance(made, gymnasium.Env):
+            raise ConfigError(
+                f"problem.name {name} must return a gymnasium.Env, got {type(made).__name__}"
+            )
+        return made
+
+
+def require_alike(name: str, worlds: Iterable[float]) -> None:
+    """Begin an episode in every environment once, and refuse one unlike client 0's.
+
+    Limits of actions may differ; see `environment_of`.
+
+    Raises:
+        ConfigError: It cannot be made or begun, or has another number of observations or actions.
+    """
+    first = None
+    for i in dict.fromkeys((0.0, *worlds)):
+        env = environment_of(name, i)
+        found = _kind(env)
+        first = found if first is None else first
+        if found != first:
+            raise ConfigError(
+                f"problem.name {name} must give all clients spaces of client 0's kind and shape, "
+                f"{first}, got {found} for client {i:g}"
+            )
+        env.reset(seed=0)
+        env.close()
+
+
+def _kind(env: gymnasium.Env[Any, Any]) -> str:
+    """Kinds and sizes of an environment's spaces, in words."""
+    spaces = [env.observation_space, env.action_space]
+    kinds = [
+        str(one) if isinstance(one, gymnasium.spaces.Discrete)
+        else f"{type(one).__name__}{one.shape}"
+        for one in spaces
+    ]  # fmt: skip
+    return " -> ".join(kinds)
 
 
 class Guarded(gymnasium.Wrapper[Any, Any, Any, Any]):
