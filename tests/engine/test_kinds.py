@@ -1,11 +1,11 @@
 """What a federation owes to every kind of world."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,8 +77,8 @@ def config(request, shown):
         problem=ProblemConfig(
             name="CartPole-v1", demonstrations=3, demonstrations_file=None if trained else shown
         ),
-        irl=IRLConfig(l2=0.1, iterations=20, tolerance=1e-3),
-        evaluation=evaluation,
+        irl=IRLConfig(l2=0.1, iterations=4, discount=0.8),
+        evaluation=replace(evaluation, discount=0.8),
         control=ControlConfig(
             points=(3, 3, 3, 3),
             features=6,
@@ -137,8 +137,8 @@ def dying_twice(folder):
 
     class Dying(misbehaving("die")):
         def work(self, jobs):
-            if not os.path.exists(mark):
-                Path(mark).touch()
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # one of them makes it
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().work(jobs)
 
@@ -223,14 +223,14 @@ class Meddling(Clients):
         ]
 
 
-def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config):
+def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config, alone):
     def spoil(order, uploads):
         return [uploads[0]._replace(theta=np.full_like(uploads[0].theta, np.inf)), *uploads[1:]]
 
     spoilt, told = outcome(config, Meddling(config, spoil))
     without, _ = outcome(config, Meddling(config, lambda order, uploads: uploads[1:]))
     assert spoilt == without
-    assert spoilt["theta"] != here(config)[0]["theta"]
+    assert spoilt["theta"] != alone(config)["theta"]
     refused = [(one.round, one.clients) for one in told if one.what == "refused"]
     assert refused == [(number, (0,)) for number in range(ROUNDS)]
 
@@ -255,7 +255,7 @@ def test_half_the_clients_take_part_in_each_round_and_the_mean_is_theirs(config)
     heard = found.heard.any(axis=0)
     assert np.isfinite(found.client_theta).all(axis=1).tolist() == heard.tolist()
     assert np.isnan(found.client_theta[~heard]).all()
-    assert np.isfinite(found.held_out_scores[:, mean, 0]).any()
+    assert np.isfinite(found.held_out_scores[:, mean]).any(axis=1).all()
 
 
 def test_who_uploads_the_opposite_turns_the_mean_and_keeps_its_own_reward(config):
