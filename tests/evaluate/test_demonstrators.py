@@ -13,7 +13,9 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-from fedirl_ray.engine.driver import run_seed
+from fedirl_ray.domain.domain import Channel
+from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.problem.demonstrations import demonstrate
@@ -34,7 +36,14 @@ EXPERT = RUN.fusion.rules.index("expert")
 
 
 def judged(run):
-    return run_seed(run, Clients(run, range(run.clients)), 0)
+    ((_, found),) = federate(run, Clients(run, range(run.clients)))
+    return found
+
+
+def expert(run, scores, metric):
+    """The expert's scores by the main table's judge, by world."""
+    channel = domain_of(run).channels.index(Channel("greedy-0.95", metric))
+    return scores[:, EXPERT, channel]
 
 
 def test_with_a_dial_up_each_client_has_its_own_expert_and_held_out_worlds_take_turns():
@@ -42,20 +51,19 @@ def test_with_a_dial_up_each_client_has_its_own_expert_and_held_out_worlds_take_
     drawn = expert_temperatures(0.0, 1.0, 0, 0, range(3))
     assert np.ptp(drawn) > 0.5
     found = judged(run)
-    for role, success, value in (
-        ("client", found.client_success, found.client_value),
-        ("held-out", found.held_out_success, found.held_out_value),
-    ):
-        for i in range(len(success)):
+    for role, scores in (("client", found.client_scores), ("held-out", found.held_out_scores)):
+        success, value = (expert(run, scores, metric) for metric in ("success", "return"))
+        assert len(scores) == {"client": 3, "held-out": 5}[role]
+        for i in range(len(scores)):
             stack = Stack([draw_world(run.problem, 0, 0, role, i)])
             policy = soft_policy(
                 stack, stack.true_rewards(), horizon=24, discount=0.99, temperature=drawn[i % 3]
             ).policy
             wanted = roll_out(stack, policy[..., None], horizon=24, discount=0.99)
-            np.testing.assert_allclose(success[i, EXPERT], wanted.success[0, 0], rtol=1e-9)
-            np.testing.assert_allclose(value[i, EXPERT], wanted.value[0, 0], rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(success[i], wanted.success[0, 0], rtol=1e-9)
+            np.testing.assert_allclose(value[i], wanted.value[0, 0], rtol=1e-9, atol=1e-12)
     assert "expert: each client's own; in held-out worlds they take turns." in full_text(
-        run, [found]
+        domain_of(run), [found]
     )
 
 
@@ -73,19 +81,20 @@ def test_recorded_demonstrations_are_the_row_where_they_were_recorded(tmp_path):
     ]
     save_episodes(path, data)
     found = judged(run)
+    success, value = (expert(run, found.client_scores, one) for one in ("success", "return"))
     for i, (world, shown) in enumerate(zip(worlds, data, strict=True)):
         on_goal = world.goal[shown.states[:, -1]].mean()
         # The very last step may still reach it.
-        assert on_goal <= found.client_success[i, EXPERT, 0] <= on_goal + 0.1
+        assert on_goal <= success[i] <= on_goal + 0.1
         earned = [
             sum(0.99**t * world.reward[x, 0] for t, x in enumerate(states))
             for states in shown.states
         ]
-        assert found.client_value[i, EXPERT, 0] == pytest.approx(np.mean(earned))
-    assert found.client_success[:, EXPERT].min() > 0.0
-    assert np.isnan(found.held_out_success[:, EXPERT]).all()
-    assert np.isfinite(found.held_out_success[:, [0, 2]]).all()
-    text = full_text(run, [found])
+        assert value[i] == pytest.approx(np.mean(earned))
+    assert success.min() > 0.0
+    assert np.isnan(found.held_out_scores[:, EXPERT]).all()
+    assert np.isfinite(found.held_out_scores[:, [0, 2]]).all()
+    text = full_text(domain_of(run), [found])
     assert "nan" not in text
     assert "expert: the recorded episodes, in their clients' worlds; none in held-out ones." in text
 
@@ -110,5 +119,5 @@ def test_the_last_recorded_step_counts_by_its_chance(tmp_path):
         for x, a in last
     ]  # fmt: skip
     assert 0.0 < np.mean(chance) < 1.0
-    assert judged(run).client_success[0, EXPERT, 0] == pytest.approx(np.mean(chance))
+    assert expert(run, judged(run).client_scores, "success")[0] == pytest.approx(np.mean(chance))
     assert len(prepare(run, 0, [0]).counts) == 1

@@ -172,7 +172,8 @@ def command(module_dir, words):
     ids=["federate, import", "control, import", "federate, call", "control, call"],
 )
 def test_an_exit_from_a_users_code_is_an_error_of_the_command(tmp_path, words, source):
-    lines = ["import sys", source, "def world(*given):", "    sys.exit(0)"]
+    given = "i" if words[0] == "control" else "role, index, rng"
+    lines = ["import sys", source, f"def world({given}):", "    sys.exit(0)"]
     (tmp_path / "quits.py").write_text("\n".join(lines))
     code, said = command(tmp_path, [*words, "--engine.backend", "local"])
     assert code == 2
