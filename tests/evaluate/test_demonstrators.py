@@ -13,10 +13,7 @@ from fedirl_ray.config import (
     ProblemConfig,
     RunConfig,
 )
-<<<<<<< HEAD
-=======
 from fedirl_ray.domain.domain import Channel
->>>>>>> w-tengine
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
@@ -39,12 +36,6 @@ EXPERT = RUN.fusion.rules.index("expert")
 
 
 def judged(run):
-<<<<<<< HEAD
-    """A run's only seed, and what success and value came to by split, `[w, c, p]` each."""
-    ((_, found),) = federate(run, Clients(run, range(run.clients)))
-    tables = (found.client_scores, found.held_out_scores)
-    return found, [np.split(table, 2, axis=2) for table in tables]
-=======
     ((_, found),) = federate(run, Clients(run, range(run.clients)))
     return found
 
@@ -53,41 +44,27 @@ def expert(run, scores, metric):
     """The expert's scores by the main table's judge, by world."""
     channel = domain_of(run).channels.index(Channel("greedy-0.95", metric))
     return scores[:, EXPERT, channel]
->>>>>>> w-tengine
 
 
 def test_with_a_dial_up_each_client_has_its_own_expert_and_held_out_worlds_take_turns():
     run = dataclasses.replace(RUN, heterogeneity=HeterogeneityConfig(expert_temperature=1.0))
     drawn = expert_temperatures(0.0, 1.0, 0, 0, range(3))
     assert np.ptp(drawn) > 0.5
-<<<<<<< HEAD
-    found, tables = judged(run)
-    for role, (success, value) in zip(("client", "held-out"), tables, strict=True):
-        for i in range(len(success)):
-=======
     found = judged(run)
     for role, scores in (("client", found.client_scores), ("held-out", found.held_out_scores)):
         success, value = (expert(run, scores, metric) for metric in ("success", "return"))
         assert len(scores) == {"client": 3, "held-out": 5}[role]
         for i in range(len(scores)):
->>>>>>> w-tengine
             stack = Stack([draw_world(run.problem, 0, 0, role, i)])
             policy = soft_policy(
                 stack, stack.true_rewards(), horizon=24, discount=0.99, temperature=drawn[i % 3]
             ).policy
             wanted = roll_out(stack, policy[..., None], horizon=24, discount=0.99)
-<<<<<<< HEAD
-            np.testing.assert_allclose(success[i, EXPERT], wanted.success[0, 0], rtol=1e-9)
-            np.testing.assert_allclose(value[i, EXPERT], wanted.value[0, 0], rtol=1e-9, atol=1e-12)
-    text = full_text(domain_of(run), [found])
-    assert "expert: each client's own; in held-out worlds they take turns." in text
-=======
             np.testing.assert_allclose(success[i], wanted.success[0, 0], rtol=1e-9)
             np.testing.assert_allclose(value[i], wanted.value[0, 0], rtol=1e-9, atol=1e-12)
     assert "expert: each client's own; in held-out worlds they take turns." in full_text(
         domain_of(run), [found]
     )
->>>>>>> w-tengine
 
 
 def test_recorded_demonstrations_are_the_row_where_they_were_recorded(tmp_path):
@@ -103,35 +80,20 @@ def test_recorded_demonstrations_are_the_row_where_they_were_recorded(tmp_path):
         demonstrate(world, walk, 40 + i, np.random.default_rng(i)) for i, world in enumerate(worlds)
     ]
     save_episodes(path, data)
-<<<<<<< HEAD
-    found, ((success, value), (held_out, _)) = judged(run)
-    for i, (world, shown) in enumerate(zip(worlds, data, strict=True)):
-        on_goal = world.goal[shown.states[:, -1]].mean()
-        # The very last step may still reach it.
-        assert on_goal <= success[i, EXPERT, 0] <= on_goal + 0.1
-=======
     found = judged(run)
     success, value = (expert(run, found.client_scores, one) for one in ("success", "return"))
     for i, (world, shown) in enumerate(zip(worlds, data, strict=True)):
         on_goal = world.goal[shown.states[:, -1]].mean()
         # The very last step may still reach it.
         assert on_goal <= success[i] <= on_goal + 0.1
->>>>>>> w-tengine
         earned = [
             sum(0.99**t * world.reward[x, 0] for t, x in enumerate(states))
             for states in shown.states
         ]
-<<<<<<< HEAD
-        assert value[i, EXPERT, 0] == pytest.approx(np.mean(earned))
-    assert success[:, EXPERT].min() > 0.0
-    assert np.isnan(held_out[:, EXPERT]).all()
-    assert np.isfinite(held_out[:, [0, 2]]).all()
-=======
         assert value[i] == pytest.approx(np.mean(earned))
     assert success.min() > 0.0
     assert np.isnan(found.held_out_scores[:, EXPERT]).all()
     assert np.isfinite(found.held_out_scores[:, [0, 2]]).all()
->>>>>>> w-tengine
     text = full_text(domain_of(run), [found])
     assert "nan" not in text
     assert "expert: the recorded episodes, in their clients' worlds; none in held-out ones." in text
@@ -157,10 +119,5 @@ def test_the_last_recorded_step_counts_by_its_chance(tmp_path):
         for x, a in last
     ]  # fmt: skip
     assert 0.0 < np.mean(chance) < 1.0
-<<<<<<< HEAD
-    _, ((success, _), _) = judged(run)
-    assert success[0, EXPERT, 0] == pytest.approx(np.mean(chance))
-=======
     assert expert(run, judged(run).client_scores, "success")[0] == pytest.approx(np.mean(chance))
->>>>>>> w-tengine
     assert len(prepare(run, 0, [0]).counts) == 1
