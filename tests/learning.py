@@ -16,6 +16,7 @@ LEVELS = dict(zip(RULES, (-190, -210, -200, -150, -212, -205, -140, -130, -400, 
 class Learning:
     """As much of a kind of world as reports ask of one."""
 
+    kind = "control"
     metric = "return"
     facts = ("demonstrated", "outside", "extrapolated", "unlikeliest", "own")
     varies = "demonstrations, agents and random controls"
