@@ -231,6 +231,7 @@ def refuse(capsys, *argv):
         (["--client", "1"], "no setting is called --client; did you mean --clients?"),
         (["--qqq", "1"], "no setting is called --qqq; see --help"),
         (["-x"], "settings start with --, got '-x'; see --help"),
+        (["pendulum", "3"], "settings start with --, got '3'; see --help"),
         (["federat"], "no command, settings file or preset is called federat; did you mean "
          "federate?"),
         (["pendulm"], "no command, settings file or preset is called pendulm; did you mean "

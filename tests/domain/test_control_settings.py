@@ -183,7 +183,7 @@ def test_memory_grows_with_every_size_that_is_named():
     grown = {"clients": "9", "control.points": "19,9,9,9", "problem.horizon": "5000",
              "problem.demonstrations": "5000", "control.features": "640",
              "control.gather": "900000", "control.episodes": "900", "seeds": "900",
-             "evaluation.held-out": "90"}  # fmt: skip
+             "evaluation.held-out": "900"}  # fmt: skip
     assert set(grown) == set(domain.sizes)
     for name, value in grown.items():
         words = ["--control.points", "9,9,9,9", f"--{name}", value]
