@@ -26,7 +26,7 @@ import ray  # noqa: E402
 
 from fedirl_ray.engine.shard import shard_crew  # noqa: E402
 from fedirl_ray.transport.barycenter import Task, prepare  # noqa: E402
-from fedirl_ray.transport.solver import solve  # noqa: E402
+from fedirl_ray.transport.solver import Solver, solve  # noqa: E402
 from fedirl_ray.transport.step import Step, Term  # noqa: E402
 
 
@@ -80,21 +80,8 @@ def median(action: Callable[[], Any], times: int = 9) -> float:
 def cube(k: int) -> Task:
     """Return the barycenter of `k` noise measures on a million points, plain steps only."""
     rows = np.random.default_rng(0).random((k, 10**6))
-    return prepare(
-        rows,
-        [np.linspace(0, 1, 100)] * 3,
-        weights=None,
-        epsilon=0.05,
-        cost_scale="max",
-        periodic=None,
-        debiased=False,
-        tol=0.0,
-        max_iters=9,
-        backend="numpy",
-        dtype="float64",
-        domain="plain",
-        anderson=0,
-    )
+    solver = Solver(epsilon=0.05, tol=0.0, max_iters=9, domain="plain", anderson=0)
+    return prepare(rows, [np.linspace(0, 1, 100)] * 3, None, solver)
 
 
 def seconds_a_step(task: Task, workers: int) -> float:
@@ -109,7 +96,7 @@ def seconds_a_step(task: Task, workers: int) -> float:
                 spans.append(time.perf_counter() - begin)
             return term
 
-        solve(advance, task.problem, task.weights, task.goal)
+        solve(advance, task.problem, task.weights, task.solver)
     return float(np.median(spans))
 
 

@@ -21,6 +21,7 @@ from fedirl_ray.engine.upload import Answer, Order
 from fedirl_ray.errors import RunError
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult
+from fedirl_ray.transport.solver import Solver
 
 STARTING = 120.0  # seconds an actor may take to start,
 ONE_MORE = 2.0  # and for each one that may be starting beside it: on a small machine they queue
@@ -111,7 +112,7 @@ class RayFleet(Seats):
         return [answer for i in sorted(found) for answer in hear(asked[i], found[i])]
 
     def barycenter(
-        self, measures: Floats, axes: Sequence[Floats], **settings: Any
+        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`, to the byte; on actors where that is quicker.
 
@@ -127,10 +128,11 @@ class RayFleet(Seats):
             found, where = barycenter_on_ray(
                 measures,
                 axes,
+                weights,
+                solver,
                 workers=workers,
                 pays_from=self._pays_from,
                 deadline=self._config.engine.timeout,
-                **settings,
             )
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as err:
             raise RunError(f"the barycenter's actors were lost ({type(err).__name__})") from err

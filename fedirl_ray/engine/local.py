@@ -15,7 +15,8 @@ from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.fusion.upload import open_channel
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
+from fedirl_ray.transport.solver import Solver
 
 
 class Clients(Worker):
@@ -53,11 +54,11 @@ class Clients(Worker):
         self.equip(laid)
 
     def barycenter(
-        self, measures: Floats, axes: Sequence[Floats], **settings: Any
+        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`."""
         self._tell_fused(Event("fused", "barycenter in this process (engine.backend local)"))
-        return barycenter(measures, axes, **settings)
+        return barycenter_in_process(measures, axes, weights, solver)
 
     def equip(self, laid: Sequence[Arrays]) -> None:
         """Take what the run has made for each member."""

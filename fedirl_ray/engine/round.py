@@ -90,7 +90,7 @@ def run_round(
                 config=config.fusion,
                 seen=None if stage.seen is None else stage.seen[who],
                 curvatures=curvatures_of(uploads, order, row) if q in stage.terms.curved else None,
-                solver=fleet.barycenter,
+                barycenter=fleet.barycenter,
             )
             fused.append(fuse(rule, given))
     return state.close(order.clients, admission, fused)

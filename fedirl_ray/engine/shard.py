@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 
 from fedirl_ray.engine.cluster import ray
 from fedirl_ray.engine.crew import Crew
-from fedirl_ray.transport.axis import CostScale, Floats
-from fedirl_ray.transport.backend import Backend, Precision
+from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, Task, make_result, prepare, split
 from fedirl_ray.transport.shard import (
     Problem,
@@ -27,8 +26,8 @@ from fedirl_ray.transport.shard import (
     restore,
     snapshot,
 )
-from fedirl_ray.transport.solver import solve
-from fedirl_ray.transport.step import Domain, Step, Term, gather
+from fedirl_ray.transport.solver import Solver, solve
+from fedirl_ray.transport.step import Step, Term, gather
 
 PAYS_FROM = 5_000_000
 """Clients times lattice points from which actors pay: below, starting them and moving the vectors
@@ -48,41 +47,23 @@ class Placed(NamedTuple):
 def barycenter_on_ray(
     measures: ArrayLike,
     axes: Sequence[ArrayLike],
+    weights: ArrayLike | None,
+    solver: Solver,
     *,
     workers: int,
     pays_from: int = PAYS_FROM,
     deadline: float = 600.0,
-    weights: ArrayLike | None = None,
-    epsilon: float,
-    cost_scale: CostScale = "max",
-    periodic: Sequence[Any] | None = None,
-    debiased: bool = False,
-    tol: float = 1e-7,
-    max_iters: int = 10_000,
-    backend: Backend = "numpy",
-    dtype: Precision = "float64",
-    domain: Domain | None = None,
-    anderson: int | None = None,
 ) -> Placed:
     """Return `fedirl_ray.barycenter`, to the byte, computed by Ray actors where that is quicker.
 
     Args:
-        measures: As for `barycenter`, like every argument not named here.
+        measures: As for `barycenter`.
         axes: As for `barycenter`.
+        weights: As for `barycenter`.
+        solver: Everything else, as for `barycenter`.
         workers: Actors, of one CPU each; at most one per client is started.
         pays_from: Clients times lattice points below which everything stays in this process.
         deadline: Seconds to wait for one step before its workers count as dead.
-        weights: As for `barycenter`.
-        epsilon: As for `barycenter`.
-        cost_scale: As for `barycenter`.
-        periodic: As for `barycenter`.
-        debiased: As for `barycenter`.
-        tol: As for `barycenter`.
-        max_iters: As for `barycenter`.
-        backend: As for `barycenter`.
-        dtype: As for `barycenter`.
-        domain: As for `barycenter`.
-        anderson: As for `barycenter`.
 
     Raises:
         ValueError: If an argument breaks its law.
@@ -91,30 +72,16 @@ def barycenter_on_ray(
     if workers < 1:
         raise ValueError(f"workers must be >= 1, got {workers}")
     begin = perf_counter()
-    task = prepare(
-        measures,
-        axes,
-        weights=weights,
-        epsilon=epsilon,
-        cost_scale=cost_scale,
-        periodic=periodic,
-        debiased=debiased,
-        tol=tol,
-        max_iters=max_iters,
-        backend=backend,
-        dtype=dtype,
-        domain=domain,
-        anderson=anderson,
-    )
+    task = prepare(measures, axes, weights, solver)
     size = task.rows.size
     if workers == 1 or size < pays_from:
         why = "one worker" if workers == 1 else f"{size:,} numbers, actors pay from {pays_from:,}"
         where = f"in this process ({why})"
         advance = in_process([make_shard(task.problem, task.rows, task.weights)])
-        solution = solve(advance, task.problem, task.weights, task.goal)
+        solution = solve(advance, task.problem, task.weights, solver)
     else:
         with shard_crew(task, workers, deadline) as crew:
-            solution = solve(crew.advance, task.problem, task.weights, task.goal)
+            solution = solve(crew.advance, task.problem, task.weights, solver)
             where = f"on {len(crew.actors)} actors ({size:,} numbers)"
     _LOG.info("barycenter of %d measures %s", len(task.rows), where)
     return Placed(make_result(task, solution, perf_counter() - begin), where)

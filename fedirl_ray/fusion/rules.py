@@ -7,15 +7,15 @@ clients, `n` support points, `d` features.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from fedirl_ray.config import REFERENCES, FusionConfig
 from fedirl_ray.fusion.measure import to_measures, to_reward
-from fedirl_ray.fusion.spec import Barycenter, Fused, Given, RuleSpec
+from fedirl_ray.fusion.spec import Fused, Given, RuleSpec
 from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.transport.solver import Solver
 
 
 def fuse(rule: str, given: Given) -> Fused:
@@ -94,17 +94,18 @@ def _arithmetic(given: Given) -> Fused:
 
 
 def _barycenter(given: Given) -> Fused:
-    return _through_measures(given, given.solver)
+    return _through_measures(given, _solver_of(given.config))
 
 
 def _debiased(given: Given) -> Fused:
-    return _through_measures(given, partial(given.solver, debiased=True))
+    return _through_measures(given, _solver_of(given.config, debiased=True))
 
 
 def _self_control(given: Given) -> Fused:
     """The barycenter of copies of the mean, which hide nothing."""
     copies = np.broadcast_to(given.weights @ given.thetas, given.thetas.shape)
-    return _through_measures(replace(given, thetas=copies, seen=None), given.solver)
+    alike = replace(given, thetas=copies, seen=None)
+    return _through_measures(alike, _solver_of(given.config))
 
 
 def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
@@ -127,7 +128,18 @@ def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
     return mean
 
 
-def _through_measures(given: Given, solver: Barycenter | None) -> Fused:
+def _solver_of(config: FusionConfig, *, debiased: bool = False) -> Solver:
+    """How the rules compute barycenters."""
+    return Solver(
+        epsilon=config.epsilon,
+        cost_scale=config.cost_scale,
+        debiased=debiased,
+        tol=config.tolerance,
+        max_iters=config.iterations,
+    )
+
+
+def _through_measures(given: Given, solver: Solver | None) -> Fused:
     """Rewards to measures, their mean (by transport, or entry by entry), and back to theta."""
     support, config = given.support, given.config
     # A client without weight must not set the shared sigma either.
@@ -142,15 +154,7 @@ def _through_measures(given: Given, solver: Barycenter | None) -> Fused:
     if solver is None:
         density: Floats = weights @ measures.density
     else:
-        found = solver(
-            measures.density,
-            support.axes,
-            weights=weights,
-            epsilon=config.epsilon,
-            cost_scale=config.cost_scale,
-            tol=config.tolerance,
-            max_iters=config.iterations,
-        )
+        found = given.barycenter(measures.density, support.axes, weights, solver)
         density = found.measure.ravel()
         iterations, converged = found.iterations, found.converged
     reward = to_reward(density, measures, weights, config)

@@ -14,8 +14,8 @@ from fedirl_ray.config import FusionConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
-from fedirl_ray.transport.axis import CostScale
-from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
+from fedirl_ray.transport.solver import Solver
 
 Need = Literal["curvature", "debiasing"]
 """curvature: clients upload that of their likelihood, d x d numbers; debiasing: the solver is asked
@@ -48,16 +48,7 @@ class Barycenter(Protocol):
     """What a rule needs of `fedirl_ray.barycenter`, wherever it is computed."""
 
     def __call__(
-        self,
-        measures: Floats,
-        axes: Sequence[Floats],
-        *,
-        weights: Floats,
-        epsilon: float,
-        cost_scale: CostScale,
-        debiased: bool = False,
-        tol: float,
-        max_iters: int,
+        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return the barycenter."""
         ...
@@ -80,13 +71,24 @@ class Given:
     curvatures: Floats | None = None
     """Of the clients' likelihoods at their optima, with lambda I, `[k, d, d]`; None where the rule
     does not need `curvature`."""
-    solver: Barycenter = barycenter
+    barycenter: Barycenter = barycenter_in_process
     """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
 
     @cached_property
     def rewards(self) -> Floats:
         """The clients' rewards on the support, `[k, n]`: theta . phi, hidden points too."""
         return self.thetas @ self.support.features.T
+
+    def solver(
+        self,
+        measures: Floats,
+        axes: Sequence[Floats],
+        *,
+        weights: Floats | None = None,
+        **settings: Any,
+    ) -> BarycenterResult:
+        """Return `fedirl_ray.barycenter`, computed wherever that is quicker."""
+        return self.barycenter(measures, axes, weights, Solver(**settings))
 
     def theta_of(self, reward: Floats) -> Floats:
         """The theta `[d]` closest to a reward on the support `[n]`, in least squares."""

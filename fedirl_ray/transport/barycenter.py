@@ -17,8 +17,8 @@ from fedirl_ray.transport.measure import checked_measures, checked_weights, reor
 from fedirl_ray.transport.memory import demand, estimate, slots_for
 from fedirl_ray.transport.projection import PLAIN_REACH
 from fedirl_ray.transport.shard import Problem, in_process, make_shard
-from fedirl_ray.transport.solver import Goal, Solution, solve
-from fedirl_ray.transport.step import Domain
+from fedirl_ray.transport.solver import Solution, Solver, solve
+from fedirl_ray.transport.step import Scaling
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BarycenterResult:
     objective: float
     """`sum_k alpha_k epsilon <log u_k, p_k>`: the weighted transport cost of the plans plus
     `epsilon * sum(plan * log(plan))`, in units of the scaled ground cost."""
-    domain: Domain
+    domain: Scaling
     """`"plain"` (scalings) or `"log"` (their logarithms): where the iteration ended."""
 
 
@@ -57,7 +57,7 @@ def barycenter(
     shards: int = 1,
     backend: Backend = "numpy",
     dtype: Precision = "float64",
-    domain: Domain | None = None,
+    domain: Scaling | None = None,
     anderson: int | None = None,
 ) -> BarycenterResult:
     """Return the entropic 2-Wasserstein barycenter of measures on a product lattice.
@@ -96,11 +96,7 @@ def barycenter(
         ValueError: If an argument breaks its law; the message names it.
         MemoryError: If the machine cannot hold the problem.
     """
-    begin = perf_counter()
-    task = prepare(
-        measures,
-        axes,
-        weights=weights,
+    solver = Solver(
         epsilon=epsilon,
         cost_scale=cost_scale,
         periodic=periodic,
@@ -112,12 +108,25 @@ def barycenter(
         domain=domain,
         anderson=anderson,
     )
+    return barycenter_in_process(measures, axes, weights, solver, shards)
+
+
+def barycenter_in_process(
+    measures: ArrayLike,
+    axes: Sequence[ArrayLike],
+    weights: ArrayLike | None,
+    solver: Solver,
+    shards: int = 1,
+) -> BarycenterResult:
+    """Return `barycenter`, which see, by a solver given whole."""
+    begin = perf_counter()
+    task = prepare(measures, axes, weights, solver)
     if shards < 1:
         raise ValueError(f"shards must be >= 1, got {shards}")
     advance = in_process(
         [make_shard(task.problem, *block) for block in split(task.rows, task.weights, shards)]
     )
-    solution = solve(advance, task.problem, task.weights, task.goal)
+    solution = solve(advance, task.problem, task.weights, solver)
     return make_result(task, solution, perf_counter() - begin)
 
 
@@ -126,7 +135,7 @@ class Task:
     """A barycenter ready to be solved, wherever its shards will live."""
 
     problem: Problem
-    goal: Goal
+    solver: Solver
     rows: Floats
     """The measures of the clients whose weight is not zero `[k, n]`, rows of sum 1; the lattice's
     axes in `order`."""
@@ -139,20 +148,7 @@ class Task:
 
 
 def prepare(
-    measures: ArrayLike,
-    axes: Sequence[ArrayLike],
-    *,
-    weights: ArrayLike | None,
-    epsilon: float,
-    cost_scale: CostScale,
-    periodic: Sequence[float | Literal[False]] | None,
-    debiased: bool,
-    tol: float,
-    max_iters: int,
-    backend: Backend,
-    dtype: Precision,
-    domain: Domain | None,
-    anderson: int | None,
+    measures: ArrayLike, axes: Sequence[ArrayLike], weights: ArrayLike | None, solver: Solver
 ) -> Task:
     """Check and normalise the arguments of `barycenter`, which see.
 
@@ -160,50 +156,27 @@ def prepare(
         ValueError: If an argument breaks its law; the message names it.
         MemoryError: If the machine cannot hold the problem.
     """
-    costs = ground_costs(axes, cost_scale=cost_scale, periodic=periodic)
+    costs = ground_costs(axes, cost_scale=solver.cost_scale, periodic=solver.periodic)
     shape = tuple(len(cost) for cost in costs)
-    goal = checked_goal(epsilon, tol, max_iters, debiased, domain)
+    solver.check()
     rows = checked_measures(measures, shape)
     alphas = checked_weights(weights, len(rows))
     counted = alphas > 0
     if not counted.all():
         rows, alphas = rows[counted], alphas[counted]
     order = axis_order(shape)
-    costs = tuple(costs[i] for i in order)
-    problem = make_problem(costs, epsilon, len(rows), backend, dtype, anderson, debiased=debiased)
-    return Task(problem, goal, reordered(rows, shape, order), alphas, shape, order)
+    problem = make_problem(tuple(costs[i] for i in order), len(rows), solver)
+    return Task(problem, solver, reordered(rows, shape, order), alphas, shape, order)
 
 
-def checked_goal(
-    epsilon: float, tol: float, max_iters: int, debiased: bool, domain: Domain | None
-) -> Goal:
-    """Return what the loop is to reach.
+def make_problem(costs: tuple[Floats, ...], k: int, solver: Solver) -> Problem:
+    """Return what the shards of `k` clients share, with the number of kept steps chosen.
 
     Raises:
-        ValueError: If an argument breaks its law.
+        ValueError: If a field of the solver breaks its law.
+        MemoryError: If the machine cannot hold the problem.
     """
-    if not (epsilon > 0 and np.isfinite(epsilon)):
-        raise ValueError(f"epsilon must be finite and > 0, got {epsilon}")
-    if not tol >= 0:
-        raise ValueError(f"tol must be >= 0, got {tol}")
-    if max_iters < 1:
-        raise ValueError(f"max_iters must be >= 1, got {max_iters}")
-    if domain not in (None, "plain", "log"):
-        raise ValueError(f"domain must be None, 'plain' or 'log', got {domain!r}")
-    return Goal(epsilon, tol, max_iters, debiased, domain)
-
-
-def make_problem(
-    costs: tuple[Floats, ...],
-    epsilon: float,
-    k: int,
-    backend: Backend = "numpy",
-    dtype: Precision = "float64",
-    anderson: int | None = None,
-    *,
-    debiased: bool = False,
-) -> Problem:
-    """Return what the shards of `k` clients share, with the number of kept steps chosen."""
+    backend, dtype, anderson = solver.backend, solver.dtype, solver.anderson
     namespace(backend)
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
@@ -211,9 +184,9 @@ def make_problem(
         raise ValueError(f"anderson must be >= 0, got {anderson}")
     lengths = [len(cost) for cost in costs]
     n = math.prod(lengths)
-    reach = sum(float(cost.max()) for cost in costs) / epsilon
+    reach = sum(float(cost.max()) for cost in costs) / solver.epsilon
     slots = slots_for(k, n, dtype) if anderson is None else anderson + 1
-    needed = estimate(k, lengths, slots, dtype, second_kernel=debiased)
+    needed = estimate(k, lengths, slots, dtype, second_kernel=solver.debiased)
     demand(needed, f"a barycenter of {k} measures on {n} points")
     # A bound on |log K'u|: potentials differ by at most the reach; and float64 itself ends at 745.
     bound = 8 * reach + 64
@@ -238,10 +211,10 @@ def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterRes
     inside = (measure / measure.sum()).reshape([task.shape[i] for i in task.order])
     return BarycenterResult(
         measure=np.ascontiguousarray(inside.transpose(np.argsort(task.order))),
-        converged=solution.error <= task.goal.tol,
+        converged=solution.error <= task.solver.tol,
         iterations=solution.iterations,
         error=solution.error,
         seconds=seconds,
-        objective=task.goal.epsilon * float(task.weights @ solution.duals),
+        objective=task.solver.epsilon * float(task.weights @ solution.duals),
         domain=solution.domain,
     )

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
-from fedirl_ray.transport.barycenter import checked_goal, make_problem
+from fedirl_ray.transport.barycenter import make_problem
 from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel, positive_definite
 from fedirl_ray.transport.measure import checked_measures, reordered
 from fedirl_ray.transport.memory import demand
 from fedirl_ray.transport.shard import in_process, make_shard
 from fedirl_ray.transport.simplex import Transport, exact_transport
-from fedirl_ray.transport.solver import solve
+from fedirl_ray.transport.solver import Solver, solve
 
 FLOOR = 1e-300
 """Zeros of the held measure are lifted to this, so that potentials stay finite."""
@@ -103,11 +103,13 @@ def wasserstein2(
     if epsilon is None:
         raise ValueError("epsilon must be given unless exact")
     log_q = np.log(np.maximum(two, FLOOR))
-    goal = checked_goal(epsilon, tol, max_iters, debiased=False, domain=None)
-    problem = make_problem(costs, epsilon, 1, debiased=True)
+    solver = Solver(epsilon=epsilon, tol=tol, max_iters=max_iters)
+    solver.check()
+    # In the memory of a debiased one: the two selves take a kernel, too.
+    problem = make_problem(costs, 1, replace(solver, debiased=True))
     alone = np.ones(1)
     advance = in_process([make_shard(problem, one[None], alone)])
-    between = solve(advance, problem, alone, replace(goal, held=log_q))
+    between = solve(advance, problem, alone, solver, held=log_q)
     kernel = problem.kernel(epsilon)
     with np.errstate(divide="ignore"):
         log_v = log_q - between.total

@@ -4,17 +4,20 @@ The loop holds vectors `[n]` and asks an injected `advance` for everything that 
 so it does not know whether the shards are in this process or elsewhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
-from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, Precision, asarray, namespace, namespace_of
+from fedirl_ray.transport.axis import CostScale, Floats
+from fedirl_ray.transport.backend import Array, Backend, Precision, asarray, namespace, namespace_of
 from fedirl_ray.transport.kernel import LOST, Kernel
 from fedirl_ray.transport.mixing import Mixer
 from fedirl_ray.transport.projection import NONE, PLAIN_REACH
 from fedirl_ray.transport.shard import Problem
-from fedirl_ray.transport.step import Advance, Domain, Measured, Step
+from fedirl_ray.transport.step import Advance, Measured, Scaling, Step
 
 PLAIN_TRIED: dict[Precision, float] = {"float64": 2000.0, "float32": 250.0}
 """Largest cost over epsilon at which the plain domain is tried. Beyond `PLAIN_REACH` every step is
@@ -38,18 +41,35 @@ LEVEL_STEPS = 30
 ends at this error or after so many steps: it only has to hand on a good start."""
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What the loop is to reach."""
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How a barycenter is to be computed; `fedirl_ray.barycenter` says what each field means."""
 
     epsilon: float
-    tol: float
-    max_iters: int
+    cost_scale: CostScale = "max"
+    periodic: Sequence[float | Literal[False]] | None = None
     debiased: bool = False
-    domain: Domain | None = None
-    """`None`: by rule."""
-    held: Array | None = None
-    """A `log_b` `[n]` to hold on to: with one client, Sinkhorn's iteration between two measures."""
+    tol: float = 1e-7
+    max_iters: int = 10_000
+    backend: Backend = "numpy"
+    dtype: Precision = "float64"
+    domain: Scaling | None = None
+    anderson: int | None = None
+
+    def check(self) -> None:
+        """Check what the loop is to reach; costs and problem check the rest as they are made.
+
+        Raises:
+            ValueError: If a field breaks its law.
+        """
+        if not (self.epsilon > 0 and np.isfinite(self.epsilon)):
+            raise ValueError(f"epsilon must be finite and > 0, got {self.epsilon}")
+        if not self.tol >= 0:
+            raise ValueError(f"tol must be >= 0, got {self.tol}")
+        if self.max_iters < 1:
+            raise ValueError(f"max_iters must be >= 1, got {self.max_iters}")
+        if self.domain not in (None, "plain", "log"):
+            raise ValueError(f"domain must be None, 'plain' or 'log', got {self.domain!r}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +83,7 @@ class Solution:
     error: float
     duals: Floats
     """`<log u, p>` of each client `[k]`."""
-    domain: Domain
+    domain: Scaling
 
 
 class LostDigitsError(ArithmeticError):
@@ -77,41 +97,47 @@ class LostDigitsError(ArithmeticError):
         self.steps = steps
 
 
-def solve(advance: Advance, problem: Problem, weights: Floats, goal: Goal) -> Solution:
+def solve(
+    advance: Advance, problem: Problem, weights: Floats, solver: Solver, held: Array | None = None
+) -> Solution:
     """Iterate `advance` from scratch until the marginals agree or the steps are used up.
 
     Args:
         advance: Steps every shard and joins their answers in client order.
         problem: What the shards were made with.
         weights: All clients' weights `[k]`, in the same order, of sum 1.
-        goal: Epsilon, tolerance and limits.
+        solver: Epsilon, tolerance and limits.
+        held: A `log_b` `[n]` to hold on to: with one client, Sinkhorn's iteration between two
+            measures.
 
     The plain domain is left for logarithms when it loses digits, and mixing for plain steps when
     it diverges, as it can where the debiased barycenter is barely determined.
 
     Raises:
-        LostDigitsError: If `goal.domain` insists on `"plain"` where its range does not suffice.
+        LostDigitsError: If `solver.domain` insists on `"plain"` where its range does not suffice.
     """
     spent = 0
-    reach = problem.reach / goal.epsilon
-    attempts: list[tuple[Domain, bool]] = []
-    if goal.domain == "plain" or (goal.domain is None and reach <= PLAIN_TRIED[problem.precision]):
+    loop = partial(_Loop, advance, problem, weights, solver, held)
+    reach = problem.reach / solver.epsilon
+    attempts: list[tuple[Scaling, bool]] = []
+    tried = solver.domain is None and reach <= PLAIN_TRIED[problem.precision]
+    if solver.domain == "plain" or tried:
         attempts += [("plain", True)]
-    if goal.domain != "plain":
+    if solver.domain != "plain":
         attempts += [("log", True)]
     attempts += [(attempts[-1][0], False)]
     for domain, mixing in attempts[:-1]:
         try:
-            return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
+            return loop(domain, mixing, spent).run()
         except LostDigitsError as lost:
             # The last attempt keeps half of the steps for itself.
-            spent = min(lost.steps, goal.max_iters // 2)
+            spent = min(lost.steps, solver.max_iters // 2)
     domain, mixing = attempts[-1]
-    return _Loop(advance, problem, weights, goal, domain, mixing, spent).run()
+    return loop(domain, mixing, spent).run()
 
 
 def levels(problem: Problem, epsilon: float) -> list[float]:
-    """Return the epsilons to go through, the last one the goal's."""
+    """Return the epsilons to go through, the last one the solver's."""
     between = []
     level = epsilon * LEVEL_FACTOR
     while problem.reach / level > FIRST_REACH:
@@ -128,13 +154,15 @@ class _Loop:
         advance: Advance,
         problem: Problem,
         weights: Floats,
-        goal: Goal,
-        domain: Domain,
+        solver: Solver,
+        held: Array | None,
+        domain: Scaling,
         mixing: bool,
         spent: int,
     ) -> None:
-        self.advance, self.problem, self.weights, self.goal = advance, problem, weights, goal
-        self.domain: Domain = domain
+        self.advance, self.problem, self.weights, self.solver = advance, problem, weights, solver
+        self.held = held
+        self.domain: Scaling = domain
         self.slots = problem.slots if mixing else 1
         self.mixer = Mixer(1)
         self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
@@ -149,10 +177,10 @@ class _Loop:
             return self._run()
 
     def _run(self) -> Solution:
-        *between, target = levels(self.problem, self.goal.epsilon)
+        *between, target = levels(self.problem, self.solver.epsilon)
         before = [*between, target][0]
         for epsilon in between:
-            if self.iterations < self.goal.max_iters - 1:
+            if self.iterations < self.solver.max_iters - 1:
                 self._level(epsilon, before / epsilon)
                 before = epsilon
         measured = self._level(target, before / target)
@@ -162,10 +190,11 @@ class _Loop:
 
     def _level(self, epsilon: float, rescale: float) -> Measured:
         """Step at one epsilon until its tolerance; return the last measurements."""
-        goal, last = self.goal, epsilon == self.goal.epsilon
-        kernel = self.problem.kernel(epsilon) if goal.debiased else None
-        stop = goal.max_iters if last else min(goal.max_iters - 1, self.iterations + LEVEL_STEPS)
-        tol = goal.tol if last else LEVEL_TOL
+        solver, last = self.solver, epsilon == self.solver.epsilon
+        kernel = self.problem.kernel(epsilon) if solver.debiased else None
+        stop, tol = solver.max_iters, solver.tol
+        if not last:
+            stop, tol = min(stop - 1, self.iterations + LEVEL_STEPS), LEVEL_TOL
         taken, measure = 0, False
         while True:
             taken += 1
@@ -186,18 +215,18 @@ class _Loop:
         self, epsilon: float, rescale: float, kernel: Kernel | None, *, plain: bool, measure: bool
     ) -> Measured | None:
         """Ask the shards for one step, keep it, and move `log_b`; `None` if it does not count."""
-        mixer, goal, reach = self.mixer, self.goal, self.problem.reach / epsilon
+        mixer, reach = self.mixer, self.problem.reach / epsilon
         mix = mixer.weights(plain=plain)
         start = mixer.mixed(mix) if mix else self.zeros[None]
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
-        simple = kernel is None and goal.held is None
+        simple = kernel is None and self.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
         log_d = log_d if rescale == 1.0 else rescale * log_d
         wide = kernel is not None and reach <= WIDE_REACH
         pinned = wide and mixer.blended
         if pinned:
             before = before - _log_mass(before)
-        wanted = self.slots if kernel is None or epsilon == goal.epsilon else 1
+        wanted = self.slots if kernel is None or epsilon == self.solver.epsilon else 1
         if mixer.slots < wanted and (reach > EASY_REACH or self.iterations > PATIENCE):
             mixer = self.mixer = Mixer(wanted, by_residual=wide)
         elif rescale != 1.0:
@@ -206,8 +235,8 @@ class _Loop:
         term = self.advance(Step(before, epsilon, self.domain, mix, slots, slot, rescale, measure))
         total = self.problem.fixed_point.decode(term.total)
         log_b, moved_d, unbalanced = total, self.zeros, 0.0
-        if goal.held is not None:
-            log_b = goal.held
+        if self.held is not None:
+            log_b = self.held
         if kernel is not None:
             log_kd = kernel.apply_log(log_d[None])[0]
             if pinned:

@@ -12,7 +12,8 @@ import numpy as np
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array
 
-Domain = Literal["plain", "log"]
+Scaling = Literal["plain", "log"]
+"""What the iteration holds: scalings, or their logarithms."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Step:
     log_b: Array
     """`[n]`, the barycenter to start from."""
     epsilon: float
-    domain: Domain
+    domain: Scaling
     mix: tuple[float, ...] = (1.0,)
     """Weights of the kept `log K'u`, by slot, of sum 1; empty at the very start."""
     slots: int = 1

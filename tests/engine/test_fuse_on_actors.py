@@ -14,7 +14,7 @@ from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Given, Support
-from fedirl_ray.transport.barycenter import barycenter
+from fedirl_ray.transport.barycenter import barycenter_in_process
 
 pytestmark = pytest.mark.ray
 
@@ -65,16 +65,16 @@ def test_a_run_in_one_process_says_that_it_fuses_there():
 def test_the_solver_is_asked_for_every_rule_that_transports_and_for_no_other():
     asked = []
 
-    def solver(measures, axes, **settings):
-        asked.append(settings.get("debiased", False))
-        return barycenter(measures, axes, **settings)
+    def watched(measures, axes, weights, solver):
+        asked.append(solver.debiased)
+        return barycenter_in_process(measures, axes, weights, solver)
 
     rng = np.random.default_rng(0)
     axis = np.arange(4.0)
     support = Support(rng.normal(size=(16, 2)), (axis, axis))
     thetas, weights = rng.normal(size=(3, 2)), np.full(3, 1 / 3)
     for rule in ("mean", "arithmetic", "barycenter", "debiased", "self-control"):
-        ours = fuse(rule, Given(thetas, weights, support, FusionConfig(), solver=solver))
+        ours = fuse(rule, Given(thetas, weights, support, FusionConfig(), barycenter=watched))
         plain = fuse(rule, Given(thetas, weights, support, FusionConfig()))
         assert ours.theta.tobytes() == plain.theta.tobytes()
     assert asked == [False, True, False]

@@ -5,7 +5,7 @@ import pytest
 
 from fedirl_ray import barycenter
 from fedirl_ray.transport.barycenter import make_result, prepare
-from fedirl_ray.transport.solver import solve
+from fedirl_ray.transport.solver import Solver, solve
 
 pytestmark = pytest.mark.ray
 
@@ -14,30 +14,13 @@ ROWS = np.random.default_rng(0).random((5, 11, 8)) ** 2
 WEIGHTS = np.arange(1.0, 6.0)
 
 
-def task(**change):
-    options = {
-        "weights": WEIGHTS,
-        "epsilon": 0.01,
-        "cost_scale": "max",
-        "periodic": None,
-        "debiased": False,
-        "tol": 1e-9,
-        "max_iters": 500,
-        "backend": "numpy",
-        "dtype": "float64",
-        "domain": None,
-        "anderson": None,
-    }
-    return prepare(ROWS, AXES, **{**options, **change})
-
-
 @pytest.mark.parametrize("options", [{}, {"debiased": True, "max_iters": 40}, {"domain": "log"}])
 def test_actors_give_the_bytes_of_this_process(ray_session, options):
     from fedirl_ray.engine.shard import barycenter_on_ray
 
-    options = {"weights": WEIGHTS, "epsilon": 0.01, **options}
-    here = barycenter(ROWS, AXES, **options)
-    there, where = barycenter_on_ray(ROWS, AXES, workers=2, pays_from=0, **options)
+    here = barycenter(ROWS, AXES, weights=WEIGHTS, epsilon=0.01, **options)
+    solver = Solver(epsilon=0.01, **options)
+    there, where = barycenter_on_ray(ROWS, AXES, WEIGHTS, solver, workers=2, pays_from=0)
     assert there.measure.tobytes() == here.measure.tobytes()
     assert (there.iterations, there.error) == (here.iterations, here.error)
     assert where == "on 2 actors (440 numbers)"
@@ -47,7 +30,7 @@ def test_small_problems_stay_in_this_process_and_say_so(ray_session, caplog):
     from fedirl_ray.engine.shard import barycenter_on_ray
 
     with caplog.at_level(logging.INFO):
-        _, where = barycenter_on_ray(ROWS, AXES, workers=2, epsilon=0.1)
+        _, where = barycenter_on_ray(ROWS, AXES, None, Solver(epsilon=0.1), workers=2)
     assert where == "in this process (440 numbers, actors pay from 5,000,000)"
     assert where in caplog.text
 
@@ -58,7 +41,8 @@ def test_a_dead_worker_leaves_no_trace(ray_session, victims):
 
     from fedirl_ray.engine.shard import shard_crew
 
-    work, taken = task(), 0
+    solver, taken = Solver(epsilon=0.01, tol=1e-9, max_iters=500), 0
+    work = prepare(ROWS, AXES, WEIGHTS, solver)
     with shard_crew(work, 2) as crew:
 
         def advance(step):
@@ -69,7 +53,7 @@ def test_a_dead_worker_leaves_no_trace(ray_session, victims):
                     ray.kill(crew.actors[victim])
             return crew.advance(step)
 
-        solution = solve(advance, work.problem, work.weights, work.goal)
+        solution = solve(advance, work.problem, work.weights, solver)
     assert taken > 30
     there = make_result(work, solution, 0.0)
     here = barycenter(ROWS, AXES, weights=WEIGHTS, epsilon=0.01, tol=1e-9, max_iters=500)
@@ -80,4 +64,4 @@ def test_a_worker_is_needed(ray_session):
     from fedirl_ray.engine.shard import barycenter_on_ray
 
     with pytest.raises(ValueError, match="workers must be >= 1, got 0"):
-        barycenter_on_ray(ROWS, AXES, workers=0, epsilon=0.1)
+        barycenter_on_ray(ROWS, AXES, None, Solver(epsilon=0.1), workers=0)

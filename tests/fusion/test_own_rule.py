@@ -134,11 +134,11 @@ def test_what_a_rule_raises_names_it_and_its_line(module, name, said, line):
 
 
 def test_what_ends_a_run_is_not_blamed_on_the_rule_that_asked_for_a_barycenter():
-    def solver(*measures, **settings):
+    def lost(*arguments):
         raise RunError("Ray is gone")
 
     with pytest.raises(RunError, match=r"^Ray is gone$"):
-        fuse("own_rules:moved", given(solver=solver))
+        fuse("own_rules:moved", given(barycenter=lost))
 
 
 def test_a_rule_of_other_arguments_is_refused_before_it_is_called():

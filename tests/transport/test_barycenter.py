@@ -1,4 +1,5 @@
 import warnings
+from inspect import signature
 
 import numpy as np
 import ot
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from transport.strategies import bumps, dense_cost, problems
 
 from fedirl_ray import barycenter
+from fedirl_ray.transport.solver import Solver
 
 laws = settings(deadline=None, max_examples=15)
 
@@ -232,3 +234,17 @@ def test_objective_is_the_entropic_cost_of_the_plans():
         plan = ot.sinkhorn(row, result.measure.ravel(), cost, 0.05, stopThr=1e-13)
         total += weight * ((plan * cost).sum() + 0.05 * (plan * np.log(plan)).sum())
     assert abs(result.objective - total) < 1e-7
+
+
+def test_a_solver_has_the_settings_of_the_public_function_and_their_defaults():
+    def shown(function):
+        return {
+            name: (p.default, p.annotation) for name, p in signature(function).parameters.items()
+        }
+
+    public = shown(barycenter)
+    assert shown(Solver) == {
+        name: public[name]
+        for name in public
+        if name not in ("measures", "axes", "weights", "shards")
+    }
