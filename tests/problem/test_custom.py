@@ -161,20 +161,12 @@ def command(module_dir, words):
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "source"),
-    [
-        (["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"], "sys.exit(0)"),
-        (["control", "--problem.name", "quits:world", "--run-dir", "r"], "sys.exit(0)"),
-        (["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"], ""),
-        (["control", "--problem.name", "quits:world", "--run-dir", "r"], ""),
-    ],
-    ids=["federate, import", "control, import", "federate, call", "control, call"],
-)
-def test_an_exit_from_a_users_code_is_an_error_of_the_command(tmp_path, words, source):
-    given = "i" if words[0] == "control" else "role, index, rng"
-    lines = ["import sys", source, f"def world({given}):", "    sys.exit(0)"]
+@pytest.mark.parametrize("source", ["sys.exit(0)", ""], ids=["import", "call"])
+@pytest.mark.parametrize("arguments", ["role, index, rng", "i"], ids=["tables", "control"])
+def test_an_exit_from_a_users_code_is_an_error_of_the_command(tmp_path, arguments, source):
+    lines = ["import sys", source, f"def world({arguments}):", "    sys.exit(0)"]
     (tmp_path / "quits.py").write_text("\n".join(lines))
+    words = ["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"]
     code, said = command(tmp_path, [*words, "--engine.backend", "local"])
     assert code == 2
     line = 4 if not source else 2

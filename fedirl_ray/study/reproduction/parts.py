@@ -51,10 +51,10 @@ PARTS: dict[Name, Part] = {
         "Barycenters of Gaussians and the closed form", 4.0, gaussians.steps, gaussians.run
     ),
     "communication": Part("Bytes by rule and round", 0.1, communication.steps, communication.run),
-    "figure2": _tasks("Figure 2: Pendulum and CartPole", 7.0, figures.FIGURE_2),
-    "figure3": _tasks("Figure 3: LunarLander and Acrobot", 12.0, figures.FIGURE_3),
+    "figure2": _tasks("Figure 2: Pendulum and CartPole", 150.0, figures.FIGURE_2),
+    "figure3": _tasks("Figure 3: LunarLander and Acrobot", 600.0, figures.FIGURE_3),
     "refinement": Part(
-        "Return against the lattice's resolution", 6.0, figures.refinement_steps, figures.refine
+        "Return against the lattice's resolution", 12.0, figures.refinement_steps, figures.refine
     ),
     "scale": Part("What fusing costs on larger lattices", 5.0, scale.steps, scale.run),
 }
