@@ -21,7 +21,6 @@ from fedirl_ray.engine import session
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.jobs import Job
-from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -150,15 +149,17 @@ NOT_THERE = ("tyro", "rich", "matplotlib", "plotly", "optuna", "fedirl_ray.comma
 
 
 def test_a_clients_actor_imports_nothing_of_the_command_line(ray_session):
-    names = NOT_THERE  # a class made here travels by value
+    names = NOT_THERE
 
-    class Looking(Clients):
-        def pool(self, seed):
-            return np.array([name in sys.modules for name in names])
+    def look():  # travels by value
+        return {"found": np.array([name in sys.modules for name in names])}
 
-    with RayFleet(Invocation(**vars(small())), holder=Looking) as fleet:
+    with RayFleet(Invocation(**vars(small()))) as fleet:
         fleet.prepare(0)
-        assert not fleet.pool(0).any()
+        assert fleet.workers == 2
+        both = dict(fleet.do([Job("looking", look, {})] * 2))
+    assert both.keys() == {0, 1}
+    assert not any(found["found"].any() for found in both.values())
 
 
 def test_a_job_imports_nothing_of_the_command_line(ray_session):

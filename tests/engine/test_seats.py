@@ -78,7 +78,7 @@ def test_whoever_hangs_over_a_piece_is_replaced_and_long_ones_are_given_longer(
 
 
 def test_a_piece_that_kills_whoever_does_it_is_given_up_by_name(ray_session, tmp_path):
-    pieces = [Job("draw", draw, {"seed": 1}), Job("deadly", die, {})]
+    pieces = [Job("draw", draw, {"seed": 1}, kept=True), Job("deadly", die, {})]
     said = r"^deadly \(2 of 2\) was begun again and again: it died \(ActorDiedError\)$"
     with Seats(EngineConfig()) as seats:
         with pytest.raises(RunError, match=said):
