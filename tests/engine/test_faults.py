@@ -88,7 +88,7 @@ def test_an_actor_that_hangs_is_replaced_and_asked_once_more(ray_session, undist
 
 
 def test_an_actor_that_hangs_twice_is_left_out_and_the_round_ends(ray_session, tmp_path):
-    config = small(timeout=3.0)
+    config = small(timeout=6.0)
     found, told = on_ray(config, misbehaving("hang", attempts=2, folder=tmp_path))
     assert [event.what for event in told] == ["restarted", "restarted", "missing"]
     without, _ = outcome(config, Without(config, rounds=(1,), clients=told[-1].clients))
