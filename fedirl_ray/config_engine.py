@@ -19,7 +19,7 @@ class EngineConfig:
     timeout: float = 600.0
     """Seconds an actor may take for an answer before it counts as hanging: it is replaced and
     asked once more. In a sweep: a trial for its next seed, before it is begun again (three times
-    at most)."""
+    at most). The training of experts and agents has that long for every 50,000 steps."""
     fuse_workers: Literal["auto"] | int = "auto"
     """Actors that share a barycenter large enough to be quicker that way (5 million clients times
     support points); auto: one a CPU. Read by the ray engine."""
