@@ -94,10 +94,14 @@ def test_a_run_keeps_its_cpu_until_its_last_seed_while_another_waits(ray_session
     @ray.remote(num_cpus=0)
     class Gate:
         def __init__(self):
-            self.event = asyncio.Event()
+            self.event, self.reached = asyncio.Event(), asyncio.Event()
 
         async def wait(self):
+            self.reached.set()
             await self.event.wait()
+
+        async def is_reached(self):
+            await self.reached.wait()
 
         async def open(self):
             self.event.set()
@@ -108,6 +112,7 @@ def test_a_run_keeps_its_cpu_until_its_last_seed_while_another_waits(ray_session
 
     gate, config = Gate.remote(), replace(small(), seeds=3)
     busy = occupy.remote(gate)
+    ray.get(gate.is_reached.remote())  # it has its CPU
     with RayTasks(EngineConfig(), most=2) as tasks:
         tasks.start(1, config)
         tasks.start(2, config)
