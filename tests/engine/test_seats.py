@@ -3,7 +3,6 @@
 Workers import this module, and can import no other of the tests'.
 """
 
-import asyncio
 import os
 import signal
 import time
@@ -91,28 +90,13 @@ def test_a_run_keeps_its_cpu_until_its_last_seed_while_another_waits(ray_session
     import ray
     from engine.faults import small
 
-    @ray.remote(num_cpus=0)
-    class Gate:
-        def __init__(self):
-            self.event, self.reached = asyncio.Event(), asyncio.Event()
+    @ray.remote(num_cpus=1)  # which an actor keeps, unlike a task that waits
+    class Busy:
+        def begun(self):
+            return True
 
-        async def wait(self):
-            self.reached.set()
-            await self.event.wait()
-
-        async def is_reached(self):
-            await self.reached.wait()
-
-        async def open(self):
-            self.event.set()
-
-    @ray.remote(num_cpus=1)
-    def occupy(gate):
-        ray.get(gate.wait.remote())
-
-    gate, config = Gate.remote(), replace(small(), seeds=3)
-    busy = occupy.remote(gate)
-    ray.get(gate.is_reached.remote())  # it has its CPU
+    busy, config = Busy.remote(), replace(small(), seeds=3)
+    assert ray.get(busy.begun.remote())
     with RayTasks(EngineConfig(), most=2) as tasks:
         tasks.start(1, config)
         tasks.start(2, config)
@@ -121,8 +105,7 @@ def test_a_run_keeps_its_cpu_until_its_last_seed_while_another_waits(ray_session
         assert [one.key for one in came] == [first] * 4
         # Its actor takes the other run, whether or not one comes up meanwhile.
         came += [tasks.next() for _ in range(4)]
-        ray.get(gate.open.remote())
-    ray.get(busy)
+    ray.kill(busy)
     assert [one.key for one in came[4:]] == [3 - first] * 4
     for part in (came[:4], came[4:]):
         assert part[-1].what is None
