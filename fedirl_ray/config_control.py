@@ -69,7 +69,7 @@ class ControlConfig:
     """Physics that no client has; none: evaluation.held-out of them, one between the middle
     clients' and the next ones beyond (2.5, 6 and 7 where there are 6 clients)."""
     features: int = 64
-    """Radial features over states x actions, where problem.features is not your own."""
+    """Radial features over states x actions."""
     width: float = 1.0
     """Their standard deviation, in sides of the cube that is one feature's share of the box."""
     objective: Literal["likelihood", "matching"] = "likelihood"

@@ -40,11 +40,12 @@ class RecordConfig:
     """What a run leaves behind."""
 
     figure: bool = True
-    """Draw figure.png: clients x rules, reward as colour, policy as arrows."""
+    """Draw figure.png: on grids clients x rules, reward as colour, policy as arrows; where agents
+    learn, their learning curves."""
     progress: bool = True
     """Show a live progress bar."""
     tensorboard: bool = False
-    """Write TensorBoard's event files too, in tensorboard/: every rule's success and |theta|, seed
+    """Write TensorBoard's event files too, in tensorboard/: every rule's metric and |theta|, seed
     by seed. Needs pip install 'fedirl-ray[tensorboard]'."""
     demonstrations: str | None = None
     """Also keep the first seed's demonstrations, as problem.demonstrations-file reads them:

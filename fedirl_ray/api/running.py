@@ -17,7 +17,7 @@ from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
-from fedirl_ray.engine.identity import Identity, code_in_words, digest_of, identify
+from fedirl_ray.engine.identity import Identity, code_in_words, identify
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
@@ -26,6 +26,7 @@ from fedirl_ray.engine.tensorboard import require_writer
 from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import find_rules
+from fedirl_ray.laws import require
 from fedirl_ray.report.figure import figure_of
 from fedirl_ray.report.progress import actors_line, progress_bar
 from fedirl_ray.report.summary import summary
@@ -130,6 +131,10 @@ def taken_up(folder: RunFolder, schema: type[T], argv: Sequence[str] = ()) -> tu
     identity = identify(config)
     alone = read_settings(schema, [file], prog=PROG, description="", whole=True)
     identity.require(begun or identify(alone), "a run", FREE_IN_WORDS)
+    if config.record.demonstrations != alone.record.demonstrations:  # else: checked when it began
+        target = config.record.demonstrations
+        require(not folder.finished, "record.demonstrations", "asked for while a run is on", target)
+        domain_of(config).check()
     return config, identity
 
 
@@ -185,7 +190,8 @@ def _federated(
                 stage = f", {kind} {count} of {whole}" if count < whole else ""
                 bar.update(task, description=f"seeds{stage}")
 
-            code = digest_of(f"{name}={one}".encode() for name, one in identity.inputs.items())
+            # What is kept reads no other code of the user's.
+            code = identity.inputs.get("problem.name", "")
             jobs = Jobs(fleet, folder.seeds, warn, code=code, progress=told)
             keep = _every(SAVING, kept.save_round)
             for seed, result in federate(

@@ -11,6 +11,7 @@ from fedirl_ray.irl.stationary import Goal
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.brought import task_named
+from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.problem.control.task import Task
 
 SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations",
@@ -33,6 +34,8 @@ PACE = 50_000
 """Environment steps that an agent is trained for in the time other jobs may take."""
 NUMBER = 8
 """Bytes."""
+RECORDED = 20
+"""Numbers of a recorded step, as many as LunarLander's."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,10 @@ def room_of(config: RunConfig) -> int:
     features = NUMBER * control.features * (lattice + 4 * control.features)
     episodes = NUMBER * 8 * steps * (k * problem.demonstrations + control.episodes)
     rows = 2_000 * config.seeds * worlds * len(config.fusion.rules)
-    return k * model + features + episodes + rows + 2 * NUMBER * control.gather
+    # Every world's are kept where its lattice is estimated: observations before and after, actions.
+    own = ":" in problem.name or TASKS[problem.name].physics is None
+    steps_recorded = NUMBER * control.gather * (RECORDED * worlds if own else 2)
+    return k * model + features + episodes + rows + steps_recorded
 
 
 def numbers_of(config: PPOConfig, task: Task) -> int:

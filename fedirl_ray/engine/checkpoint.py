@@ -189,7 +189,7 @@ class Shelf:
 
 
 def _without_code(name: str) -> str:
-    """A job's name but for the digest of the code (see `engine.jobs.Job.name`)."""
+    """A job's name but for the digest of the code (see `engine.jobs.name_of`)."""
     return name.rpartition("-")[0]
 
 

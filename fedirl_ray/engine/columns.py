@@ -11,6 +11,10 @@ from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
 
+CONSTANTS = {"plus-one": 1.0, "minus-one": -1.0}
+ROUNDING = 1e-12
+"""Spread of a reward, as a share of its theta's norm, below which it is a constant."""
+
 
 def blind_controls(config: RunConfig, seed: int, mean: Floats) -> dict[str, tuple[Floats, float]]:
     """Rewards that know nothing: constants, and random directions as long as the mean's theta.
@@ -33,9 +37,6 @@ def blind_controls(config: RunConfig, seed: int, mean: Floats) -> dict[str, tupl
         drawn = stream(config.seed, "seed", seed, name).normal(size=mean.size)
         made[name] = (drawn * (np.linalg.norm(mean) / np.linalg.norm(drawn)), 0.0)
     return made
-
-
-CONSTANTS = {"plus-one": 1.0, "minus-one": -1.0}
 
 
 def columns_of(
@@ -86,7 +87,3 @@ class _Level:
         scale = np.where(np.isnan(spread), np.nan, 0.0)
         scale[apart] = self._spread / spread[apart]
         return scale[:, None] * theta, self._level - scale * (theta @ self._mean)
-
-
-ROUNDING = 1e-12
-"""Spread of a reward, as a share of its theta's norm, below which it is a constant."""

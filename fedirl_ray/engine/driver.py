@@ -102,7 +102,7 @@ def run_seed(
         keep: Told where the seed stands after a round.
         report: Told of uploads refused and missing.
         clock: Filled with the seconds of `round`, of its parts `local` (see
-            `Stopwatch.add_exchange`), `door` and each rule, and of `evaluate`; a fresh one by
+            `Stopwatch.add_exchange`), `door` and each rule, of `pooled` and `evaluate`; fresh by
             default.
 
     Returns:

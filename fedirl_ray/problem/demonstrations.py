@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import ProblemConfig
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import DataError
 from fedirl_ray.laws import require
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.mdp import Floats, Ints, Stack, TabularMDP
-from fedirl_ray.problem.npz import read_arrays
+from fedirl_ray.problem.npz import read_arrays, write_arrays
 from fedirl_ray.problem.planning import soft_policy
 
 ARRAYS = ("client", "states", "actions")
@@ -188,11 +188,7 @@ def save_demonstrations(path: Path, data: Sequence[Demonstrations]) -> None:
     """
     who = [np.full(len(shown.states), i, dtype=np.int32) for i, shown in enumerate(data)]
     both = [np.concatenate([getattr(d, name) for d in data]) for name in ("states", "actions")]
-    arrays = dict(zip(ARRAYS, (np.concatenate(who), *both), strict=True))
-    try:
-        np.savez_compressed(path, allow_pickle=False, **arrays)
-    except OSError as err:
-        raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
+    write_arrays(path, dict(zip(ARRAYS, (np.concatenate(who), *both), strict=True)))
 
 
 def load_demonstrations(

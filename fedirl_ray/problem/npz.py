@@ -1,4 +1,4 @@
-"""Arrays from an .npz that somebody else made.
+"""Arrays from an .npz that somebody else made, and into one.
 
 Nothing is unpickled, and nothing is allocated before every header has been read: what an archive
 says of its sizes is checked against what lies in it, and bounded.
@@ -6,14 +6,15 @@ says of its sizes is checked against what lies in it, and bounded.
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.errors import DataError, in_short
+from fedirl_ray.errors import ConfigError, DataError, in_short
 
 MOST_BYTES = 2**30
 """Of all arrays wanted, once unpacked: a small archive may swell a thousandfold."""
@@ -96,3 +97,21 @@ def _read(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> NDArray[Any]:
         if file.read(1):
             raise ValueError(f"{one.filename} goes on after its array")
     return array
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays such that the name never holds less than all of them, without pickle.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        part.replace(path)
+    except OSError as err:
+        raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -52,7 +52,7 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
         "compared_to": "mean",
         **weights,
         "metric": domain.metric,
-        "unit": UNITS[domain.metric],
+        "unit": UNITS.get(domain.metric, domain.metric),
         domain.metric: tables,
         "gain_of_barycenter": gains,
         "clients_with_unachievable_demonstrations": int(

@@ -147,7 +147,8 @@ def judges_table(domain: Domain, results: Sequence[SeedResult], split: Split) ->
         [
             label_of(rule),
             *(
-                measure.level(found[rule]) + (f" ({gap})" if (gap := said.get((rule, p))) else "")
+                measure.level(found[rule])
+                + (f" ({gap.strip()})" if (gap := said.get((rule, p))) else "")
                 for p, found in enumerate(by_judge)
             ),
         ]

@@ -190,6 +190,15 @@ def test_memory_grows_with_every_size_that_is_named():
         assert Control(config_of(*words)).room() > domain.room()
 
 
+def test_every_worlds_recorded_steps_are_counted_where_lattices_are_estimated():
+    rooms = [
+        Control(config_of("--problem.name", "LunarLanderContinuous-v3", *more)).room()
+        for more in (["--control.gather", "1000"], ["--control.gather", "1001000"])
+    ]
+    worlds = 6 + 3
+    assert rooms[1] - rooms[0] == 1_000_000 * worlds * 8 * (2 * 8 + 2 + 2)
+
+
 def test_all_clients_are_one_cost_and_pooling_counts_what_is_sent():
     domain = Control(config_of("--clients", "4"))
     assert domain.costs() == [1.0] * 4

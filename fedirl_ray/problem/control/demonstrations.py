@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import numpy as np
 
-from fedirl_ray.errors import ConfigError, DataError
+from fedirl_ray.errors import DataError
 from fedirl_ray.laws import require
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes, play
@@ -17,7 +17,7 @@ from fedirl_ray.problem.control.minari_sets import from_minari, open_minari, to_
 from fedirl_ray.problem.control.possible import require_possible
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.demonstrations import require_new
-from fedirl_ray.problem.npz import read_arrays
+from fedirl_ray.problem.npz import read_arrays, write_arrays
 
 FIELDS = tuple(get_type_hints(Episodes))
 SLACK = 1e-5
@@ -104,11 +104,7 @@ def save_episodes(path: Path, episodes: Episodes) -> None:
     Raises:
         ConfigError: The file cannot be written.
     """
-    arrays = {name: getattr(episodes, name) for name in FIELDS}
-    try:
-        np.savez_compressed(path, allow_pickle=False, **arrays)
-    except OSError as err:
-        raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
+    write_arrays(path, {name: getattr(episodes, name) for name in FIELDS})
 
 
 def load_episodes(path: Path, task: Task, client: float) -> Episodes:
