@@ -16,6 +16,7 @@ from fedirl_ray.config import (
 )
 from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.local import Clients
 
 ROUNDS = 2
 
@@ -46,7 +47,6 @@ def misbehaving(fault, *, round=1, client=2, attempts=1, folder=None):
 
     A class made here travels to the actors by value: they cannot import the tests.
     """
-    from fedirl_ray.engine.local import Clients
 
     marks = None if folder is None else str(folder)
 
@@ -84,3 +84,17 @@ def misbehaving(fault, *, round=1, client=2, attempts=1, folder=None):
         ]
 
     return Misbehaving
+
+
+class Meddling(Clients):
+    """Clients whose uploads are tampered with on the way."""
+
+    def __init__(self, config, tamper):
+        super().__init__(config, range(config.clients))
+        self.tamper = tamper
+
+    def learn(self, order):
+        return [
+            answer._replace(uploads=self.tamper(order, answer.uploads))
+            for answer in super().learn(order)
+        ]

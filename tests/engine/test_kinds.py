@@ -12,7 +12,7 @@ import pytest
 import yaml
 from actors import make
 from engine import killed
-from engine.faults import misbehaving, outcome
+from engine.faults import Meddling, misbehaving, outcome
 
 from fedirl_ray.cli import settings
 from fedirl_ray.config import (
@@ -207,20 +207,6 @@ def test_a_killed_run_goes_on_from_its_last_round_and_does_no_kept_job_again(
     assert bytes_of(run) == bytes_of(tmp_path / "whole")
     assert not (run / "seeds").exists()
     assert "damaged" not in capsys.readouterr().err
-
-
-class Meddling(Clients):
-    """Clients whose uploads are tampered with on the way."""
-
-    def __init__(self, config, tamper):
-        super().__init__(config, range(config.clients))
-        self.tamper = tamper
-
-    def learn(self, order):
-        return [
-            answer._replace(uploads=self.tamper(order, answer.uploads))
-            for answer in super().learn(order)
-        ]
 
 
 def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config, alone):

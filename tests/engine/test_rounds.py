@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine.faults import Meddling
 
 from fedirl_ray.config import (
     EvaluationConfig,
@@ -34,20 +35,6 @@ CONFIG = RunConfig(
     fusion=FusionConfig(rules=RULES),
     evaluation=EvaluationConfig(held_out=2, discounts=()),
 )
-
-
-class Meddling(Clients):
-    """Clients whose uploads are tampered with on the way."""
-
-    def __init__(self, config, tamper):
-        super().__init__(config, range(config.clients))
-        self.tamper = tamper
-
-    def learn(self, order):
-        return [
-            answer._replace(uploads=self.tamper(order, answer.uploads))
-            for answer in super().learn(order)
-        ]
 
 
 def run(config, tamper=lambda order, uploads: uploads):
