@@ -15,7 +15,7 @@ from fedirl_ray.problem.kind import CALLS, CONTROL, TABULAR
 ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
-ORDER = ("environment", "errors", "streams", "signals", "seeds", "laws", "config_control",
+ORDER = ("environment", "errors", "atomic", "streams", "signals", "seeds", "laws", "config_control",
          "config_engine", "config", "yaml_file", "problem", "irl", "transport", "fusion",
          "evaluate", "testing", "presets", "cli", "domain", "engine", "study", "report", "api",
          "command", "run")  # fmt: skip

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.cli import PROG, load
-from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.heterogeneity import draw_maps, map_markdown, map_text

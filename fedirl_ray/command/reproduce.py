@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.cli import PROG, load, settings, typed
 from fedirl_ray.command.results import new_folder, read_rows, write_rows
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.config_engine import EngineConfig
-from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError

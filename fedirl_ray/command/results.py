@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity
 from fedirl_ray.engine.record import parquet

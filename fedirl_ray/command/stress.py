@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.command.results import write_rows
 from fedirl_ray.command.stopping import say, stoppable
-from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import as_json

@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.cli import PROG, load, typed
 from fedirl_ray.command.stopping import say, stoppable
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.engine.checkpoint import write_atomically
 from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks

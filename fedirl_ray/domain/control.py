@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.domain.control_judging import FACTS
 from fedirl_ray.domain.control_learning import (
     ACTOR,
@@ -27,7 +27,7 @@ from fedirl_ray.domain.control_learning import (
     pool_clients,
     record_world,
 )
-from fedirl_ray.domain.control_panel import REFERENCES, Panel, channels_of
+from fedirl_ray.domain.control_panel import Panel, channels_of
 from fedirl_ray.domain.control_settings import (
     NUMBER,
     OF_TABLES,
@@ -88,7 +88,7 @@ class Control:
     kind: Kind = "control"
     metric = "return"
     facts = FACTS
-    references = REFERENCES
+    references = frozenset(REFERENCES) - {"ceiling"}
     sizes = SIZES
 
     def __init__(self, config: RunConfig) -> None:

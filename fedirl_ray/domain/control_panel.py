@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import REFERENCES, RunConfig
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.domain.control_judging import (
     Judging,
@@ -23,10 +23,6 @@ from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.problem.mdp import Floats
 
-REFERENCES = frozenset(
-    ("local", "pooled", "expert", "true", "plus-one", "minus-one", "random-1", "random-2")
-)
-"""Columns that are not fused."""
 PLANNER, PLANNER_MATCHED = Channel("planner", "return"), Channel("planner-matched", "return")
 DISTANCE = Channel("planner", "distance")
 

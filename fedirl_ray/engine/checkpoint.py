@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.domain.job import Arrays
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.identity import Identity
@@ -30,30 +31,6 @@ _NAME, _IDENTITY, _CODE = _MARKS = ("kept.name", "kept.identity", "kept.code")
 """Whose a file is, as arrays of bytes: no result has any of these names."""
 
 Warn = Callable[[str], None]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put bytes under a name such that the name never holds less than all of them.
-
-    Raises:
-        OSError: E.g. the disk is full; what was under the name before is still there.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as err:
-        raise OSError(err.errno, err.strerror, str(path)) from err  # a full disk names no file
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # makes the rename itself last
-    finally:
-        os.close(folder)
 
 
 def drop_torn_line(path: Path) -> None:

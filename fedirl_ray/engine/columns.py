@@ -54,12 +54,12 @@ def columns_of(
     """
     names = domain.config.fusion.rules
     counts = dict(zip(SPLITS, (len(alone), domain.held_out), strict=True))
-    level = _Level(support.features, theta[names.index("mean")])
+    level = _Level(support, theta[names.index("mean")])
+    each = level(theta)
     found: dict[Split, Columns] = {}
     for split, count in counts.items():
         own = np.broadcast_to(theta, (count, *theta.shape)).copy()
         constant = np.broadcast_to(offset, (count, len(offset))).copy()
-        each = level(theta)
         matched, shift = (np.broadcast_to(one, (count, *one.shape)).copy() for one in each)
         if "local" in names:
             place = names.index("local")
@@ -74,10 +74,8 @@ def columns_of(
 class _Level:
     """Brings rewards to the mean and the spread of one of them over the support."""
 
-    def __init__(self, features: Floats, theta: Floats) -> None:
-        # By moments of the features: no reward is written out over the support.
-        self._mean = features.mean(axis=0)
-        self._root = np.linalg.qr(features - self._mean, mode="r") / np.sqrt(len(features))
+    def __init__(self, support: Support, theta: Floats) -> None:
+        self._mean, self._root = support.moments
         self._level, self._spread = self._mean @ theta, np.linalg.norm(self._root @ theta)
 
     def __call__(self, theta: Floats) -> tuple[Floats, Floats]:

@@ -40,11 +40,12 @@ import pyarrow.parquet as pq
 import yaml
 
 import fedirl_ray
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.reward import packed
-from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
+from fedirl_ray.engine.checkpoint import drop_torn_line
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, slug, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version

@@ -31,6 +31,17 @@ class Support:
     axes: tuple[Floats, ...]
     """Lattice axes whose lengths multiply to n (see `TabularMDP.axes`)."""
 
+    @cached_property
+    def moments(self) -> tuple[Floats, Floats]:
+        """Mean of the features, `[d]`, and a root of their covariance, at most `[d, d]`.
+
+        theta . mean is a reward's mean over the support, |root theta| its spread: no reward has to
+        be written out for them.
+        """
+        mean = self.features.mean(axis=0)
+        root = np.linalg.qr(self.features - mean, mode="r") / np.sqrt(len(self.features))
+        return mean, root
+
 
 def support_of(probe: TabularMDP) -> Support:
     """Read the shared support off the probe.

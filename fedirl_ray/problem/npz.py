@@ -4,16 +4,17 @@ Nothing is unpickled, and nothing is allocated before every header has been read
 says of its sizes is checked against what lies in it, and bounded.
 """
 
+import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.errors import ConfigError, DataError, in_short
 
 MOST_BYTES = 2**30
@@ -105,13 +106,9 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     Raises:
         ConfigError: The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        part.replace(path)
+        write_atomically(path, buffer.getvalue())
     except OSError as err:
         raise ConfigError(f"{path} cannot be written: {err.strerror}") from err
-    finally:
-        with suppress(OSError):
-            part.unlink()

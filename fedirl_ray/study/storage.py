@@ -24,7 +24,8 @@ from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from fedirl_ray.engine.checkpoint import drop_torn_line, write_atomically
+from fedirl_ray.atomic import write_atomically
+from fedirl_ray.engine.checkpoint import drop_torn_line
 from fedirl_ray.errors import ConfigError, RunError, in_short
 from fedirl_ray.laws import require
 from fedirl_ray.study.space import Direction

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
-from fedirl_ray.engine.checkpoint import write_atomically
+from fedirl_ray.atomic import write_atomically
 from fedirl_ray.engine.record import parquet
 from fedirl_ray.engine.result import Row
 from fedirl_ray.errors import ConfigError
