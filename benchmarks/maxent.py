@@ -20,7 +20,8 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import EvaluationConfig, IRLConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, IRLConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.irl.maxent import dual, fit
 from fedirl_ray.problem.family import horizon

@@ -28,13 +28,12 @@ if TYPE_CHECKING:
         EvaluationConfig,
         FederationConfig,
         FusionConfig,
-        HeterogeneityConfig,
         IRLConfig,
-        ProblemConfig,
         RunConfig,
     )
     from fedirl_ray.config_control import ControlConfig, PPOConfig
     from fedirl_ray.config_engine import EngineConfig, RecordConfig
+    from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
     from fedirl_ray.domain.reward import LearntReward, load_reward
     from fedirl_ray.domain.reward_wrapper import RewardWrapper
     from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support
@@ -92,11 +91,11 @@ _HOMES = {
     "Fused": "fusion.spec",
     "FusionConfig": "config",
     "Given": "fusion.spec",
-    "HeterogeneityConfig": "config",
+    "HeterogeneityConfig": "config_problem",
     "IRLConfig": "config",
     "LearntReward": "domain.reward",
     "PPOConfig": "config_control",
-    "ProblemConfig": "config",
+    "ProblemConfig": "config_problem",
     "RecordConfig": "config_engine",
     "Result": "api.result",
     "RewardWrapper": "domain.reward_wrapper",

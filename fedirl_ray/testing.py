@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig, ProblemConfig
+from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support, support_of

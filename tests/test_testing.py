@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from worlds import random_world
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.features import with_features

@@ -11,7 +11,7 @@ from typing import assert_never
 
 import numpy as np
 
-from fedirl_ray.config import HeterogeneityConfig
+from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.dials import chosen, seen_support

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem.demonstrations import (
     ARRAYS,
     Demonstrations,

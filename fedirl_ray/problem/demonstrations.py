@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.laws import require
 from fedirl_ray.problem.greedy import greedy_policy

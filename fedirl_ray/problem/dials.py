@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import HeterogeneityConfig
+from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.seeds import stream
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem import custom, gridworld, tabular
 from fedirl_ray.problem.features import with_features

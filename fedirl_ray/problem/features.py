@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.mdp import Floats, TabularMDP, read_only

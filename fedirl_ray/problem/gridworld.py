@@ -14,7 +14,7 @@ from collections import deque
 import numpy as np
 from scipy import ndimage
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.mdp import Bools, Floats, Ints, TabularMDP, absorb, add_slip
 

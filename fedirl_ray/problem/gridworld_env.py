@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem import gridworld
 from fedirl_ray.problem.mdp import Bools, TabularMDP

@@ -24,7 +24,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.toy_text.frozen_lake import MAPS, generate_random_map
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.gridworld import MOVES, SLIPS, distance_to, place, redraw
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP, absorb, add_slip

@@ -16,10 +16,10 @@ from fedirl_ray.config import (
     FederationConfig,
     FusionConfig,
     IRLConfig,
-    ProblemConfig,
     RunConfig,
 )
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.event import Event, Started, unwatched

@@ -6,7 +6,8 @@ from worlds import dense_soft, random_world
 
 import fedirl_ray
 from fedirl_ray import Demonstrations, FusionConfig, IRLConfig, Support, fit, fuse
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.errors import ConfigError, DataError
 from fedirl_ray.fusion.spec import support_of

@@ -8,15 +8,9 @@ import pytest
 from actors import make
 from scipy.optimize import minimize
 
-from fedirl_ray.config import (
-    EvaluationConfig,
-    FusionConfig,
-    HeterogeneityConfig,
-    IRLConfig,
-    ProblemConfig,
-    RunConfig,
-)
+from fedirl_ray.config import EvaluationConfig, FusionConfig, IRLConfig, RunConfig
 from fedirl_ray.config_control import ControlConfig, PPOConfig
+from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.control import Control
 from fedirl_ray.domain.control_learning import named, part
 from fedirl_ray.domain.control_settings import worlds_of

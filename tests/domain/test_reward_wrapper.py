@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.domain.reward import box_basis, load_reward, packed
 from fedirl_ray.domain.reward_wrapper import RewardWrapper

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import (
-    EvaluationConfig,
-    FederationConfig,
-    FusionConfig,
-    HeterogeneityConfig,
-    IRLConfig,
-    ProblemConfig,
-    RunConfig,
-)
+from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.federation import Federation

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import fedirl_ray
 from fedirl_ray.cli import PROG, leaves
-from fedirl_ray.config import ProblemConfig, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.config_engine import EngineConfig, RecordConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.identity import (
@@ -42,7 +43,7 @@ SMALL = [
     "--record.progress", "False", "--record.figure", "False", "--engine.backend", "local",
 ]  # fmt: skip
 MINE = """
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem.family import draw_world
 
 def world(role, index, rng):

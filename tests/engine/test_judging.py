@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.domain import SPLITS, Columns
 from fedirl_ray.domain.job import done
 from fedirl_ray.domain.kinds import domain_of

@@ -19,14 +19,13 @@ from fedirl_ray.config import (
     EvaluationConfig,
     FederationConfig,
     FusionConfig,
-    HeterogeneityConfig,
     IRLConfig,
-    ProblemConfig,
     RecordConfig,
     RunConfig,
 )
 from fedirl_ray.config_control import ControlConfig, PPOConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.driver import federate

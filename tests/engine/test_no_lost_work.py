@@ -21,7 +21,7 @@ SMALL = (
 LOCAL = (*SMALL, "--engine.backend", "local")
 FICKLE = """
 import os, pathlib
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem.family import draw_world
 
 def world(role, index, rng):

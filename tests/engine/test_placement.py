@@ -2,12 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedirl_ray.config import HeterogeneityConfig, IRLConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import IRLConfig, RunConfig
+from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.placement import ROOMY, place
 
 SIZES = """
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem.family import draw_world
 
 def world(role, index, rng):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from engine.faults import small
 
-from fedirl_ray.config import ProblemConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.result import SeedResult
 from fedirl_ray.engine.tasks import Lost
 from fedirl_ray.engine.trials import RayTasks

@@ -4,7 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EvaluationConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.evaluate import planner
 from fedirl_ray.evaluate.planner import judge, judge_references, policies
 from fedirl_ray.problem.demonstrations import expert_policy

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import FusionConfig, HeterogeneityConfig
+from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.fusion.upload import open_channel

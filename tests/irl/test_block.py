@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from worlds import save_episodes
 
-from fedirl_ray.config import IRLConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import IRLConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.problem.demonstrations import (

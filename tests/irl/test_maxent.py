@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import dense, dense_soft, random_world
 
-from fedirl_ray.config import IRLConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import IRLConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.irl.maxent import Fit, dual, fit, fit_pooled
 from fedirl_ray.problem.family import horizon as horizon_of

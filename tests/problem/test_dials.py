@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import shortest_path
 from worlds import save_episodes
 
-from fedirl_ray.config import HeterogeneityConfig, ProblemConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import prepare
 from fedirl_ray.problem.demonstrations import Demonstrations

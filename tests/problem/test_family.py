@@ -2,7 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.family import draw_world, horizon
 from fedirl_ray.problem.kind import TABULAR
@@ -10,7 +10,7 @@ from fedirl_ray.problem.kind import TABULAR
 OWN = """
 import gymnasium
 import numpy as np
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem.family import draw_world
 
 def world(role, index, rng):

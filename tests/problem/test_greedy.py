@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import dense, random_world
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import DataError, RunError
 from fedirl_ray.problem import greedy as greedy_module
 from fedirl_ray.problem.family import draw_world

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.gridworld_env import GridWorldEnv

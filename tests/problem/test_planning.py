@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import dense, dense_soft, random_world
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.problem import gridworld
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy

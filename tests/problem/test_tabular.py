@@ -7,7 +7,7 @@ from gymnasium.envs.toy_text.frozen_lake import MAPS, is_valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedirl_ray.config import ProblemConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem import tabular
 from fedirl_ray.problem.family import draw_world

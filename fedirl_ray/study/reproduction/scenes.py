@@ -8,14 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedirl_ray.config import (
-    EvaluationConfig,
-    FederationConfig,
-    FusionConfig,
-    IRLConfig,
-    ProblemConfig,
-    RunConfig,
-)
+from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet

@@ -1,0 +1,134 @@
+"""Settings of the worlds and of the clients' data, and the dials that make clients unlike."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from fedirl_ray.laws import (
+    names_function,
+    require,
+    require_discount_or_one,
+    require_positive,
+    require_share,
+)
+
+Features = Literal["distance", "rbf", "one-hot"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemConfig:
+    """The worlds, and the data each client holds."""
+
+    name: str = "GridWorld"
+    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4; continuous control: Pendulum-v1,
+    CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3; or module:function of your own
+    (docs/own-world.md)."""
+    size: int = 5
+    """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
+    obstacles: float = 0.25
+    """Share of cells that are obstacles (GridWorld), holes (generated FrozenLake maps), further
+    cliff (CliffWalking, times layout)."""
+    layout: float = 1.0
+    """How far layouts differ between clients: 0 all alike, 1 every obstacle placed anew."""
+    slip: float = 0.1
+    """Each world's chance of slipping sideways is drawn from U(0, slip)."""
+    slip_to: Literal["sideways", "anywhere"] = "sideways"
+    """Where a slip leads: to the two moves perpendicular to the intended, or to any other."""
+    goal: Literal["corner", "centre"] = "corner"
+    """GridWorld: the goal all worlds share, opposite to the start or in the middle."""
+    goal_shift: float = 0.0
+    """GridWorld: how far clients' goals stray from it: 0 nowhere, 1 anywhere within half the
+    grid's side (uniform over the free cells in reach); held-out worlds keep the shared goal."""
+    features: Features | str = "distance"
+    """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: the way left, and
+    whether the passenger waits or is aboard);
+    rbf: Gaussian bumps over the support; one-hot: one for each state. The latter two are the same
+    for all clients and see positions only; or module:function of your own
+    (docs/own-features.md)."""
+    rbf_centres: int = 8
+    """Bumps along each axis (8 x 8 = the paper's 64), at most one a point; categories: one each."""
+    rbf_width: float = 0.7
+    """Standard deviation of a bump, in distances between neighbouring centres; wider ones overlap
+    until theta cannot be told from the reward (the paper's kappa: 11 at .7, 276 at 1)."""
+    horizon: int | None = None
+    """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
+    demonstrations: int = 50
+    """Expert episodes each client holds."""
+    demonstrations_file: Path | None = None
+    """Your own demonstrations instead (.npz with client, states, actions; see README). Clients then
+    keep the worlds of the first seed, in which every step must be possible."""
+    expert_temperature: float = 0.0
+    """0: the expert acts optimally; above: softly, with this temperature."""
+    expert_discount: float = 0.99
+    """Discount the expert plans with, in (0, 1]; 1: none, where good policies reach an end."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        require(self.size >= 2, "problem.size", "an integer >= 2", self.size)
+        require_share("problem.obstacles", self.obstacles)
+        require_share("problem.layout", self.layout)
+        require_share("problem.slip", self.slip)
+        horizon = self.horizon
+        require(horizon is None or horizon >= 1, "problem.horizon", ">= 1 or None", horizon)
+        require(self.demonstrations >= 1, "problem.demonstrations", ">= 1", self.demonstrations)
+        temperature = self.expert_temperature
+        require(
+            temperature >= 0.0 and math.isfinite(temperature),
+            "problem.expert-temperature",
+            ">= 0 and finite",
+            temperature,
+        )
+        require_discount_or_one("problem.expert-discount", self.expert_discount)
+        require_share("problem.goal-shift", self.goal_shift)
+        centres = self.rbf_centres
+        require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
+        require_positive("problem.rbf-width", self.rbf_width)
+        named = self.features in get_args(Features) or names_function(self.features)
+        law = f"{', '.join(get_args(Features))} or module:function"
+        require(named, "problem.features", law, repr(self.features))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeterogeneityConfig:
+    """How unlike the clients are, beyond their worlds: each dial 0 (alike) to 1.
+
+    Three more dials shape the worlds themselves and live with them: `problem.layout`,
+    `problem.slip`, `problem.goal-shift`. What a dial draws for a client depends on the root seed,
+    the seed and the client alone: the draws are nested, so that turning a dial up only adds.
+    """
+
+    demonstrations: float = 0.0
+    """0: every client holds problem.demonstrations episodes; d: a share of them drawn from
+    U(1 - d, 1), at least one."""
+    weak_clients: float = 0.0
+    """Share of clients whose fit stops early, after a number of iterations drawn uniformly from
+    1 to irl.iterations - 1 (the paper's section 6.3; meant for irl.optimizer adam, since lbfgs
+    mostly converges sooner)."""
+    expert_temperature: float = 0.0
+    """0: all experts act at problem.expert-temperature; d: a client's expert at U(0, 5 d) more, in
+    units of reward a step (at 5 two in five reach the goal of a 5x5 grid)."""
+    coverage: float = 0.0
+    """Chance of an episode to start not where the world does but in one state of the client's own,
+    uniform over those that can reach the goal; 1: all episodes do. The client's learner knows."""
+    hidden_support: float = 0.0
+    """Share of the shared support a client cannot see: the points farthest from one drawn
+    uniformly, up to all but one. Its reward is known on the rest alone. Rules on parameters get
+    the theta fitted to the points seen (least squares, shortest); rules on measures get, at points
+    hidden, the client's least reward seen, hence the floor's mass. self-control hides nothing."""
+    adversaries: float = 0.0
+    """Share of clients that upload something else than they learnt; see attack."""
+    attack: Literal["flip", "scale", "noise"] = "flip"
+    """What adversaries upload: -theta, 100 theta, or a random direction of theta's length."""
+
+    def __post_init__(self) -> None:
+        """Check every limit."""
+        for name in (
+            "demonstrations",
+            "weak_clients",
+            "expert_temperature",
+            "coverage",
+            "hidden_support",
+            "adversaries",
+        ):
+            require_share(f"heterogeneity.{name.replace('_', '-')}", getattr(self, name))
