@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.presets import names, preset, usual_for
+from fedirl_ray.presets import file_named, usual_for
 from fedirl_ray.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -57,12 +57,6 @@ def load(
     if HELP & set(argv):
         _print_manual(schema, prog, description)
     return typing.cast(T, _build(schema, values))
-
-
-def file_named(word: str) -> Path:
-    """The file that a word on the command line means: a path, or a preset's name."""
-    path = Path(word)
-    return preset(word) if word in names() and not path.is_file() else path
 
 
 def typed(*words: object) -> str:

@@ -6,8 +6,6 @@
 
 from pathlib import Path
 
-from fedirl_ray.problem.kind import kind_of
-
 FOLDER = Path(__file__).parent / "presets"
 USUAL = {
     "Pendulum-v1": "pendulum",
@@ -30,6 +28,12 @@ def preset(name: str) -> Path:
     return FOLDER / f"{name}.yaml"
 
 
+def file_named(word: str) -> Path:
+    """The file that a word on the command line means: a path, or a preset's name."""
+    path = Path(word)
+    return preset(word) if word in names() and not path.is_file() else path
+
+
 def usual_for(problem: str) -> Path | None:
     """What a problem's settings are where the user says nothing; None: the fields' own defaults.
 
@@ -38,4 +42,9 @@ def usual_for(problem: str) -> Path | None:
     """
     if problem in USUAL:
         return preset(USUAL[problem])
-    return preset(OWN) if ":" in problem and kind_of(problem) == "control" else None
+    if ":" not in problem:
+        return None
+    # Only now: whoever names a problem of the package need not wait for what reads others.
+    from fedirl_ray.problem.kind import kind_of
+
+    return preset(OWN) if kind_of(problem) == "control" else None

@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from fedirl_ray.cli import file_named
 from fedirl_ray.command.stopping import say
 from fedirl_ray.errors import ConfigError, FedirlError, reason
-from fedirl_ray.presets import names
+from fedirl_ray.presets import file_named, names
 from fedirl_ray.signals import heed, interrupted
 from fedirl_ray.streams import ready_streams
 
@@ -42,9 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    threadpool_limits(limits=1)  # see engine.local
     try:
         command = _command(words)
+        # Not above: what is imported before signals are heeded must be light.
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(limits=1)  # see engine.jobs; after NumPy, which it would else not reach
         return command(words)
     except FedirlError as err:
         say(str(err))

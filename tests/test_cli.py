@@ -88,6 +88,11 @@ def test_nothing_but_a_manual_imports_the_parser_of_manuals():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+def test_what_is_imported_before_signals_are_heeded_is_light():
+    code = "import sys, fedirl_ray.run; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize("words", [["--fusion.epsilon=.25"], ["--fusion.epsilon", "25e-2"]])
 def test_a_value_may_follow_an_equals_sign(words):
     assert read(*words).fusion.epsilon == 0.25
