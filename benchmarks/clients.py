@@ -35,7 +35,8 @@ def ours(clients: int, rounds: int, *, looped: bool) -> None:
     """Run our engine; print seconds a round."""
     import time
 
-    from fedirl_ray.config import FusionConfig, IRLConfig, RunConfig
+    from fedirl_ray.config import IRLConfig, RunConfig
+    from fedirl_ray.config_fusion import FusionConfig
     from fedirl_ray.domain.kinds import domain_of
     from fedirl_ray.engine.client import RayFleet
     from fedirl_ray.engine.event import ignore

@@ -24,15 +24,10 @@ if TYPE_CHECKING:
     from fedirl_ray.api.result import Result, load
     from fedirl_ray.api.running import resume, run
     from fedirl_ray.api.settings import preset
-    from fedirl_ray.config import (
-        EvaluationConfig,
-        FederationConfig,
-        FusionConfig,
-        IRLConfig,
-        RunConfig,
-    )
+    from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
     from fedirl_ray.config_control import ControlConfig, PPOConfig
     from fedirl_ray.config_engine import EngineConfig, RecordConfig
+    from fedirl_ray.config_fusion import FusionConfig
     from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
     from fedirl_ray.domain.reward import LearntReward, load_reward
     from fedirl_ray.domain.reward_wrapper import RewardWrapper
@@ -89,7 +84,7 @@ _HOMES = {
     "FederationConfig": "config",
     "FitResult": "api.pieces",
     "Fused": "fusion.spec",
-    "FusionConfig": "config",
+    "FusionConfig": "config_fusion",
     "Given": "fusion.spec",
     "HeterogeneityConfig": "config_problem",
     "IRLConfig": "config",

@@ -4,7 +4,6 @@ The docstring under a field is its help text; limits are checked on construction
 configuration that exists can be run. Numbers derived from others are properties elsewhere.
 """
 
-import difflib
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.config_engine import EngineConfig, RecordConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.laws import (
     names_function,
@@ -20,16 +20,6 @@ from fedirl_ray.laws import (
     require_once,
     require_positive,
 )
-
-RULE_NAMES = (
-    "mean", "median", "trimmed", "precision", "arithmetic", "barycenter", "debiased", "self-control"
-)  # fmt: skip
-"""Fusion rules that come with the package, see `fedirl_ray.fusion.rules.RULES`."""
-BLIND = ("plus-one", "minus-one", "random-1", "random-2")
-"""References that know nothing: constant rewards, and random theta."""
-REFERENCES = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
-"""Columns that fuse nothing: a client alone, all data in one place, the expert, the best policy,
-the true reward, and those that know nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,65 +49,6 @@ class IRLConfig:
         require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
         require_discount_or_one("irl.discount", self.discount)
         require_positive("irl.temperature", self.temperature)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusionConfig:
-    """How the clients' rewards become one reward."""
-
-    rules: tuple[str, ...] = (
-        "local",
-        "mean",
-        "arithmetic",
-        "barycenter",
-        "debiased",
-        "self-control",
-        "pooled",
-        "expert",
-        "ceiling",
-    )
-    """Rules to compare, and references beside them, separated by commas; also median, trimmed,
-    precision, and module:function of your own (docs/own-rule.md)."""
-    measure: Literal["shift", "gibbs"] = "shift"
-    """Reward to probability measure: shift and normalise, or exp(r / temperature)."""
-    sigma: Literal["shared", "client"] | float = "shared"
-    """Shift that makes rewards positive: one for all, each client's own, or a number."""
-    floor: float = 0.01
-    """Least entry after the shift, as a share of the reward's range."""
-    gibbs_temperature: float = 1.0
-    """Temperature of the gibbs measure, in units of reward."""
-    mass: Literal["mean"] | float = "mean"
-    """Z of the way back, r = Z p - sigma: the clients' weighted mean, or a number."""
-    intercept: bool = False
-    """Fit theta with a constant column beside the features."""
-    epsilon: float = 0.5
-    """Entropic regularisation of the barycenter, in units of the scaled ground cost."""
-    cost_scale: Literal["none", "max"] = "none"
-    """Ground cost: squared distance in cells, or scaled so that its largest entry is 1."""
-    iterations: int = 500
-    """Largest number of barycenter iterations (the paper: 50 steps of 10)."""
-    tolerance: float = 1e-7
-    """Marginal error (L1) at which the barycenter stops."""
-    trim: float = 0.1
-    """Share of clients the trimmed mean drops at each end."""
-
-    def __post_init__(self) -> None:
-        """Check every limit."""
-        for rule in self.rules:
-            _require_rule(rule)
-        require_once("fusion.rules", self.rules)
-        law = "a list with mean, which the others are compared to"
-        require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
-        if not isinstance(self.sigma, str):
-            require_positive("fusion.sigma", self.sigma)
-        if not isinstance(self.mass, str):
-            require_positive("fusion.mass", self.mass)
-        require_positive("fusion.floor", self.floor)
-        require_positive("fusion.gibbs-temperature", self.gibbs_temperature)
-        require_positive("fusion.epsilon", self.epsilon)
-        require(self.iterations >= 1, "fusion.iterations", ">= 1", self.iterations)
-        require_positive("fusion.tolerance", self.tolerance)
-        require(0.0 <= self.trim < 0.5, "fusion.trim", "in [0, 0.5)", self.trim)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,20 +145,6 @@ class RunConfig:
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
         require(file is None or not drawn, "problem.demonstrations-file", law, file)
-
-
-def _require_rule(name: str) -> None:
-    """Refuse what is neither a rule or reference of ours nor spelt as one of the user's own."""
-    known = (*RULE_NAMES, *REFERENCES)
-    if name in known:
-        return
-    own, function = names_function(name), name.rpartition(":")[2]
-    near = "" if own else next(iter(difflib.get_close_matches(name[:80], known, n=1)), "")
-    hint = f"; did you mean {near}?" if near else ""
-    law = f"{', '.join(known)} or module:function"
-    require(own, "fusion.rules", law, f"{name[:80]!r}{hint}")
-    law = f"a function whose name is none of {', '.join(known)}"
-    require(function not in known, "fusion.rules", law, name)
 
 
 T = TypeVar("T")

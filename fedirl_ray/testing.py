@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.fusion.rules import rule_named

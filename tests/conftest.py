@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
 
-from fedirl_ray.config import REFERENCES, RULE_NAMES, EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import REFERENCES, RULE_NAMES, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients

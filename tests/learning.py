@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fedirl_ray.config import BLIND, EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import BLIND, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.domain import Channel
 from fedirl_ray.engine.result import SeedResult

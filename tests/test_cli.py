@@ -14,7 +14,8 @@ import yaml
 from fedirl_ray import config
 from fedirl_ray.cli import load, settings
 from fedirl_ray.command.federate import Invocation
-from fedirl_ray.config import FusionConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.presets import names

@@ -16,9 +16,9 @@ ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 ORDER = ("environment", "errors", "atomic", "streams", "signals", "seeds", "laws", "config_control",
-         "config_engine", "config_problem", "config", "yaml_file", "problem", "irl", "transport",
-         "fusion", "evaluate", "testing", "presets", "cli", "domain", "engine", "study", "report",
-         "api", "command", "run")  # fmt: skip
+         "config_engine", "config_fusion", "config_problem", "config", "yaml_file", "problem",
+         "irl", "transport", "fusion", "evaluate", "testing", "presets", "cli", "domain", "engine",
+         "study", "report", "api", "command", "run")  # fmt: skip
 """Left never imports right. `cli` only turns words into a configuration."""
 MATHS = ("problem", "irl", "transport", "fusion", "evaluate", "testing", "domain")
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}

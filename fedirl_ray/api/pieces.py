@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedirl_ray.config import FusionConfig, IRLConfig
+from fedirl_ray.config import IRLConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.fusion.rules import RULES, rule_named
 from fedirl_ray.fusion.rules import fuse as fuse_given

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.control_judging import FACTS
 from fedirl_ray.domain.control_learning import (
     ACTOR,

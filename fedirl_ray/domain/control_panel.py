@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import RunConfig
 from fedirl_ray.config_control import ControlConfig
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.control_judging import (
     Judging,
     evaluated_at,

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.cli import leaves, settings
-from fedirl_ray.config import REFERENCES, RunConfig, narrowed
+from fedirl_ray.config import RunConfig, narrowed
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.job import Arrays, Plan
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.spec import Support
@@ -155,7 +156,7 @@ class Domain(Protocol):
 
     @property
     def references(self) -> frozenset[str]:
-        """References that can be judged here (see `config.REFERENCES`)."""
+        """References that can be judged here (see `config_fusion.REFERENCES`)."""
         ...
 
     @property

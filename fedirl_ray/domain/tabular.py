@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import BLIND, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import BLIND
 from fedirl_ray.domain.domain import (
     SPLITS,
     Channel,

@@ -6,7 +6,8 @@ points, `d` features, `j` rewards a client learns, `c` rules, `p` policies, `r` 
 
 import math
 
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
 from fedirl_ray.fusion.rules import rule_named

@@ -5,7 +5,8 @@ Letters: `k` clients, `w` worlds, `c` columns, `n` support points, `d` features.
 
 import numpy as np
 
-from fedirl_ray.config import BLIND, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import BLIND
 from fedirl_ray.domain.domain import SPLITS, Columns, Domain, Split
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.problem.mdp import Floats

@@ -11,7 +11,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.engine.door import Admission
 from fedirl_ray.engine.identity import name_of
 from fedirl_ray.engine.upload import Floats, Order

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config import REFERENCES
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.fusion.rules import rule_named
 
 Floats = NDArray[np.float64]

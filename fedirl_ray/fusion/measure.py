@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem.mdp import Floats
 

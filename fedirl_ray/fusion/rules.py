@@ -1,8 +1,9 @@
 """The fusion rules: many clients' rewards into one.
 
 To add one: write its function and its record in `RULES`, and add its name to `RULE_NAMES` in
-`config.py`; the conformance suite, `fedirl_ray.testing.check_rule`, applies to it. Letters: `k`
-clients, `n` support points, `d` features.
+`config_fusion.py`; the conformance suite, `fedirl_ray.testing.check_rule`, applies to it.
+
+Letters: `k` clients, `n` support points, `d` features.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES, FusionConfig
+from fedirl_ray.config_fusion import REFERENCES, FusionConfig
 from fedirl_ray.fusion.measure import to_measures, to_reward
 from fedirl_ray.fusion.spec import Fused, Given, RuleSpec
 from fedirl_ray.problem.custom import load, user_code

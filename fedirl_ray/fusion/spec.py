@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from fedirl_ray.config import BLIND
+from fedirl_ray.config_fusion import BLIND
 from fedirl_ray.domain.domain import Channel, Split
 from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.problem.mdp import Floats

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.domain import SPLITS, Domain
 from fedirl_ray.engine.result import SeedResult, judges
 from fedirl_ray.problem.family import draw_world

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedirl_ray.config import BLIND, REFERENCES
+from fedirl_ray.config_fusion import BLIND, REFERENCES
 from fedirl_ray.domain.domain import Split
 from fedirl_ray.evaluate.statistics import Interval, paired
 from fedirl_ray.problem.mdp import Floats

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges, sent
 from fedirl_ray.errors import DataError

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fedirl_ray.cli import PROG, leaves, load, settings, spell
-from fedirl_ray.config import FusionConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.errors import ConfigError

@@ -10,15 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from fedirl_ray.config import (
-    REFERENCES,
-    EvaluationConfig,
-    FederationConfig,
-    FusionConfig,
-    IRLConfig,
-    RunConfig,
-)
+from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_fusion import REFERENCES, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed

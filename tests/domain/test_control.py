@@ -8,8 +8,9 @@ import pytest
 from actors import make
 from scipy.optimize import minimize
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, IRLConfig, RunConfig
 from fedirl_ray.config_control import ControlConfig, PPOConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.control import Control
 from fedirl_ray.domain.control_learning import named, part

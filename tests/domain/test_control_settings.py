@@ -12,8 +12,9 @@ from actors import make
 
 import fedirl_ray
 from fedirl_ray.cli import load, spell
-from fedirl_ray.config import BLIND, EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
 from fedirl_ray.config_control import USUAL, ControlConfig, PPOConfig
+from fedirl_ray.config_fusion import BLIND, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.control import Control
 from fedirl_ray.domain.control_learning import named, part

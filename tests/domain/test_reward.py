@@ -6,7 +6,8 @@ import pytest
 from worlds import random_world
 
 from fedirl_ray import preset
-from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.domain.reward import box_basis, load_reward, packed

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, RunConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate

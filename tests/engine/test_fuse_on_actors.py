@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from engine.faults import outcome, small
 
-from fedirl_ray.config import FusionConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.local import Clients

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.domain import SPLITS, Columns
 from fedirl_ray.domain.job import done

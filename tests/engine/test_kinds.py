@@ -15,16 +15,10 @@ from engine import killed
 from engine.faults import Meddling, misbehaving, outcome
 
 from fedirl_ray.cli import settings
-from fedirl_ray.config import (
-    EvaluationConfig,
-    FederationConfig,
-    FusionConfig,
-    IRLConfig,
-    RecordConfig,
-    RunConfig,
-)
+from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RecordConfig, RunConfig
 from fedirl_ray.config_control import ControlConfig, PPOConfig
 from fedirl_ray.config_engine import EngineConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.client import RayFleet

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.event import unwatched

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from engine.faults import Meddling
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.domain import Channel
 from fedirl_ray.domain.kinds import domain_of

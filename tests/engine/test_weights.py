@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.door import admit

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from worlds import save_episodes
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.domain import Channel
 from fedirl_ray.domain.kinds import domain_of

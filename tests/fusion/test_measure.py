@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.measure import to_measures, to_reward
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError, RunError, UserCodeError
 from fedirl_ray.fusion.rules import RULES, find_rules, fuse

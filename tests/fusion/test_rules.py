@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 from worlds import random_world
 
-from fedirl_ray.config import REFERENCES, RULE_NAMES, FusionConfig
+from fedirl_ray.config_fusion import REFERENCES, RULE_NAMES, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.fusion.rules import RULES, fuse
 from fedirl_ray.fusion.spec import Given, Support, support_of

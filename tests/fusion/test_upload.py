@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Given, Support

@@ -4,7 +4,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate

@@ -12,7 +12,8 @@ from learning import Learning, results_of
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from fedirl_ray.config import EvaluationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate

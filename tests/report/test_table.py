@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fedirl_ray.config import REFERENCES, RULE_NAMES
+from fedirl_ray.config_fusion import REFERENCES, RULE_NAMES
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.planner import policies

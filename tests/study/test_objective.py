@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedirl_ray.config import BLIND, FusionConfig, RunConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import BLIND, FusionConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.result import long_table
 from fedirl_ray.errors import ConfigError, DataError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedirl_ray.config import REFERENCES
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.control_judging import FACTS
 from fedirl_ray.domain.domain import SPLITS, Split
 from fedirl_ray.evaluate.statistics import Interval, interval, paired

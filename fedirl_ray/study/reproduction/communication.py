@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
 from fedirl_ray.engine.fleet import open_fleet

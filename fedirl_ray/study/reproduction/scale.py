@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fedirl_ray.config import FusionConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.control.basis import RadialBasis

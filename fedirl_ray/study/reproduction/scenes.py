@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedirl_ray.config import EvaluationConfig, FederationConfig, FusionConfig, IRLConfig, RunConfig
+from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
