@@ -9,6 +9,7 @@ from fedirl_ray.laws import (
     names_function,
     require,
     require_discount_or_one,
+    require_level,
     require_positive,
     require_share,
 )
@@ -21,8 +22,8 @@ class ProblemConfig:
     """The worlds, and the data each client holds."""
 
     name: str = "GridWorld"
-    """GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4; continuous control: Pendulum-v1,
-    CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3; or module:function of your own
+    """GridWorld, SitesWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4; continuous control:
+    Pendulum-v1, CartPole-v1, Acrobot-v1, LunarLanderContinuous-v3; or module:function of your own
     (docs/own-world.md)."""
     size: int = 5
     """Side of the grid in cells; FrozenLake: 4 and 8 start from Gymnasium's own maps."""
@@ -40,6 +41,24 @@ class ProblemConfig:
     goal_shift: float = 0.0
     """GridWorld: how far clients' goals stray from it: 0 nowhere, 1 anywhere within half the
     grid's side (uniform over the free cells in reach); held-out worlds keep the shared goal."""
+    sites: int = 4
+    """SitesWorld: places on open ground that end the episode, goals and hazards together; at least
+    3.5 cells apart and 4 from the border (on maps below 16 x 16 less, in proportion)."""
+    goals: int = 1
+    """SitesWorld: how many of the sites are goals; the others are hazards."""
+    site_radius: float = 1.05
+    """SitesWorld: how far a site reaches, in cells; the cell nearest to it is always its own."""
+    frame_shift: float = 0.0
+    """SitesWorld: each client's map is moved as a whole, by U(-shift, shift) cells along each axis.
+    As with the next three dials, held-out worlds are not displaced, and no site may leave the
+    map."""
+    frame_turn: float = 0.0
+    """SitesWorld: each client's map is turned about its middle, by U(-turn, turn) degrees."""
+    frame_scale: float = 0.0
+    """SitesWorld: each client's map is stretched about its middle, by U(-scale, scale) percent."""
+    site_shift: float = 0.0
+    """SitesWorld: each client's sites are moved, every one alone, by U(-shift, shift) cells along
+    each axis."""
     features: Features | str = "distance"
     """distance: the problem's own (to the goal and to the nearest obstacle; Taxi: the way left, and
     whether the passenger waits or is aboard);
@@ -52,7 +71,8 @@ class ProblemConfig:
     """Standard deviation of a bump, in distances between neighbouring centres; wider ones overlap
     until theta cannot be told from the reward (the paper's kappa: 11 at .7, 276 at 1)."""
     horizon: int | None = None
-    """Steps in an episode; None: 6 x size on square grids, 100 for CliffWalking, else 200."""
+    """Steps in an episode; None: 6 x size on square grids (SitesWorld: 3 x size), 100 for
+    CliffWalking, else 200."""
     demonstrations: int = 50
     """Expert episodes each client holds."""
     demonstrations_file: Path | None = None
@@ -81,6 +101,14 @@ class ProblemConfig:
         )
         require_discount_or_one("problem.expert-discount", self.expert_discount)
         require_share("problem.goal-shift", self.goal_shift)
+        require(self.sites >= 1, "problem.sites", "an integer >= 1", self.sites)
+        law = f"an integer from 1 to problem.sites, {self.sites}"
+        require(1 <= self.goals <= self.sites, "problem.goals", law, self.goals)
+        require_level("problem.site-radius", self.site_radius)
+        require_level("problem.frame-shift", self.frame_shift)
+        require_level("problem.frame-turn", self.frame_turn, 180.0)
+        require_level("problem.frame-scale", self.frame_scale, 99.0)
+        require_level("problem.site-shift", self.site_shift)
         centres = self.rbf_centres
         require(centres >= 2, "problem.rbf-centres", "an integer >= 2", centres)
         require_positive("problem.rbf-width", self.rbf_width)
@@ -93,9 +121,11 @@ class ProblemConfig:
 class HeterogeneityConfig:
     """How unlike the clients are, beyond their worlds: each dial 0 (alike) to 1.
 
-    Three more dials shape the worlds themselves and live with them: `problem.layout`,
-    `problem.slip`, `problem.goal-shift`. What a dial draws for a client depends on the root seed,
-    the seed and the client alone: the draws are nested, so that turning a dial up only adds.
+    More dials shape the worlds themselves and live with them: `problem.layout`, `problem.slip`,
+    `problem.goal-shift`; where maps are displaced `problem.frame-shift`, `frame-turn`,
+    `frame-scale` and `site-shift`, and in control tasks `control.sensor-offset`. What a dial draws
+    for a client depends on the root seed, the seed and the client alone: the draws are nested, so
+    that turning a dial up only adds.
     """
 
     demonstrations: float = 0.0

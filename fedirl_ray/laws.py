@@ -35,7 +35,14 @@ def require_once(name: str, items: Sequence[str]) -> None:
 
 def require_share(name: str, value: float) -> None:
     """Require a number in [0, 1]; minus zero, which a draw from U(0, share) refuses, is none."""
-    require(0.0 <= value <= 1.0 and math.copysign(1.0, value) > 0.0, name, "in [0, 1]", value)
+    require_level(name, value, 1.0)
+
+
+def require_level(name: str, value: float, most: float = math.inf) -> None:
+    """Require a finite number from zero, without its minus, to `most`."""
+    holds = 0.0 <= value <= most and math.isfinite(value) and math.copysign(1.0, value) > 0.0
+    law = ">= 0 and finite" if math.isinf(most) else f"in [0, {most:g}]"
+    require(holds, name, law, value)
 
 
 def names_function(name: str) -> bool:

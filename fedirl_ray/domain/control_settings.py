@@ -20,7 +20,8 @@ SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations
 """Settings that say how much of something there is."""
 OF_TABLES = (
     *(f"problem.{name}" for name in (
-        "size", "obstacles", "layout", "slip", "slip-to", "goal", "goal-shift", "rbf-centres",
+        "size", "obstacles", "layout", "slip", "slip-to", "goal", "goal-shift", "sites", "goals",
+        "site-radius", "frame-shift", "frame-turn", "frame-scale", "site-shift", "rbf-centres",
         "rbf-width", "expert-temperature", "expert-discount",
     )),
     "heterogeneity.expert-temperature",

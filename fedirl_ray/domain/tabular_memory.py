@@ -71,7 +71,7 @@ def tabular_bytes(config: RunConfig) -> int:
 def _shape(problem: ProblemConfig) -> tuple[tuple[int, ...], int, int]:
     """Lattice of states, actions and features of a family's worlds; of your own none is known."""
     match problem.name:
-        case "GridWorld" | "FrozenLake-v1":
+        case "GridWorld" | "SitesWorld" | "FrozenLake-v1":
             axes: tuple[int, ...] = (problem.size, problem.size)
             a = 4
         case "CliffWalking-v1":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem import custom, gridworld, tabular
+from fedirl_ray.problem import custom, gridworld, sites, tabular
 from fedirl_ray.problem.features import with_features
 from fedirl_ray.problem.mdp import TabularMDP
 from fedirl_ray.seeds import stream
@@ -36,15 +36,23 @@ def _draw_family(config: ProblemConfig, root: int, seed: int, role: Role, index:
         raise ConfigError(
             f"problem.goal and problem.goal-shift move GridWorld's goal alone, got {config.name}"
         )
+    if config.name != "SitesWorld":
+        sites.require_sites(config)
     # Recorded demonstrations are of one world each, whatever the seed.
     recorded = config.demonstrations_file is not None
     base = stream(root, "seed", 0 if recorded else seed, "layout")
     held = recorded and role != "held-out"
-    own = stream(root, "seed", 0 if held else seed, role, index, "world")
+    repetition = 0 if held else seed
+    own = stream(root, "seed", repetition, role, index, "world")
     deterministic = role == "probe"
     match config.name:
         case "GridWorld":
             return gridworld.draw(config, base, own, deterministic, shifts=role == "client")
+        case "SitesWorld":
+            moved = None
+            if role == "client":
+                moved = sites.displacement(config.sites, root, repetition, index)
+            return sites.draw(config, base, own, deterministic, moved)
         case "FrozenLake-v1":
             return tabular.frozen_lake(config, base, own, deterministic)
         case "CliffWalking-v1":
@@ -68,6 +76,8 @@ def horizon(config: ProblemConfig) -> int:
     match config.name:
         case "GridWorld" | "FrozenLake-v1":
             return 6 * config.size
+        case "SitesWorld":
+            return 3 * config.size
         case "CliffWalking-v1":
             return 100
         case name if name == "Taxi-v4" or ":" in name:

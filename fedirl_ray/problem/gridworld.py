@@ -102,27 +102,41 @@ def world(
         beside: For each move, those a slip may lead to, equally likely.
         goal_at: The goal, (row, column).
     """
-    n = len(obstacles)
-    marked = np.zeros((n, n), dtype=bool)
-    marked[goal_at] = True
-    goal = marked.ravel()
-    blocked = obstacles.ravel()
+    goal, first = np.zeros(obstacles.shape, dtype=bool), np.zeros(obstacles.size)
+    goal[goal_at], first[0] = True, 1.0
+    return ground(goal, obstacles, first, slip, beside)
+
+
+def ground(
+    goal: Bools,
+    hazard: Bools,
+    initial: Floats,
+    slip: float,
+    beside: list[tuple[int, ...]] = SLIPS["sideways"],
+) -> TabularMDP:
+    """Build a square world of cells that pay when they end an episode.
+
+    Args:
+        goal: Cells that pay +1, `[n, n]`.
+        hazard: Cells that pay -1, `[n, n]`; none is a goal.
+        initial: Distribution of the first cell, `[n x n]`.
+        slip: Probability in [0, 1] of making another move than the intended one.
+        beside: For each move, those a slip may lead to, equally likely.
+    """
+    n = len(goal)
+    won, lost = goal.ravel(), hazard.ravel()
     to = grid_steps(n, n, MOVES)
     successors, probabilities = add_slip(to, np.ones(to.shape), slip, beside)
-    successors, probabilities = absorb(successors, probabilities, goal | blocked)
-    initial = np.zeros(n * n)
-    initial[0] = 1.0
+    successors, probabilities = absorb(successors, probabilities, won | lost)
     cells = np.arange(n, dtype=np.float64)
     return TabularMDP(
         successors=successors,
         probabilities=probabilities,
         initial=initial,
-        terminal=goal | blocked,
-        goal=goal,
-        features=np.stack([distance_to(goal.reshape(n, n)), distance_to(obstacles)], axis=-1)[
-            :, None
-        ],
-        reward=(goal.astype(np.float64) - blocked)[:, None],
+        terminal=won | lost,
+        goal=won,
+        features=np.stack([distance_to(goal), distance_to(hazard)], axis=-1)[:, None],
+        reward=(won.astype(np.float64) - lost)[:, None],
         axes=(cells, cells),
         moves=MOVES,
     )

@@ -11,7 +11,7 @@ from fedirl_ray.problem.custom import load
 
 Kind = Literal["tabular", "control"]
 
-TABULAR = ("GridWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4")
+TABULAR = ("GridWorld", "SitesWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4")
 """Families of tables that come with the package."""
 CONTROL = ("Pendulum-v1", "CartPole-v1", "Acrobot-v1", "LunarLanderContinuous-v3")
 """Tasks of continuous control that come with the package: the paper's."""

@@ -67,8 +67,9 @@ def test_goals_stray_to_every_side_of_the_middle_alike():
 
 
 @pytest.mark.parametrize("role", ["held-out", "probe"])
-def test_worlds_of_nobody_keep_the_shared_goal(role):
-    assert np.array_equal(goals(1.0, role), [[8, 8]] * 60)
+@pytest.mark.parametrize(("goal", "at"), [("corner", [8, 8]), ("centre", [4, 4])])
+def test_worlds_of_nobody_keep_the_shared_goal(role, goal, at):
+    assert np.array_equal(goals(1.0, role, goal=goal), [at] * 60)
 
 
 @settings(max_examples=25, deadline=None)

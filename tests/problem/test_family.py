@@ -68,8 +68,8 @@ def test_the_probe_never_slips(name):
 
 @pytest.mark.parametrize(
     ("name", "steps"),
-    [("GridWorld", 42), ("FrozenLake-v1", 42), ("CliffWalking-v1", 100), ("Taxi-v4", 200),
-     ("mine:world", 200)],
+    [("GridWorld", 42), ("SitesWorld", 21), ("FrozenLake-v1", 42), ("CliffWalking-v1", 100),
+     ("Taxi-v4", 200), ("mine:world", 200)],
 )  # fmt: skip
 def test_each_family_has_a_horizon_and_the_users_comes_first(name, steps):
     assert horizon(ProblemConfig(name=name, size=7)) == steps

@@ -10,6 +10,7 @@ from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.problem import gridworld
 from fedirl_ray.problem.family import draw_world
+from fedirl_ray.problem.kind import TABULAR
 
 
 def has_path(obstacles):
@@ -189,7 +190,7 @@ def test_a_slip_anywhere_shares_its_chance_among_the_three_other_moves():
     assert reached == pytest.approx({5: 0.7, 1: 0.1, 3: 0.1, 7: 0.1})
 
 
-@pytest.mark.parametrize("name", ["GridWorld", "FrozenLake-v1", "CliffWalking-v1", "Taxi-v4"])
+@pytest.mark.parametrize("name", TABULAR)
 def test_where_a_slip_leads_is_a_dial_of_every_family(name):
     sideways, anywhere = (draw(name=name, slip=0.9, slip_to=to) for to in ("sideways", "anywhere"))
     assert sideways.successors.shape[2] == 3

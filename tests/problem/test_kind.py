@@ -13,8 +13,8 @@ def nothing(): ...
 def four(a, b, c, d): ...
 """
 KNOWN = (
-    "GridWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4, Pendulum-v1, CartPole-v1, Acrobot-v1, "
-    "LunarLanderContinuous-v3 or module:function"
+    "GridWorld, SitesWorld, FrozenLake-v1, CliffWalking-v1, Taxi-v4, Pendulum-v1, CartPole-v1, "
+    "Acrobot-v1, LunarLanderContinuous-v3 or module:function"
 )
 
 
