@@ -27,7 +27,8 @@ Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
-CACHE_BYTES = 1_500_000  # what a tile of worlds may touch in one step of a sweep
+CACHE_BYTES = 6_000_000  # what a tile of worlds may touch in one step of a sweep
+WASTE = 1.6  # times as many entries as there are, up to which rows of one length are quicker
 
 
 _KINDS = {
@@ -201,30 +202,46 @@ class Stack:
         self.features: Floats = np.stack(
             [world.features.reshape(-1, self.d) for world in worlds]
         )  # [k, s x feature actions, d]
-        self.expect = self._operator(worlds)
+        self._even = self._operator(worlds)
         self.terminal: Bools = np.concatenate([world.terminal for world in worlds])
         self.goal: Bools = np.concatenate([world.goal for world in worlds])
 
     def _operator(self, worlds: Sequence[TabularMDP]) -> sp.csr_array:
-        """Conditional expectation over successors: values `[k s]` to `[a k s]`."""
+        """Conditional expectation over successors, with zeros that make all rows equally long.
+
+        A processor guesses right where every row ends, which makes a product with one vector twice
+        as quick as without the zeros.
+        """
         width = max(world.successors.shape[2] for world in worlds)
         rows = (self.k, self.s, self.a, width)
         to, chance = np.zeros(rows, dtype=np.int32), np.zeros(rows)
         for i, world in enumerate(worlds):
             b = world.successors.shape[2]
-            to[i, ..., :b] = world.successors + i * self.s
+            to[i, ..., :b] = world.successors
+            to[i] += i * self.s
             chance[i, ..., :b] = world.probabilities
         to, chance = to.transpose(2, 0, 1, 3), chance.transpose(2, 0, 1, 3)
-        kept = chance > 0.0
-        indptr = np.zeros(self.a * self.k * self.s + 1, dtype=np.int32)
-        np.cumsum(kept.sum(axis=-1).ravel(), out=indptr[1:])
+        edges = np.arange(0, to.size + 1, width, dtype=np.int32)
         shape = (self.a * self.k * self.s, self.k * self.s)
-        return sp.csr_array((chance[kept], to[kept], indptr), shape=shape)
+        return sp.csr_array((chance.ravel(), to.ravel(), edges), shape=shape)
 
     @cached_property
-    def push(self) -> sp.csr_array:
+    def expect(self) -> sp.csr_array:
+        """Conditional expectation over successors: values `[k s]` to `[a k s]`."""
+        expect = self._even.copy()
+        expect.eliminate_zeros()
+        return expect
+
+    @cached_property
+    def ahead(self) -> sp.csr_array:
+        """The same, for products: in whichever form they are quicker."""
+        entries = np.count_nonzero(self._even.data)
+        return self._even if self._even.nnz <= WASTE * entries else self.expect
+
+    @cached_property
+    def push(self) -> sp.csc_array:
         """Mass pushed forward, the transpose of `expect`: `[a k s]` to `[k s]`."""
-        return self.expect.T.tocsr()
+        return self.ahead.T
 
     @cached_property
     def elimination(self) -> Places:

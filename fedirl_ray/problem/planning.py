@@ -119,7 +119,7 @@ def feature_covariance(
     ahead = np.zeros((points, stack.d))
     hessian = np.zeros((stack.k, stack.d, stack.d))
     for t in reversed(range(h)):
-        gain = (stack.expect @ ahead).reshape(a, points, stack.d)
+        gain = (stack.ahead @ ahead).reshape(a, points, stack.d)
         gain *= discount
         gain += features
         chance = policy[t][:, :, None]
@@ -134,7 +134,7 @@ def feature_covariance(
 def _look_ahead(stack: Stack, value: Floats, rewards: Floats | None, discount: float) -> Floats:
     """Q of values `[k s]` or `[k s, c]`: the same behind a leading `[a]`; None: no reward."""
     # The discount goes to the values, of which there are fewer than Qs.
-    q: Floats = (stack.expect @ (discount * value)).reshape(stack.a, *value.shape)
+    q: Floats = (stack.ahead @ (discount * value)).reshape(stack.a, *value.shape)
     if rewards is not None:
         q += rewards
     return q
@@ -159,7 +159,7 @@ def surest_policy(stack: Stack, horizon: int) -> Floats:
     policy = np.empty((horizon, stack.a, stack.k * stack.s))
     chance = stack.goal.astype(np.float64)
     for t in reversed(range(horizon)):
-        q = (stack.expect @ chance).reshape(policy.shape[1:])
+        q = (stack.ahead @ chance).reshape(policy.shape[1:])
         chance = _best_action(q)
         # A chance is a sum of what is never negative: it is rounded by a share of itself.
         ties = q >= chance * (1.0 - TIE)

@@ -64,6 +64,18 @@ def test_worlds_with_different_numbers_of_branches_stack():
     np.testing.assert_allclose(ours, 1.0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("widths", "padded"), [((3, 3, 3, 2), True), ((1, 1, 6), False)])
+def test_products_do_not_depend_on_how_the_operator_is_kept(widths, padded):
+    stack = Stack([random_world(i, b=b) for i, b in enumerate(widths)])
+    assert (stack.ahead.nnz > stack.expect.nnz) is padded
+    rng = np.random.default_rng(0)
+    for columns in ((), (3,)):
+        values = rng.normal(size=(stack.k * stack.s, *columns))
+        assert (stack.ahead @ values).tobytes() == (stack.expect @ values).tobytes()
+        flow = rng.random((stack.a * stack.k * stack.s, *columns))
+        assert (stack.push @ flow).tobytes() == (stack.expect.T.tocsr() @ flow).tobytes()
+
+
 def test_push_is_the_transpose_of_expect():
     stack = Stack([random_world(i) for i in range(3)])
     np.testing.assert_array_equal(stack.push.toarray(), stack.expect.toarray().T)
