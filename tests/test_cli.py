@@ -169,9 +169,9 @@ def refuse(capsys, *argv):
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--problem.name", "Nosuch-v1"], "problem.name must be GridWorld, FrozenLake-v1, "
-         "CliffWalking-v1, Taxi-v4, Pendulum-v1, CartPole-v1, Acrobot-v1, "
-         "LunarLanderContinuous-v3 or module:function, got 'Nosuch-v1'"),
+        (["--problem.name", "Nosuch-v1"], "problem.name must be GridWorld, SitesWorld, "
+         "FrozenLake-v1, CliffWalking-v1, Taxi-v4, Pendulum-v1, CartPole-v1, "
+         "Acrobot-v1, LunarLanderContinuous-v3 or module:function, got 'Nosuch-v1'"),
         (["--problem.name", "Taxi-v3"], "problem.name Taxi-v3 is out of date, use Taxi-v4"),
         (["--problem.name", "nosuch:world"], "problem.name must be module:function that can be "
          "imported from here, got 'nosuch:world' (ModuleNotFoundError: No module named 'nosuch')"),
