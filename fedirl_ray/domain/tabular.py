@@ -5,7 +5,7 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` w
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fedirl_ray.domain.domain import (
     require_meant,
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
-from fedirl_ray.domain.tabular_memory import SIZES, tabular_bytes
+from fedirl_ray.domain.tabular_memory import BATCH, SIZES, tabular_bytes
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.metric import metrics_named
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
@@ -188,9 +188,12 @@ class Tabular:
 
     def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
         """Draw worlds, feature counts of demonstrations, and limits of iterations."""
-        block = prepare(self.config, seed, clients)
-        each = (block.worlds, block.counts, block.iterations, block.episodes)
-        return list(zip(*each, strict=True))
+        held: list[Any] = []
+        for some in _batches(clients):
+            block = prepare(self.config, seed, some)
+            each = (block.worlds, block.counts, block.iterations, block.episodes)
+            held += zip(*each, strict=True)
+        return held
 
     def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
         """Fit all clients' rewards side by side."""
@@ -287,8 +290,31 @@ def judge_worlds(
     Returns:
         `scores` `[w, c, x]`: success, then return, then the user's own metrics, each by policy.
     """
+    parts = [
+        _judge_batch(
+            config, seed, split, [first + i for i in some], names, theta[some], matched[some]
+        )
+        for some in _batches(range(len(theta)))
+    ]
+    return {"scores": np.concatenate(parts)}
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[list[int]]:
+    for first in range(0, len(numbers), BATCH):
+        yield list(numbers[first : first + BATCH])
+
+
+def _judge_batch(
+    config: RunConfig,
+    seed: int,
+    split: Split,
+    indices: Sequence[int],
+    names: Sequence[str],
+    theta: Floats,
+    matched: Floats,
+) -> Floats:
+    """`scores` of `judge_worlds` in the worlds of these numbers."""
     problem = config.problem
-    indices = range(first, first + len(theta))
     worlds = [draw_world(problem, config.seed, seed, ROLES[split], i) for i in indices]
     require_alike(worlds, theta.shape[2], problem)
     planned = [c for c, name in enumerate(names) if name not in UNLEARNT]
@@ -308,7 +334,7 @@ def judge_worlds(
                 row = [others.success[:, column], others.value[:, column]]
                 each = np.column_stack([*row, others.others[:, column]])
                 scores[:, list(names).index(name)] = each.repeat(count, axis=1)
-    return {"scores": scores}
+    return scores
 
 
 def _references(

@@ -28,6 +28,8 @@ SIZES = (
 )
 """Settings that say how much of something there is."""
 
+BATCH = 512
+"""Clients whose demonstrations, and worlds to judge in, lie in memory at once."""
 NUMBER = 8  # bytes of a float64
 SUCCESSORS = 4  # of a state and an action, at most: stay where one is, or move
 ROW = 500  # bytes of a line of the long tables, as Python holds it
@@ -53,7 +55,7 @@ def tabular_bytes(config: RunConfig) -> int:
     abreast = min(abreast, max(k * j, w))
     plan = 3 * NUMBER * h * a * s * abreast + POLICY_BYTES * (h * a * s * c * abreast >= 8_000_000)
     shown = problem.demonstrations * h
-    data = 2 * 4 * k * shown + 4 * NUMBER * min(k, abreast) * shown
+    data = 2 * 4 * min(k, BATCH) * shown + 4 * NUMBER * min(k, abreast) * shown
     fits = NUMBER * k * j * d * (d + 12)
     support = max(1, s)
     slots = slots_for(k, support, "float64")
@@ -64,7 +66,7 @@ def tabular_bytes(config: RunConfig) -> int:
     judged = 2 * NUMBER * (k + w) * c * (p + d)
     seed = judged + 2 * NUMBER * c * (support + d) + r * k * (1 + c) + NUMBER * r * 2 * c * p
     table = ROW * c * (4 * p + 5) + ROW * 2 * c * p * (r if r > 1 else 0)
-    worlds = world * (k + max(k, w))
+    worlds = world * (k + min(max(k, w), BATCH))
     return worlds + plan + data + fits + fused + books + judged + config.seeds * (3 * seed + table)
 
 
