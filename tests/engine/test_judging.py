@@ -12,6 +12,7 @@ from fedirl_ray.domain.domain import SPLITS, Columns
 from fedirl_ray.domain.job import done
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.columns import blind_controls, columns_of
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.evaluate.planner import judge, judge_references
@@ -49,6 +50,18 @@ def test_local_is_each_clients_own_reward_at_home_and_takes_turns_in_held_out_wo
     home, away = (columns(late)[split].theta[:, 0] for split in SPLITS)
     np.testing.assert_array_equal(home, late)
     np.testing.assert_array_equal(away, ALONE[[0, 2, 0, 2, 0]])
+
+
+def test_how_many_lie_in_memory_at_once_changes_no_byte(monkeypatch):
+    whole, clients = judged(columns()), Clients(RUN, range(3))
+    order = Federation.begin(RUN, 2, SUPPORT).order(RUN, 0)
+    fitted = clients.fit(order)
+    monkeypatch.setattr("fedirl_ray.domain.tabular.BATCH", 2)
+    parts = judged(columns())
+    for split in SPLITS:
+        assert parts[split].tobytes() == whole[split].tobytes()
+    for one, other in zip(Clients(RUN, range(3)).fit(order), fitted, strict=True):
+        assert one.theta.tobytes() == other.theta.tobytes()
 
 
 def test_the_other_columns_have_one_reward_everywhere():
