@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fedirl_ray.laws import require, require_discount, require_positive
+from fedirl_ray.laws import require, require_discount, require_level, require_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,14 @@ class ControlConfig:
     outside: Literal["clip", "refuse"] = "clip"
     """Demonstrated steps beyond the lattice: moved to its limit (their share is reported), or
     refused."""
+    sensor_offset: float = 0.0
+    """How far clients' sensors are off: to every place a client sees, in its demonstrations, its
+    lattice and its judges, a constant of its own is added, U(-offset, offset) on each axis in that
+    axis' units (radians of a pendulum's angle), anew for each seed; held-out worlds are seen as
+    they are."""
+    sensors: tuple[int, ...] = ()
+    """Axes of the state whose sensors are off, counted from 1; none: all that are no velocities (of
+    own environments, where nobody knows, all)."""
     gather: int = 60_000
     """Steps recorded for the lattice of a task without equations of motion."""
     ground: Literal["cells", "paper"] = "cells"
@@ -103,5 +111,13 @@ class ControlConfig:
             require(math.isfinite(i) and i >= 0.0, "control.held-out", "finite and >= 0", i)
         require(self.features >= 2, "control.features", "an integer >= 2", self.features)
         require_positive("control.width", self.width)
+        require_level("control.sensor-offset", self.sensor_offset)
+        for number in self.sensors:
+            require(number >= 1, "control.sensors", "numbers of axes from 1", number)
+            once = self.sensors.count(number) == 1
+            require(once, "control.sensors", "axes named once each", number)
+        used = self.sensor_offset > 0.0 or not self.sensors
+        law = "none while control.sensor-offset is 0"
+        require(used, "control.sensors", law, ",".join(map(str, self.sensors)))
         require(self.gather >= 1, "control.gather", ">= 1", self.gather)
         require(self.episodes >= 1, "control.episodes", ">= 1", self.episodes)

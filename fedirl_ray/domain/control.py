@@ -5,7 +5,7 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `d` f
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ from fedirl_ray.domain.control_settings import (
     patience,
     refuse_settings,
     room_of,
+    sensor_of,
     worlds_of,
 )
 from fedirl_ray.domain.domain import (
@@ -65,6 +66,7 @@ from fedirl_ray.problem.control.demonstrations import (
     write_episodes,
 )
 from fedirl_ray.problem.control.model import LatticeModel
+from fedirl_ray.problem.control.sensors import displaced
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.dials import count_episodes, iteration_limits
 from fedirl_ray.problem.kind import Kind
@@ -125,6 +127,7 @@ class Control:
         if self.config.record.demonstrations is not None:
             check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
+        sensor_of(self.config, self._task, 0, 0)
         if names_function(self.config.problem.name):
             require_alike(self.config.problem.name, worlds_of(self.config))
 
@@ -136,7 +139,8 @@ class Control:
     def varies(self) -> str:
         """Demonstrations and judges; recorded demonstrations stay."""
         recorded = self.config.problem.demonstrations_file is not None
-        return "how rewards are judged alone" if recorded else "demonstrations and judges"
+        said = "how rewards are judged alone" if recorded else "demonstrations and judges"
+        return f"sensors, and {said}" if self.config.control.sensor_offset else said
 
     def recorded(self) -> Iterable[bytes]:
         """Content of the episodes that were brought along, whatever holds them."""
@@ -227,7 +231,10 @@ class Control:
         return [one | named(STEPS, recorded) for one, recorded in zip(given, steps, strict=True)]
 
     def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
-        """Draw demonstrations, and limits of iterations; lattices are the same for every seed."""
+        """Draw demonstrations, and limits of iterations.
+
+        Lattices are the same for every seed, unless sensors are off, anew for each.
+        """
         config, task = self.config, self._task
         limits = iteration_limits(
             config.irl.iterations, config.heterogeneity, config.clients, config.seed, seed
@@ -235,10 +242,16 @@ class Control:
         held = []
         for i in clients:
             given, count = laid.get(i, {}), self._count(seed, i)
-            if i not in self._models:
-                self._models[i] = model_of(task, float(i), part(STEPS, given), config.seed)
+            sensor = sensor_of(config, task, seed, i)
+            seen = displaced(task, sensor)
+            if i in self._models:
+                model = self._models[i]
+            else:
+                model = model_of(seen, float(i), part(STEPS, given), config.seed)
+            if not sensor:
+                self._models[i] = model
             episodes = demonstrations(task, float(i), given, count, config.seed, seed)
-            objective = objective_of(task, self._models[i], self._features, episodes, self._learner)
+            objective = objective_of(seen, model, self._features, episodes, self._learner)
             held.append(Held(objective, int(limits[i]), len(episodes.lengths)))
         return held
 
@@ -268,7 +281,10 @@ class Control:
         """One job."""
         config = self.config
         more = {
-            "task": self._spec,
+            "tasks": [
+                replace(self._spec, sensor=sensor_of(config, self._task, seed, i))
+                for i in range(config.clients)
+            ],
             "learner": self._learner,
             "given": [pick(one, ACTOR, SHOWN, STEPS) for one in laid[: config.clients]],
             "counts": [self._count(seed, i) for i in range(config.clients)],
@@ -293,7 +309,7 @@ class Control:
 
     @cached_property
     def _models(self) -> dict[int, LatticeModel]:
-        """Clients' lattices that were needed so far."""
+        """Clients' lattices that were needed so far, where sensors are right."""
         return {}
 
     @cached_property

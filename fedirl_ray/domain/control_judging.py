@@ -4,7 +4,7 @@ Letters: `c` columns, `d` features, `k` evaluations; 2: as they are, and at the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -32,6 +32,7 @@ from fedirl_ray.problem.control.model import LatticeModel
 from fedirl_ray.problem.control.planning import plan
 from fedirl_ray.problem.control.possible import unlikeliest_step
 from fedirl_ray.problem.control.rollouts import EmpiricalModel
+from fedirl_ray.problem.control.sensors import displaced
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.seeds import stream
@@ -69,7 +70,7 @@ def judge_by_planner(
     """Plan on the lattice of one world for every reward, and act in the true environment; a job.
 
     Args:
-        task: The task.
+        task: The task, as it is seen in that world.
         world: Whose physics.
         learner: Features.
         judging: How.
@@ -178,6 +179,7 @@ class AgentAsked(TypedDict):
     """What is asked of one agent."""
 
     task: TaskSpec
+    """As it is seen in that world."""
     world: float
     """Whose physics."""
     learner: Learner
@@ -197,13 +199,13 @@ def judge_by_agents(asked: Sequence[AgentAsked]) -> list[Arrays | FedirlError]:
     """Train each agent on a reward in one world, and record its true return on the way.
 
     Args:
-        asked: Task, learner and config are the same for all of one call.
+        asked: Task but for sensors, learner and config are the same for all of one call.
 
     Returns:
         `at` [k] (environment steps) and `returns` [k] (mean true return) of each, or why its
         training was ended.
     """
-    own = asked[0]["task"].task()
+    own = replace(asked[0]["task"], sensor=()).task()
     basis, jobs = asked[0]["learner"].basis(own), []
     for one in asked:
         world = f"{one['world']:g}"
@@ -211,7 +213,7 @@ def judge_by_agents(asked: Sequence[AgentAsked]) -> list[Arrays | FedirlError]:
         reward = None
         if one["theta"] is not None:
             linear = LinearReward(basis, one["theta"], one["offset"])
-            reward = linear_on_observations(own, linear)
+            reward = linear_on_observations(displaced(own, one["task"].sensor), linear)
         jobs.append(AgentJob(one["world"], int(rng.integers(2**31)), reward))
     found = train_agents(own, asked[0]["config"], jobs)
     return [

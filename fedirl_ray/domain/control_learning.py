@@ -158,7 +158,7 @@ def objective_of(
 
 
 def pool_clients(
-    task: TaskSpec,
+    tasks: Sequence[TaskSpec],
     learner: Learner,
     given: Sequence[Arrays],
     counts: Sequence[int],
@@ -168,7 +168,7 @@ def pool_clients(
     """Fit one reward to all clients' demonstrations, each under its own dynamics; a job.
 
     Args:
-        task: The task.
+        tasks: The task, as every client sees it.
         learner: How.
         given: Every client's expert or recorded demonstrations, and recorded steps, if any.
         counts: Episodes of every client's expert.
@@ -178,10 +178,10 @@ def pool_clients(
     Returns:
         `theta`, `[d]`.
     """
-    own = task.task()
-    features = learner.basis(own).at(own.support.points)
     each = []
-    for i, (mine, count) in enumerate(zip(given, counts, strict=True)):
+    for i, (task, mine, count) in enumerate(zip(tasks, given, counts, strict=True)):
+        own = task.task()
+        features = learner.basis(own).at(own.support.points)
         model = model_of(own, float(i), part(STEPS, mine), root)
         episodes = demonstrations(own, float(i), mine, count, root, seed)
         each.append(objective_of(own, model, features, episodes, learner))

@@ -4,6 +4,7 @@ Letters: `k` clients, `w` worlds of a split, `c` columns, `d` features, `x` chan
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from fedirl_ray.domain.control_judging import (
     judge_by_planner,
 )
 from fedirl_ray.domain.control_learning import ACTOR, SHOWN, STEPS, pick
-from fedirl_ray.domain.control_settings import Learner, TaskSpec, patience, worlds_of
+from fedirl_ray.domain.control_settings import Learner, TaskSpec, patience, sensor_of, worlds_of
 from fedirl_ray.domain.domain import SPLITS, Channel, Columns, Judged, Split
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.evaluate.training import side_by_side
@@ -84,6 +85,13 @@ class Panel:
         self._spec, self._learner = TaskSpec.of(config), Learner.of(config)
         self._channels = channels_of(config.control)
         self._worlds = worlds_of(config)
+        own = self._spec.task()
+        self._seen = [
+            replace(self._spec, sensor=sensor_of(config, own, seed, i))
+            if i < config.clients
+            else self._spec
+            for i in range(len(self._worlds))
+        ]
         self._places = [Place(one, i) for one in SPLITS for i in range(len(columns[one].theta))]
 
     def judge(self) -> Plan[Judged]:
@@ -119,7 +127,7 @@ class Panel:
         thetas[1, [not _is_matched(name) for name in own.names]] = np.nan
         beside = tuple(name for name in ("true", "expert") if name in own.names)
         more = {
-            "task": self._spec,
+            "task": self._seen[world],
             "world": self._worlds[world],
             "learner": self._learner,
             "judging": Judging(config.evaluation.discount, config.control.episodes, beside),
@@ -157,7 +165,7 @@ class Panel:
     def _agent(self, asked: Asked) -> Job:
         config = self._config
         more = {
-            "task": self._spec.anywhere,
+            "task": self._seen[asked.world].anywhere,
             "world": self._worlds[asked.world],
             "learner": self._learner,
             "config": config.control.agent,

@@ -12,6 +12,7 @@ from fedirl_ray.laws import require
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.brought import task_named
 from fedirl_ray.problem.control.paper import TASKS
+from fedirl_ray.problem.control.sensors import displaced, drawn_offset
 from fedirl_ray.problem.control.task import Task
 
 SIZES = ("clients", "control.points", "problem.horizon", "problem.demonstrations",
@@ -51,6 +52,8 @@ class TaskSpec:
     """Lowest and highest of each number of an observation, in turn; none: the space's."""
     steps: int | None = None
     """Most steps in an episode; None: the task's own."""
+    sensor: tuple[float, ...] = ()
+    """What its client's sensors add to each axis of a place; none: they are right."""
 
     @classmethod
     def of(cls, config: RunConfig) -> "TaskSpec":
@@ -70,7 +73,8 @@ class TaskSpec:
             ConfigError: There is no such task, or its environment cannot be used.
         """
         pairs = list(zip(self.limits[::2], self.limits[1::2], strict=True))
-        return task_named(self.name, pairs or None, self.points or None, self.steps)
+        found = task_named(self.name, pairs or None, self.points or None, self.steps)
+        return displaced(found, self.sensor)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,33 @@ class Learner:
     def basis(self, task: Task) -> RadialBasis:
         """The features, the same for all clients and on every lattice."""
         return RadialBasis(task.support, self.features, self.width)
+
+
+def sensor_of(config: RunConfig, task: Task, seed: int, client: int) -> tuple[float, ...]:
+    """What a client's sensors add to each axis of a place, see `TaskSpec.sensor`.
+
+    Args:
+        config: The run.
+        task: Its task, with sensors that are right.
+        seed: Which repetition.
+        client: Whose.
+
+    Raises:
+        ConfigError: There is no such axis, or it is too short to be so far off.
+    """
+    level, axes = config.control.sensor_offset, task.state.axes
+    if level == 0.0:
+        return ()
+    law = f"axes of {task.name}'s state, from 1 to {len(axes)}"
+    for number in config.control.sensors:
+        require(number <= len(axes), "control.sensors", law, number)
+    chosen = [number - 1 for number in config.control.sensors]
+    chosen = chosen or list(task.positions) or list(range(len(axes)))
+    for axis in (axes[j] for j in chosen):
+        most = (axis.high - axis.low) / 2.0
+        law = f"at most {most:.4g}, half the length of {task.name}'s axis {axis.name}"
+        require(level <= most, "control.sensor-offset", law, level)
+    return drawn_offset(task, level, chosen, config.seed, seed, client)
 
 
 def held_out_count(config: RunConfig) -> int:

@@ -23,11 +23,11 @@ LEARNER = Learner(8, 1.0, "likelihood", "clip", IRLConfig())
 DISCOUNT = 0.99
 
 
-def planned_for(thetas, offsets, seed=0):
+def planned_for(thetas, offsets, seed=0, task=TASK):
     """Of rewards in client 1's world, two levels of them."""
     how = Judging(DISCOUNT, 6, ("true",))
     return judging.judge_by_planner(
-        TASK, 1.0, LEARNER, how, {}, 1.0, 0, thetas, offsets, root=3, seed=seed
+        task, 1.0, LEARNER, how, {}, 1.0, 0, thetas, offsets, root=3, seed=seed
     )
 
 
@@ -52,6 +52,22 @@ def test_the_same_reward_gives_the_same_returns_in_every_column(planned):
 def test_seeds_are_judged_on_episodes_of_their_own(planned):
     assert planned[0]["returns"][0, 0] != planned[1]["returns"][0, 0]
     assert planned[0]["true"] != planned[1]["true"]
+
+
+def test_whose_sensors_are_off_by_whole_cells_plans_as_well_for_the_true_reward(planned):
+    off = replace(TASK, sensor=(3 * 2.0 * np.pi / 16, 0.0))
+    nothing = np.full((2, 1, 8), np.nan), np.zeros((2, 1))
+    assert planned_for(*nothing, task=off)["true"] == pytest.approx(planned[0]["true"], rel=1e-3)
+
+
+def test_a_reward_is_judged_where_sensors_say_it_is():
+    # A learnt reward that stays in the true frame, seen half a turn off, is planned for elsewhere.
+    rng = np.random.default_rng(0)
+    thetas, offsets = np.tile(rng.normal(size=8), (2, 1, 1)), np.zeros((2, 1))
+    right = planned_for(thetas, offsets)
+    off = planned_for(thetas, offsets, task=replace(TASK, sensor=(np.pi, 0.0)))
+    assert abs(off["returns"][0, 0] - right["returns"][0, 0]) > 100.0
+    assert off["distance"][0] != pytest.approx(right["distance"][0], abs=1e-3)
 
 
 def test_the_true_reward_earns_most(planned):

@@ -50,6 +50,8 @@ def config_of(*words):
         ("problem.slip-to", "anywhere"),
         ("problem.goal", "centre"),
         ("problem.goal-shift", "1"),
+        ("problem.sites", "2"),
+        ("problem.frame-shift", "1"),
         ("problem.rbf-centres", "3"),
         ("problem.rbf-width", "1"),
         ("problem.expert-temperature", "1"),
@@ -69,6 +71,25 @@ def test_a_setting_of_tables_is_refused(setting, value):
     ("words", "said"),
     [
         (["--problem.features", "one-hot"], "problem.features must be distance or rbf"),
+        (["--control.sensor-offset", "-1"], "control.sensor-offset must be >= 0 and finite"),
+        (["--control.sensors", "1"], "control.sensors must be none while control.sensor-offset is"),
+        (
+            ["--control.sensor-offset", "0.1", "--control.sensors", "0"],
+            "control.sensors must be numbers of axes from 1, got 0",
+        ),
+        (
+            ["--control.sensor-offset", "0.1", "--control.sensors", "3,3"],
+            "control.sensors must be axes named once each, got 3",
+        ),
+        (
+            ["--control.sensor-offset", "0.1", "--control.sensors", "1,5"],
+            "control.sensors must be axes of CartPole-v1's state, from 1 to 4, got 5",
+        ),
+        (
+            ["--control.sensor-offset", "0.3"],
+            "control.sensor-offset must be at most 0.2094, half the length of CartPole-v1's axis "
+            "angle, got 0.3",
+        ),
         (["--evaluation.discounts", "0.9,0.8"], "evaluation.discounts must be empty"),
         (["--irl.discount", "1"], "irl.discount must be below 1"),
         (["--evaluation.discount", "1"], "evaluation.discount must be below 1"),
@@ -112,6 +133,7 @@ def test_what_means_nothing_or_cannot_be_is_refused_in_one_line(words, said):
         ["--heterogeneity.hidden-support", "0.5", "--heterogeneity.adversaries", "0.3"],
         ["--control.held-out", "0.5", "--control.judged", "0.5,2"],
         ["--fusion.rules", "local,mean,self-control,pooled,expert"],
+        ["--control.sensor-offset", "0.3", "--control.sensors", "1"],
     ],
 )
 def test_what_means_something_is_taken(words):

@@ -6,7 +6,7 @@ observation.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedirl_ray.problem.control.commands import to_box, to_numbers
 from fedirl_ray.problem.control.physics import Physics
+from fedirl_ray.problem.control.sensors import Displaced
 from fedirl_ray.problem.control.task import Task
 from fedirl_ray.problem.mdp import Bools, Floats
 
@@ -172,6 +173,14 @@ class Arena:
 def stack_physics(physics: Callable[[float], Physics], clients: Sequence[float]) -> Physics:
     """The physics of several clients as one whose every parameter is an array, one a row."""
     each = [physics(i) for i in clients]
+    first: Any = each[0]
+    if isinstance(first, Displaced):
+        # One task's rows are seen by the same sensors.
+        return Displaced(_stack([one.inner for one in cast(list[Displaced], each)]), first.offset)
+    return _stack(each)
+
+
+def _stack(each: Sequence[Physics]) -> Physics:
     first: Any = each[0]
     columns = {
         field.name: np.array([getattr(one, field.name) for one in each]) for field in fields(first)

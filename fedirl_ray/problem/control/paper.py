@@ -146,6 +146,7 @@ PENDULUM = Task(
     demonstrated=200,
     expert_return=-250.0,
     reference="trained agents of stable-baselines3's zoo: -150 to -230 on client 0's task",
+    positions=(0,),
 )
 CARTPOLE = Task(
     name="CartPole-v1",
@@ -165,6 +166,7 @@ CARTPOLE = Task(
     demonstrated=500,
     expert_return=475.0,
     reference="Gymnasium's reward threshold: 475",
+    positions=(0, 2),
 )
 ACROBOT = Task(
     name="Acrobot-v1",
@@ -184,6 +186,7 @@ ACROBOT = Task(
     demonstrated=500,
     expert_return=-110.0,
     reference="Gymnasium's reward threshold: -100",
+    positions=(0, 1),
 )
 LANDER = Task(
     name="LunarLanderContinuous-v3",
@@ -209,6 +212,7 @@ LANDER = Task(
     demonstrated=1000,
     expert_return=150.0,
     reference="Gymnasium's reward threshold: 200, without wind",
+    positions=(0, 1, 4),
 )
 
 TASKS = {task.name: task for task in (PENDULUM, CARTPOLE, ACROBOT, LANDER)}

@@ -42,6 +42,8 @@ class Task:
     """Return at which an expert counts as one."""
     reference: str
     """Where that return is from."""
+    positions: tuple[int, ...] = ()
+    """State axes that are no velocities, whose sensors may be off; none named: all."""
 
     @property
     def support(self) -> Lattice:
