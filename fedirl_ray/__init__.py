@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fedirl_ray.config_control import ControlConfig, PPOConfig
     from fedirl_ray.config_engine import EngineConfig, RecordConfig
     from fedirl_ray.config_fusion import FusionConfig
+    from fedirl_ray.config_privacy import PrivacyConfig
     from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
     from fedirl_ray.domain.reward import LearntReward, load_reward
     from fedirl_ray.domain.reward_wrapper import RewardWrapper
@@ -54,6 +55,7 @@ __all__ = [
     "IRLConfig",
     "LearntReward",
     "PPOConfig",
+    "PrivacyConfig",
     "ProblemConfig",
     "RecordConfig",
     "Result",
@@ -90,6 +92,7 @@ _HOMES = {
     "IRLConfig": "config",
     "LearntReward": "domain.reward",
     "PPOConfig": "config_control",
+    "PrivacyConfig": "config_privacy",
     "ProblemConfig": "config_problem",
     "RecordConfig": "config_engine",
     "Result": "api.result",

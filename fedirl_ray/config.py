@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, cast
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.config_engine import EngineConfig, RecordConfig
 from fedirl_ray.config_fusion import FusionConfig
+from fedirl_ray.config_privacy import PrivacyConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.laws import (
     names_function,
@@ -132,6 +133,7 @@ class RunConfig:
     federation: FederationConfig = field(default_factory=FederationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
 
@@ -145,6 +147,23 @@ class RunConfig:
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
         require(file is None or not drawn, "problem.demonstrations-file", law, file)
+        self._require_private()
+
+    def _require_private(self) -> None:
+        """Refuse settings under which privacy would be promised and not kept."""
+        privacy, file, rules = self.privacy, self.problem.demonstrations_file, self.fusion.rules
+        held = self.problem.demonstrations if file is None else None
+        privacy.require_covered(rules, self.clients, held, self.fusion.sigma)
+        again = file is not None and privacy.unit in ("client", "central") and self.seeds > 1
+        law = f"1 with recorded demonstrations and privacy.unit {privacy.unit}: each looks at them"
+        require(not again, "seeds", law, self.seeds)
+        if privacy.unit == "none" or privacy.noise == "seeded":
+            return
+        law = "None with privacy.noise os: it writes down what is to be protected"
+        require(self.record.demonstrations is None, "record.demonstrations", law,
+                self.record.demonstrations)  # fmt: skip
+        law = "without expert, whose recorded episodes are to be protected"
+        require(file is None or "expert" not in rules, "fusion.rules", law, ",".join(rules))
 
 
 T = TypeVar("T")

@@ -16,11 +16,12 @@ ROOT = Path(fedirl_ray.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 ORDER = ("environment", "errors", "atomic", "streams", "signals", "seeds", "laws", "config_control",
-         "config_engine", "config_fusion", "config_problem", "config", "yaml_file", "problem",
-         "irl", "transport", "fusion", "evaluate", "testing", "presets", "cli", "domain", "engine",
-         "study", "report", "api", "command", "run")  # fmt: skip
+         "config_engine", "config_fusion", "config_privacy", "config_problem", "config",
+         "yaml_file", "problem", "privacy", "irl", "transport", "fusion", "evaluate", "testing",
+         "presets", "cli", "domain", "engine", "study", "report", "api", "command",
+         "run")  # fmt: skip
 """Left never imports right. `cli` only turns words into a configuration."""
-MATHS = ("problem", "irl", "transport", "fusion", "evaluate", "testing", "domain")
+MATHS = ("problem", "privacy", "irl", "transport", "fusion", "evaluate", "testing", "domain")
 ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}
 """Who may import a library, whatever the place in the file."""
 NOT_WITH_MATHS = ("ray", "torch", "optuna", "tyro", "matplotlib", "pandas", "stable_baselines3")

@@ -27,6 +27,7 @@ from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
+from fedirl_ray.privacy.accountant import require_accountant
 from fedirl_ray.report.figure import figure_of
 from fedirl_ray.report.progress import actors_line, progress_bar
 from fedirl_ray.report.summary import summary
@@ -101,6 +102,7 @@ def checked(config: RunConfig) -> Identity:
         FedirlError: Says which setting, or which file.
     """
     require_writer(config)
+    require_accountant(config.privacy.unit)
     find_rules(config.fusion)
     given_weights(config)
     require_memory(config)
@@ -128,6 +130,7 @@ def taken_up(folder: RunFolder, schema: type[T], argv: Sequence[str] = ()) -> tu
     file = str(folder.path / CONFIG)
     config = read_settings(schema, [file, *argv], prog=PROG, description="", whole=True)
     require_writer(config)
+    require_accountant(config.privacy.unit)
     identity = identify(config)
     alone = read_settings(schema, [file], prog=PROG, description="", whole=True)
     identity.require(begun or identify(alone), "a run", FREE_IN_WORDS)

@@ -172,6 +172,8 @@ def refuse_settings(config: RunConfig) -> None:
         ("evaluation.discount", config.evaluation.discount),
     ):
         require(discount < 1.0, name, "below 1 for control tasks", discount)
+    law = "none for control tasks, whose lattices, facts and objectives it does not cover"
+    require(config.privacy.unit == "none", "privacy.unit", law, config.privacy.unit)
     _refuse_worlds(config)
     file = config.problem.demonstrations_file
     named = file is None or "{client}" in str(file) or config.clients == 1

@@ -100,6 +100,8 @@ class Tabular:
         metrics = metrics_named(config.evaluation.metrics)
         recorded = problem.demonstrations_file is not None
         block = prepare(config, 0, range(config.clients if recorded else 1))
+        if config.privacy.unit == "trajectory":
+            config.privacy.require_delta(max(block.episodes), "demonstrations of a client")
         if not (metrics or ":" in problem.features):
             return
         held_out = draw_world(problem, config.seed, 0, "held-out", 0)
@@ -190,7 +192,7 @@ class Tabular:
         """Draw worlds, feature counts of demonstrations, and limits of iterations."""
         held: list[Any] = []
         for some in _batches(clients):
-            block = prepare(self.config, seed, some)
+            block = prepare(self.config, seed, some, laid)
             each = (block.worlds, block.counts, block.iterations, block.episodes)
             held += zip(*each, strict=True)
         return held

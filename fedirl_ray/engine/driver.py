@@ -5,12 +5,13 @@ references), `x` channels, `d` features.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import SPLITS, Domain, Judged
-from fedirl_ray.domain.job import Arrays, done
+from fedirl_ray.domain.job import Arrays, Job, done
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.columns import blind_controls, columns_of
 from fedirl_ray.engine.event import Report, ignore
@@ -21,6 +22,7 @@ from fedirl_ray.engine.result import SeedResult, mean_over_worlds
 from fedirl_ray.engine.round import run_round, stage_of
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.errors import ConfigError, RunError
+from fedirl_ray.privacy.protection import KEY, CentralGuard, given_to, keys
 from fedirl_ray.problem.mdp import Floats
 
 Keep = Callable[[int, Federation], None]
@@ -72,11 +74,31 @@ def federate(
 
 def lay(domain: Domain, fleet: Fleet, jobs: Jobs) -> list[Arrays]:
     """Do what a run does once, and give every client its part."""
-    laid = done(domain.lay(), jobs.all)
+    laid = _guarded(domain.config, done(domain.lay(), jobs.all), jobs)
     fleet.equip(laid[: domain.config.clients])
     if domain.config.record.demonstrations is not None:
         domain.keep_demonstrations(laid, domain.config.record.demonstrations)
     return laid
+
+
+def _guarded(config: RunConfig, laid: list[Arrays], jobs: Jobs) -> list[Arrays]:
+    """Give every client what its noise is made of."""
+    if config.privacy.unit not in ("trajectory", "client"):
+        return laid
+    given, k = _noise(config, jobs, config.clients), config.clients
+    return [*(one | more for one, more in zip(laid, given, strict=False)), *laid[k:]]
+
+
+def _noise(config: RunConfig, jobs: Jobs, holders: int) -> list[Arrays]:
+    """What noise is made of, for clients or for the server alone.
+
+    Keys outlive whoever holds them: who begins again must not add other noise to the same data.
+    """
+    own: list[Any] = [None] * holders
+    if config.privacy.noise == "os":
+        (drawn,) = jobs.all([Job("noise-keys", keys, {"holders": holders}, True)])
+        own = list(drawn[KEY])
+    return [given_to(config, key) for key in own]
 
 
 def run_seed(
@@ -108,7 +130,10 @@ def run_seed(
     Returns:
         What the seed has found.
     """
-    config, stage, clock = domain.config, stage_of(domain, seed), clock or Stopwatch()
+    config, clock = domain.config, clock or Stopwatch()
+    central = config.privacy.unit == "central"
+    guard = CentralGuard(config, _noise(config, jobs, 1)[0], seed) if central else None
+    stage = stage_of(domain, seed, guard)
     rules, rounds = config.fusion.rules, config.federation.rounds
     fused = [rules.index(rule) for rule in federated(config)]
     state = state or Federation.begin(config, len(fused), stage.support)
@@ -141,6 +166,8 @@ def run_seed(
     admitted = np.zeros((rounds, len(rules), config.clients), dtype=bool)
     admitted[:, fused], measure[fused] = state.admitted, state.measure
     iterations[fused], converged[fused] = state.iterations, state.converged
+    if central:
+        state = state.without_clients()
     return SeedResult(
         client_theta=state.own,
         theta=theta,

@@ -89,6 +89,16 @@ class Federation:
             hessian=self._curved(config),
         )
 
+    def without_clients(self) -> Self:
+        """The same without what clients learnt, which a trusted server keeps to itself."""
+        return replace(
+            self,
+            own=np.full_like(self.own, np.nan),
+            negative_log_likelihood=np.full_like(self.negative_log_likelihood, np.nan),
+            fit_iterations=np.zeros_like(self.fit_iterations),
+            fit_converged=np.ones_like(self.fit_converged),
+        )
+
     def _curved(self, config: RunConfig) -> tuple[int, ...]:
         """Which rewards of the next round's uploads are to come with their curvatures."""
         curved = in_need(config, "curvature")

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import Fits
 from fedirl_ray.domain.job import Arrays
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
@@ -14,6 +16,7 @@ from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.upload import Answer, Order, Upload
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.fusion.upload import open_channel
+from fedirl_ray.privacy.protection import Guard, clip_of
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
 from fedirl_ray.transport.solver import Solver
@@ -98,6 +101,8 @@ class Clients(Worker):
         pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
         found = self._domain.learn([self._held[i] for i in order.clients], start, pull)
         first = 1 if j > 1 else 0  # in the first round all federations share the one fit
+        if self.config.privacy.unit == "client":
+            found = self._guarded(order, found)
         sent = self._send(order, found.theta[:, first:])
         theta = np.concatenate([found.theta[:, :1], sent], axis=1)
         curved = np.array(order.hessian, dtype=np.int64) - 1 + first
@@ -113,6 +118,22 @@ class Clients(Worker):
             )
             for i, client in enumerate(order.clients)
         ]
+
+    def _guarded(self, order: Order, found: Fits) -> Fits:
+        """What clients learnt with noise on every theta, and without all else that tells of it."""
+        config, theta = self.config, found.theta.copy()
+        for i, client in enumerate(order.clients):
+            guard = Guard(config, self._laid.get(client, {}), client, order.seed)
+            for row in range(theta.shape[1]):
+                name = f"round {order.round} theta {row}"
+                theta[i, row] = guard.theta(theta[i, row], clip_of(config.privacy), name)
+        return replace(
+            found,
+            theta=theta,
+            objective=np.zeros_like(found.objective),
+            iterations=np.zeros_like(found.iterations),
+            converged=np.ones_like(found.converged),
+        )
 
     def _send(self, order: Order, learnt: Floats) -> Floats:
         """What clients send of what they learnt in each federation, both `[m, p, d]`."""

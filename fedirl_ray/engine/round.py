@@ -5,7 +5,7 @@ Letters: `m` uploads, `d` features.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -22,6 +22,7 @@ from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Fused, Given, Support
+from fedirl_ray.privacy.protection import CentralGuard
 from fedirl_ray.problem.dials import seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
 
@@ -38,9 +39,11 @@ class Stage:
     """Support points each client sees, `[k, n]`; None: all."""
     weights: Floats | None
     """How much each client counts, `[k]`; None: no file says so."""
+    guard: CentralGuard | None = None
+    """Adds the noise of a trusted server; None: no such noise is asked for."""
 
 
-def stage_of(domain: Domain, seed: int) -> Stage:
+def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> Stage:
     """Draw the shared support of a seed, and what depends on it."""
     config, ground = domain.config, domain.ground(seed)
     terms = Terms(
@@ -55,7 +58,7 @@ def stage_of(domain: Domain, seed: int) -> Stage:
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     axes = ground.support.axes
     seen = seen_support(axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
-    return Stage(ground.support, terms, seen, given_weights(config))
+    return Stage(ground.support, terms, seen, given_weights(config), guard)
 
 
 def run_round(
@@ -92,8 +95,16 @@ def run_round(
                 curvatures=curvatures_of(uploads, order, row) if q in stage.terms.curved else None,
                 barycenter=fleet.barycenter,
             )
-            fused.append(fuse(rule, given))
+            fused.append(_fused(rule, given, stage.guard, order.round))
     return state.close(order.clients, admission, fused)
+
+
+def _fused(rule: str, given: Given, guard: CentralGuard | None, number: int) -> Fused:
+    """What a rule makes of uploads, with a trusted server's noise where that is asked for."""
+    if guard is None:
+        return fuse(rule, given)
+    found = fuse(rule, replace(given, thetas=guard.clip(given.thetas)))
+    return replace(found, theta=guard.mean(found.theta, given.weights, number))
 
 
 def receive(

@@ -4,19 +4,23 @@ Everything is drawn from streams named after the client, so a block holds the sa
 wherever, and beside whichever other clients, it is prepared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.config_problem import ProblemConfig
+from fedirl_ray.privacy.mechanism import Ball, counts_ball
+from fedirl_ray.privacy.protection import Guard
 from fedirl_ray.problem.demonstrations import (
     ARRAYS,
     Demonstrations,
     demonstrate_all,
     expert_policy,
+    feature_counts,
     feature_expectation,
     load_demonstrations,
     require_possible,
@@ -44,20 +48,27 @@ class Block:
     worlds: tuple[TabularMDP, ...]
     """Their worlds as demonstrated, in the members' order (`coverage` moves first states)."""
     counts: Floats
-    """Their demonstrations' discounted feature counts, `[k, d]`."""
+    """Their demonstrations' discounted feature counts, `[k, d]`, with noise where it is asked."""
     episodes: tuple[int, ...]
     """How many they are."""
     iterations: NDArray[np.int64]
     """Largest number of IRL iterations of each, `[k]`."""
 
 
-def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
+def prepare(
+    config: RunConfig,
+    seed: int,
+    members: Sequence[int],
+    laid: Mapping[int, Mapping[str, NDArray[Any]]] | None = None,
+) -> Block:
     """Draw the worlds and demonstrations of some clients.
 
     Args:
         config: The run.
         seed: Which repetition.
         members: Client numbers.
+        laid: What the run has given each member, by which demonstrations are protected as
+            `privacy` asks; None: they are not.
 
     Returns:
         The block.
@@ -75,13 +86,33 @@ def prepare(config: RunConfig, seed: int, members: Sequence[int]) -> Block:
             require_possible(world, episodes, f"{file}: client {i}")
     else:
         data = _demonstrate(config, seed, members, worlds)
-    counts = [
-        feature_expectation(world, episodes, config.irl.discount)
-        for world, episodes in zip(worlds, data, strict=True)
-    ]
+    if laid is not None and config.privacy.unit == "trajectory":
+        counts = [
+            _protected(config, Guard(config, laid[i], i, seed), world, episodes)
+            for i, world, episodes in zip(members, worlds, data, strict=True)
+        ]
+    else:
+        counts = [
+            feature_expectation(world, episodes, config.irl.discount)
+            for world, episodes in zip(worlds, data, strict=True)
+        ]
     limits = iteration_limits(config.irl.iterations, dials, config.clients, config.seed, seed)
     held = tuple(len(shown.states) for shown in data)
     return Block(tuple(members), tuple(worlds), np.stack(counts), held, limits[list(members)])
+
+
+def counts_ball_of(config: RunConfig, world: TabularMDP) -> Ball:
+    """Where a client's feature counts are clipped to: nothing that was demonstrated decides it."""
+    privacy, steps = config.privacy, np.arange(horizon(config.problem))
+    mass = float((config.irl.discount**steps).sum())
+    clip = None if isinstance(privacy.clip, str) else privacy.clip
+    return counts_ball(world.features.reshape(-1, world.shape[2]), mass, clip)
+
+
+def _protected(config: RunConfig, guard: Guard, world: TabularMDP, data: Demonstrations) -> Floats:
+    """Feature counts `[d]` that any one episode could have been another of."""
+    rows = feature_counts(world, data, config.irl.discount)
+    return guard.counts(rows, counts_ball_of(config, world))
 
 
 def _worlds(config: RunConfig, seed: int, members: Sequence[int]) -> list[TabularMDP]:

@@ -157,10 +157,21 @@ def feature_expectation(world: TabularMDP, data: Demonstrations, discount: float
     Returns:
         `[d]`.
     """
-    weight = discount ** np.arange(data.states.shape[1])
-    actions = data.actions if world.features.shape[1] > 1 else np.zeros_like(data.actions)
-    counts: Floats = np.einsum("t,mtd->d", weight, world.features[data.states, actions])
+    counts: Floats = np.einsum("t,mtd->d", *_features_of(world, data, discount))
     return counts / len(data.states)
+
+
+def feature_counts(world: TabularMDP, data: Demonstrations, discount: float) -> Floats:
+    """The discounted feature counts of each episode, `[m, d]`; see `feature_expectation`."""
+    counts: Floats = np.einsum("t,mtd->md", *_features_of(world, data, discount))
+    return counts
+
+
+def _features_of(world: TabularMDP, data: Demonstrations, discount: float) -> tuple[Floats, Floats]:
+    """Weights of steps `[h]`, and the features met in them, `[m, h, d]`."""
+    weight: NDArray[Any] = discount ** np.arange(data.states.shape[1])
+    actions = data.actions if world.features.shape[1] > 1 else np.zeros_like(data.actions)
+    return weight, world.features[data.states, actions]
 
 
 def require_new(target: str, names: Sequence[str]) -> None:

@@ -59,6 +59,7 @@ def run_section(run: Run, prefix: str) -> dict[str, Any]:
         "table": _score_table(run, first),
         "others": [(measure.by(judge), _score_table(run, judge)) for judge in others],
         "clients": facts_text(run.arrays["fact_names"].tolist(), run.arrays["facts"]),
+        "promise": run.summary.get("privacy", {}).get("in_words", []),
         "gains": _gain_table(run),
         "charts": score_charts(run, first, prefix),
         "learning": learning,

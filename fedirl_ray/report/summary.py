@@ -9,6 +9,7 @@ from fedirl_ray.engine.result import SeedResult, judges, samples, sent
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.report.promise import promise_tree
 
 UNITS = {
     "success": "shares: 1 is all episodes; tables and pages show %, and points of it",
@@ -51,6 +52,7 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
         "seeds_vary": domain.varies,
         "compared_to": "mean",
         **weights,
+        **promise_tree(config),
         "metric": domain.metric,
         "unit": UNITS.get(domain.metric, domain.metric),
         domain.metric: tables,

@@ -22,6 +22,7 @@ from fedirl_ray.fusion.rules import RULES
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.measure import measure_of
+from fedirl_ray.report.promise import promise_lines
 from fedirl_ray.report.standing import standings_text
 from fedirl_ray.report.wording import counted, printable
 
@@ -219,6 +220,7 @@ def _notes(domain: Domain, results: Sequence[SeedResult], *, timed: bool, wide: 
         lines.append(f"Seeds differ in {domain.varies}:\n± says nothing of other demonstrations.")
     if config.federation.weights != "equal":
         lines.append(f"Clients count by {printable(str(config.federation.weights))}, not equally.")
+    lines += promise_lines(config)
     if "expert" in config.fusion.rules:
         lines += _demonstrator(config)
     if wide:
