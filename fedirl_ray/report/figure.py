@@ -129,8 +129,10 @@ def _draw_world(panel: Any, world: TabularMDP, theta: Floats, discount: float) -
         x, y, step[free, 1], -step[free, 0],
         color="white", pivot="mid", scale=1.5 * columns, width=0.012, headwidth=5,
     )  # fmt: skip
-    start = int(np.argmax(world.initial))
-    panel.plot(start % columns, start // columns, "o", color="limegreen", markersize=6)
+    starts = np.flatnonzero(world.initial == world.initial.max())
+    if len(starts) == 1:  # else episodes start anywhere
+        start = int(starts[0])
+        panel.plot(start % columns, start // columns, "o", color="limegreen", markersize=6)
     for goal in np.flatnonzero(world.goal):
         panel.plot(goal % columns, goal // columns, "*", color="red", markersize=10)
     panel.set_xticks([])

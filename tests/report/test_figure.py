@@ -4,6 +4,7 @@ import io
 import numpy as np
 import pytest
 from learning import RULES, STEPS, Learning
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fedirl_ray.config import EvaluationConfig, RunConfig
@@ -60,6 +61,16 @@ def test_the_figure_shows_the_rewards_it_is_given(grid):
 
 def test_the_figure_is_the_same_each_time(grid):
     assert figure_of(*grid) == figure_of(*grid)
+
+
+@pytest.mark.parametrize(("name", "marked"), [("GridWorld", True), ("SitesWorld", False)])
+def test_the_start_is_marked_where_there_is_one(name, marked):
+    green = (pixels(figure_of(*small(name)))[..., :3] == pixels_of("limegreen")).all(axis=2)
+    assert green.any() == marked
+
+
+def pixels_of(colour):
+    return np.round(np.array(to_rgb(colour)) * 255).astype(np.float32) / np.float32(255)
 
 
 @pytest.mark.parametrize("name", ["FrozenLake-v1", "CliffWalking-v1"])
