@@ -1,13 +1,15 @@
 """Settings of fusion: which rules are compared, and what each of them reads."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from fedirl_ray.laws import names_function, require, require_once, require_positive
 
 RULE_NAMES = (
-    "mean", "median", "trimmed", "precision", "arithmetic", "barycenter", "debiased", "self-control"
+    "mean", "masked-mean", "median", "trimmed", "geometric-median", "precision", "blur", "register",
+    "arithmetic", "barycenter", "debiased", "gibbs", "signed",
+    "self-control", "self-debiased", "self-gibbs", "self-signed", "self-blur",
 )  # fmt: skip
 """Fusion rules that come with the package, see `fedirl_ray.fusion.rules.RULES`."""
 BLIND = ("plus-one", "minus-one", "random-1", "random-2")
@@ -15,6 +17,9 @@ BLIND = ("plus-one", "minus-one", "random-1", "random-2")
 REFERENCES = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
 """Columns that fuse nothing: a client alone, all data in one place, the expert, the best policy,
 the true reward, and those that know nothing."""
+ON_MEASURES = ("arithmetic", "barycenter", "debiased", "self-control", "self-debiased")
+"""Rules that read how a reward becomes a measure: measure, sigma, floor, gibbs-temperature, mass.
+`gibbs` and `signed` have ways of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +37,11 @@ class FusionConfig:
         "expert",
         "ceiling",
     )
-    """Rules to compare, and references beside them, separated by commas; also median, trimmed,
-    precision, and module:function of your own (docs/own-rule.md)."""
+    """Rules to compare, and references beside them, separated by commas; also masked-mean, median,
+    trimmed, geometric-median, precision; gibbs, signed, and what they must beat, blur and register
+    (docs/why-transport.md); self-debiased, self-gibbs, self-signed, self-blur: a rule on copies of
+    the mean, as self-control is the barycenter; and module:function of your own
+    (docs/own-rule.md)."""
     measure: Literal["shift", "gibbs"] = "shift"
     """Reward to probability measure: shift and normalise, or exp(r / temperature)."""
     sigma: Literal["shared", "client"] | float = "shared"
@@ -56,6 +64,15 @@ class FusionConfig:
     """Marginal error (L1) at which the barycenter stops."""
     trim: float = 0.1
     """Share of clients the trimmed mean drops at each end."""
+    tau: float = 0.1
+    """Rule signed: what of a client's map lies within this share of its highest deviation from the
+    median is averaged, what lies beyond is transported, at epsilon."""
+    gibbs_relative: float = 0.3
+    """Temperature of the rule gibbs, in units of the clients' mean range of rewards."""
+    gibbs_epsilon: float = 1.0
+    """Entropic regularisation of the rule gibbs, whose barycenter is debiased."""
+    blur_width: float = 1.5
+    """Standard deviation of the rule blur, in cells of the lattice."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -74,6 +91,23 @@ class FusionConfig:
         require(self.iterations >= 1, "fusion.iterations", ">= 1", self.iterations)
         require_positive("fusion.tolerance", self.tolerance)
         require(0.0 <= self.trim < 0.5, "fusion.trim", "in [0, 0.5)", self.trim)
+        require(0.0 <= self.tau < 1.0, "fusion.tau", "in [0, 1)", self.tau)
+        require_positive("fusion.gibbs-relative", self.gibbs_relative)
+        require_positive("fusion.gibbs-epsilon", self.gibbs_epsilon)
+        require_positive("fusion.blur-width", self.blur_width)
+        self._require_read()
+
+    def _require_read(self) -> None:
+        """Refuse a measure for rules with measures of their own, where no other rule reads it."""
+        own = [rule for rule in ("gibbs", "signed") if rule in self.rules]
+        read = any(rule in ON_MEASURES or names_function(rule) for rule in self.rules)
+        if not own or read:
+            return
+        for one in fields(self):
+            if one.name in ("measure", "sigma", "floor", "gibbs_temperature", "mass"):
+                law = f"{one.default} for {','.join(self.rules)}, none of which reads it"
+                got = getattr(self, one.name)
+                require(got == one.default, f"fusion.{one.name.replace('_', '-')}", law, got)
 
 
 def _require_rule(name: str) -> None:

@@ -144,8 +144,9 @@ class HeterogeneityConfig:
     hidden_support: float = 0.0
     """Share of the shared support a client cannot see: the points farthest from one drawn
     uniformly, up to all but one. Its reward is known on the rest alone. Rules on parameters get
-    the theta fitted to the points seen (least squares, shortest); rules on measures get, at points
-    hidden, the client's least reward seen, hence the floor's mass. self-control hides nothing."""
+    the theta fitted to the points seen (least squares, shortest); rules on maps and measures get,
+    at points hidden, the weighted mean of the clients that see the point, and where none does the
+    client's own mean over what it sees. Self controls hide nothing."""
     adversaries: float = 0.0
     """Share of clients that upload something else than they learnt; see attack."""
     attack: Literal["flip", "scale", "noise"] = "flip"

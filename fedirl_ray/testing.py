@@ -9,23 +9,26 @@ import numpy as np
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError, FedirlError
+from fedirl_ray.fusion.maps import in_cells
 from fedirl_ray.fusion.rules import rule_named
 from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support, support_of
 from fedirl_ray.problem.custom import as_world, load, user_code
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.features import as_features
+from fedirl_ray.problem.lattice import Axis
 from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
 from fedirl_ray.problem.planning import roll_out, surest_policy
 
 CLIENTS = 5
-SEEDS = 3
+SEEDS = 2
 SCALES = (1e-4, 7.0, 1e5)
 
 
 def check_rule(rule: str | RuleSpec | Callable[[Given], Fused | Floats]) -> None:
     """Check what a fusion rule owes whoever compares it with others.
 
-    It is tried on a few small federations: 1 to 6 clients, two features on a 4x4 grid.
+    It is tried on a few small federations: 1 to 6 clients, two features on a 4x4 grid, on a line,
+    and on a lattice of a line, a ring and categories.
 
     Args:
         rule: A function of `Given`, a `RuleSpec`, or a rule's name as `fusion.rules` takes it.
@@ -37,8 +40,11 @@ def check_rule(rule: str | RuleSpec | Callable[[Given], Fused | Floats]) -> None
     if isinstance(rule, str):
         rule = rule_named(rule)
     spec = rule if isinstance(rule, RuleSpec) else RuleSpec(rule)
-    support = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
-    for seed in range(SEEDS):
+    grid = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
+    line = np.arange(7.0)
+    ring, categories = Axis("", 0.0, 1.0, 5, wraps=True).ground, 1.0 - np.eye(2)
+    others = [_far((line,)), _far((line[:4], ring, categories))]
+    for seed, support in enumerate([*[grid] * SEEDS, *others]):
         given = _federation(seed, support, spec)
         _check_answer(spec, given)
         _check_weights(spec, given)
@@ -47,6 +53,20 @@ def check_rule(rule: str | RuleSpec | Callable[[Given], Fused | Floats]) -> None
             scaled = replace(given, thetas=scale * given.thetas)
             law = "rewards in other units must fuse to the same reward in those units"
             _same(scale * _fused(spec, given).theta, _fused(spec, scaled).theta, law, 1e-7)
+
+
+def _far(axes: tuple[Floats, ...]) -> Support:
+    """A lattice with two features, the distances to its first point and to one in its middle."""
+    shape = tuple(len(axis) for axis in axes)
+    places = np.unravel_index(np.arange(np.prod(shape)), shape)
+    apart = [
+        sum(
+            in_cells(axis)[place, int(share * len(axis))]
+            for axis, place in zip(axes, places, strict=True)
+        )
+        for share in (0.0, 0.5)
+    ]
+    return Support(np.sqrt(np.stack(apart, axis=1)), axes)
 
 
 def _federation(seed: int, support: Support, spec: RuleSpec) -> Given:
@@ -112,18 +132,19 @@ def _check_weights(spec: RuleSpec, given: Given) -> None:
 
 
 def _check_agreement(spec: RuleSpec, given: Given) -> None:
-    """Clients that agree are given back, by what transports up to a blur that ends with epsilon."""
+    """Clients that agree are given back, up to a blur that ends with the setting it comes of."""
     theta = given.thetas[0]
     equal = replace(given, thetas=np.tile(theta, (CLIENTS, 1)))
     law = "clients that agree must be given what they agree on"
-    if not spec.transports:
+    if not (spec.transports or spec.blurs):
         _same(theta, _fused(spec, equal).theta, law, 1e-7)
         return
-    for epsilon, most in ((0.5, 0.3), (0.05, 1e-3)):
-        config = replace(given.config, epsilon=epsilon)
+    setting = "epsilon" if spec.transports else "blur-width"
+    for blur, most in ((0.5, 0.3), (0.05, 1e-3)):
+        config = replace(given.config, epsilon=blur, gibbs_epsilon=blur, blur_width=blur)
         off = np.linalg.norm(_fused(spec, replace(equal, config=config)).theta - theta)
         near = off <= most * np.linalg.norm(theta)
-        assert near, f"{law}, within {most:g} of its length at fusion.epsilon {epsilon:g}"
+        assert near, f"{law}, within {most:g} of its length at fusion.{setting} {blur:g}"
 
 
 _NAMES = ("thetas", "weights", "features", "curvatures")

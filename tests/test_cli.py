@@ -146,8 +146,10 @@ def test_a_configuration_written_down_reads_back_the_same(run):
 
 
 RULES = (
-    "mean, median, trimmed, precision, arithmetic, barycenter, debiased, self-control, local, "
-    "pooled, expert, ceiling, true, plus-one, minus-one, random-1, random-2 or module:function"
+    "mean, masked-mean, median, trimmed, geometric-median, precision, blur, register, arithmetic, "
+    "barycenter, debiased, gibbs, signed, self-control, self-debiased, self-gibbs, self-signed, "
+    "self-blur, local, pooled, expert, ceiling, true, plus-one, minus-one, random-1, random-2 or "
+    "module:function"
 )
 
 
@@ -193,6 +195,17 @@ def refuse(capsys, *argv):
         (["--fusion.epsilon", "nan"], "fusion.epsilon must be > 0 and finite, got nan"),
         (["--fusion.epsilon", "inf"], "fusion.epsilon must be > 0 and finite, got inf"),
         (["--fusion.epsilon", "abc"], "fusion.epsilon must be a number, got 'abc'"),
+        (["--fusion.tau", "1"], "fusion.tau must be in [0, 1), got 1.0"),
+        (["--fusion.tau", "-0.1"], "fusion.tau must be in [0, 1), got -0.1"),
+        (["--fusion.tau", "nan"], "fusion.tau must be in [0, 1), got nan"),
+        (["--fusion.blur-width", "0"], "fusion.blur-width must be > 0 and finite, got 0.0"),
+        (["--fusion.rules", "mean,signed", "--fusion.measure", "gibbs"],
+         "fusion.measure must be shift for mean,signed, none of which reads it, got gibbs"),
+        (["--fusion.rules", "mean,gibbs,register", "--fusion.gibbs-temperature", "2"],
+         "fusion.gibbs-temperature must be 1.0 for mean,gibbs,register, none of which reads it, "
+         "got 2.0"),
+        (["--fusion.rules", "mean,register", "--clients", "1"],
+         "clients must be at least 2 for fusion.rules register, which compares their maps, got 1"),
         (["--fusion.sigma", "abc"], "fusion.sigma must be shared, client or a number, got 'abc'"),
         (["--fusion.rules", "mean,nosuch"], f"fusion.rules must be {RULES}, got 'nosuch'"),
         (["--fusion.rules", "mean,barycentre"],

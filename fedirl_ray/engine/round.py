@@ -20,6 +20,7 @@ from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order, curvatures_of
 from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
+from fedirl_ray.fusion.registration import require_lattice
 from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.spec import Fused, Given, Support
 from fedirl_ray.privacy.protection import CentralGuard
@@ -44,7 +45,11 @@ class Stage:
 
 
 def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> Stage:
-    """Draw the shared support of a seed, and what depends on it."""
+    """Draw the shared support of a seed, and what depends on it.
+
+    Raises:
+        ConfigError: A rule needs a lattice, and the support is none.
+    """
     config, ground = domain.config, domain.ground(seed)
     terms = Terms(
         d=ground.support.features.shape[1],
@@ -57,6 +62,8 @@ def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> St
     )
     hidden, everyone = config.heterogeneity.hidden_support, range(config.clients)
     axes = ground.support.axes
+    if in_need(config, "lattice"):
+        require_lattice(axes)
     seen = seen_support(axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
     return Stage(ground.support, terms, seen, given_weights(config), guard)
 

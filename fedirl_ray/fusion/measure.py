@@ -43,11 +43,7 @@ def to_measures(rewards: Floats, config: FusionConfig) -> Measures:
         ConfigError: A sigma was given that leaves an entry at or below zero.
     """
     if config.measure == "gibbs":
-        scaled = rewards / config.gibbs_temperature
-        peak = scaled.max(axis=1)
-        weight = np.exp(scaled - peak[:, None])
-        total = weight.sum(axis=1)
-        return Measures(weight / total[:, None], np.zeros(len(rewards)), peak + np.log(total))
+        return gibbs_measures(rewards, config.gibbs_temperature)
     least = rewards.min(axis=1)
     span = np.ptp(rewards, axis=1)
     match config.sigma:
@@ -68,6 +64,23 @@ def to_measures(rewards: Floats, config: FusionConfig) -> Measures:
     return Measures(shifted / mass[:, None], sigma, mass)
 
 
+def gibbs_measures(rewards: Floats, temperature: float) -> Measures:
+    """Rewards `[k, n]` as measures p_i ~ exp(r_i / T)."""
+    scaled = rewards / temperature
+    peak = scaled.max(axis=1)
+    weight = np.exp(scaled - peak[:, None])
+    total = weight.sum(axis=1)
+    return Measures(weight / total[:, None], np.zeros(len(rewards)), peak + np.log(total))
+
+
+def gibbs_reward(density: Floats, temperature: float, log_mass: float) -> Floats:
+    """A measure `[n]` as the reward r = T (log p + log Z)."""
+    # A fused measure may hold zeros (underflow of a distant entry): the least number instead.
+    tiny = np.finfo(np.float64).tiny
+    back: Floats = temperature * (np.log(np.maximum(density, tiny)) + log_mass)
+    return back
+
+
 def to_reward(density: Floats, measures: Measures, weights: Floats, config: FusionConfig) -> Floats:
     """Turn a fused measure back into a reward.
 
@@ -86,9 +99,6 @@ def to_reward(density: Floats, measures: Measures, weights: Floats, config: Fusi
     mass = float(weights @ measures.mass)
     if config.measure == "gibbs":
         log_mass = mass if isinstance(config.mass, str) else np.log(config.mass)
-        # A fused measure may hold zeros (underflow of a distant entry): the least number instead.
-        tiny = np.finfo(np.float64).tiny
-        back: Floats = config.gibbs_temperature * (np.log(np.maximum(density, tiny)) + log_mass)
-        return back
+        return gibbs_reward(density, config.gibbs_temperature, float(log_mass))
     total = mass if isinstance(config.mass, str) else config.mass
     return total * density - float(weights @ measures.shift)

@@ -12,11 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from fedirl_ray.config_fusion import REFERENCES, FusionConfig
-from fedirl_ray.fusion.measure import to_measures, to_reward
-from fedirl_ray.fusion.spec import Fused, Given, RuleSpec
+from fedirl_ray.fusion.maps import blurred
+from fedirl_ray.fusion.measure import gibbs_measures, gibbs_reward, to_measures, to_reward
+from fedirl_ray.fusion.registration import registered
+from fedirl_ray.fusion.robust import geometric_median, trimmed_mean
+from fedirl_ray.fusion.signed import signed
+from fedirl_ray.fusion.spec import Fused, Given, Need, RuleSpec
 from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.transport.solver import Solver
 
 
 def fuse(rule: str, given: Given) -> Fused:
@@ -74,12 +77,23 @@ def _mean(given: Given) -> Fused:
     return Fused(given.weights @ given.thetas)
 
 
+def _masked_mean(given: Given) -> Fused:
+    """At every point the mean of those who know it, which filling leaves as it is."""
+    given = given.counted()
+    return Fused(given.theta_of(given.weights @ given.maps))
+
+
 def _median(given: Given) -> Fused:
-    return Fused(_trimmed_mean(given.thetas, given.weights, trim=0.5))
+    return Fused(trimmed_mean(given.thetas, given.weights, trim=0.5))
 
 
 def _trimmed(given: Given) -> Fused:
-    return Fused(_trimmed_mean(given.thetas, given.weights, trim=given.config.trim))
+    return Fused(trimmed_mean(given.thetas, given.weights, trim=given.config.trim))
+
+
+def _geometric_median(given: Given) -> Fused:
+    given = given.counted()
+    return Fused(geometric_median(given.thetas, given.weights))
 
 
 def _precision(given: Given) -> Fused:
@@ -90,88 +104,86 @@ def _precision(given: Given) -> Fused:
     return Fused(np.linalg.lstsq(total, pull, rcond=None)[0])
 
 
+def _blur(given: Given) -> Fused:
+    mean = given.weights @ given.rewards
+    width = given.config.blur_width
+    return Fused(given.theta_of(blurred(mean[None], given.support.axes, width)[0]))
+
+
+def _register(given: Given) -> Fused:
+    given = given.counted()
+    return Fused(given.theta_of(registered(given.maps, given.support.axes, given.weights)))
+
+
 def _arithmetic(given: Given) -> Fused:
-    return _through_measures(given, None)
+    given = given.counted()
+    measures = to_measures(given.maps, given.config)
+    density: Floats = given.weights @ measures.density
+    reward = to_reward(density, measures, given.weights, given.config)
+    return Fused(given.theta_of(reward), density)
 
 
 def _barycenter(given: Given) -> Fused:
-    return _through_measures(given, _solver_of(given.config))
+    return _through_measures(given, debiased=False)
 
 
 def _debiased(given: Given) -> Fused:
-    return _through_measures(given, _solver_of(given.config, debiased=True))
+    return _through_measures(given, debiased=True)
 
 
-def _self_control(given: Given) -> Fused:
-    """The barycenter of copies of the mean, which hide nothing."""
-    copies = np.broadcast_to(given.weights @ given.thetas, given.thetas.shape)
-    alike = replace(given, thetas=copies, seen=None)
-    return _through_measures(alike, _solver_of(given.config))
+def _through_measures(given: Given, *, debiased: bool) -> Fused:
+    """Rewards to measures, their barycenter, and back to theta."""
+    given = given.counted()
+    measures = to_measures(given.maps, given.config)
+    found = given.transported(measures.density, given.weights, debiased=debiased)
+    density = found.measure.ravel()
+    reward = to_reward(density, measures, given.weights, given.config)
+    return Fused(given.theta_of(reward), density, found.iterations, found.converged)
 
 
-def _trimmed_mean(thetas: Floats, weights: Floats, *, trim: float) -> Floats:
-    """Mean of each coordinate without the outer `trim` of the weight at either end.
-
-    At trim = 1/2 nothing but the weighted median is left: the midpoint of all values at which
-    the cumulated weight passes one half.
-    """
-    order = np.argsort(thetas, axis=0, kind="stable")
-    ranked = np.take_along_axis(thetas, order, axis=0)
-    upper = np.cumsum(weights[order], axis=0)
-    lower = upper - weights[order]
-    if trim >= 0.5:
-        # A hair of slack, so that weights which sum to one half in exact arithmetic count so.
-        kept = ((lower <= 0.5 + 1e-12) & (upper >= 0.5 - 1e-12)).astype(np.float64)
-        kept *= weights[order] > 0.0
-    else:
-        kept = np.clip(np.minimum(upper, 1.0 - trim) - np.maximum(lower, trim), 0.0, None)
-    mean: Floats = (kept * ranked).sum(axis=0) / kept.sum(axis=0)
-    return mean
-
-
-def _solver_of(config: FusionConfig, *, debiased: bool = False) -> Solver:
-    """How the rules compute barycenters."""
-    return Solver(
-        epsilon=config.epsilon,
-        cost_scale=config.cost_scale,
-        debiased=debiased,
-        tol=config.tolerance,
-        max_iters=config.iterations,
+def _gibbs(given: Given) -> Fused:
+    """Through exp(R / T) and the debiased barycenter, T in units of the clients' mean range."""
+    given, config = given.counted(), given.config
+    width = float(given.weights @ np.ptp(given.maps, axis=1))
+    temperature = config.gibbs_relative * (width if width > 0.0 else 1.0)
+    measures = gibbs_measures(given.maps, temperature)
+    found = given.transported(
+        measures.density, given.weights, epsilon=config.gibbs_epsilon, debiased=True
     )
+    density = found.measure.ravel()
+    reward = gibbs_reward(density, temperature, float(given.weights @ measures.mass))
+    return Fused(given.theta_of(reward), density, found.iterations, found.converged)
 
 
-def _through_measures(given: Given, solver: Solver | None) -> Fused:
-    """Rewards to measures, their mean (by transport, or entry by entry), and back to theta."""
-    support, config = given.support, given.config
-    # A client without weight must not set the shared sigma either.
-    counted = given.weights > 0.0
-    rewards, weights = given.thetas[counted] @ support.features.T, given.weights[counted]
-    if given.seen is not None:
-        known = given.seen[counted]
-        least = np.where(known, rewards, np.inf).min(axis=1, keepdims=True)
-        rewards = np.where(known, rewards, least)
-    measures = to_measures(rewards, config)
-    iterations, converged = 0, True
-    if solver is None:
-        density: Floats = weights @ measures.density
-    else:
-        found = given.barycenter(measures.density, support.axes, weights, solver)
-        density = found.measure.ravel()
-        iterations, converged = found.iterations, found.converged
-    reward = to_reward(density, measures, weights, config)
-    return Fused(given.theta_of(reward), density, iterations, converged)
-
-
-RULES: Mapping[str, RuleSpec] = {
+_DEBIASING = frozenset[Need]({"debiasing"})
+_FUSING = {
     "mean": RuleSpec(_mean, "parameter mean"),
+    "masked-mean": RuleSpec(_masked_mean, "mean of those who know"),
     "median": RuleSpec(_median, "coordinate median"),
     "trimmed": RuleSpec(_trimmed, "trimmed mean"),
+    "geometric-median": RuleSpec(_geometric_median, "geometric median"),
     "precision": RuleSpec(_precision, "precision-weighted mean", frozenset({"curvature"})),
+    "blur": RuleSpec(_blur, "blurred mean", blurs=True),
+    "register": RuleSpec(_register, "mean of registered maps", frozenset({"lattice"})),
     "arithmetic": RuleSpec(_arithmetic, "arithmetic mean of measures"),
     "barycenter": RuleSpec(_barycenter, "entropic barycenter", transports=True),
-    "debiased": RuleSpec(
-        _debiased, "debiased barycenter", frozenset({"debiasing"}), transports=True
-    ),
-    "self-control": RuleSpec(_self_control, "self control (blur alone)", transports=True),
+    "debiased": RuleSpec(_debiased, "debiased barycenter", _DEBIASING, transports=True),
+    "gibbs": RuleSpec(_gibbs, "debiased barycenter, exponential", _DEBIASING, transports=True),
+    "signed": RuleSpec(signed, "barycenter of signed measures", transports=True),
+}
+
+
+def _controlled(rule: str, label: str) -> RuleSpec:
+    """A rule on copies of the mean: what is left of it where there is nothing to move."""
+    spec = _FUSING[rule]
+    return replace(spec, fuse=lambda given: spec.fuse(given.alike()), label=label)
+
+
+RULES: Mapping[str, RuleSpec] = _FUSING | {
+    "self-control": _controlled("barycenter", "self control (blur alone)"),
+    **{
+        f"self-{rule}": _controlled(rule, f"self control of {rule}")
+        for rule in ("debiased", "gibbs", "signed", "blur")
+    },
 }
 """The rules by name."""

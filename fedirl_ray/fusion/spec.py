@@ -12,14 +12,16 @@ import numpy as np
 
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.maps import filled
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
 from fedirl_ray.transport.solver import Solver
 
-Need = Literal["curvature", "debiasing"]
+Need = Literal["curvature", "debiasing", "lattice"]
 """curvature: clients upload that of their likelihood, d x d numbers; debiasing: the solver is asked
-for debiased barycenters, which take a second kernel's memory."""
+for debiased barycenters, which take a second kernel's memory; lattice: axes that maps can be moved
+along (see `fusion.registration`)."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,35 @@ class Given:
         """The clients' rewards on the support, `[k, n]`: theta . phi, hidden points too."""
         return self.thetas @ self.support.features.T
 
+    @cached_property
+    def maps(self) -> Floats:
+        """The clients' rewards on the support, `[k, n]`, as rules on maps take them.
+
+        At hidden points, the weighted mean of the clients that know the point; where none does,
+        the client's own mean over what it knows.
+        """
+        if self.seen is None:
+            return self.rewards
+        return filled(self.rewards, self.seen, self.weights)
+
+    def counted(self) -> Self:
+        """The clients whose weight is above zero; others must not set scales or shifts either."""
+        held = self.weights > 0.0
+        if held.all():
+            return self
+        return replace(
+            self,
+            thetas=self.thetas[held],
+            weights=self.weights[held],
+            seen=None if self.seen is None else self.seen[held],
+            curvatures=None if self.curvatures is None else self.curvatures[held],
+        )
+
+    def alike(self) -> Self:
+        """As many copies of the clients' mean, which hide nothing."""
+        copies = np.broadcast_to(self.weights @ self.thetas, self.thetas.shape)
+        return replace(self, thetas=copies, seen=None)
+
     def solver(
         self,
         measures: Floats,
@@ -100,6 +131,23 @@ class Given:
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`, computed wherever that is quicker."""
         return self.barycenter(measures, axes, weights, Solver(**settings))
+
+    def transported(self, measures: Floats, weights: Floats, **changes: Any) -> BarycenterResult:
+        """The barycenter of measures on the support, as the settings say but for some changes.
+
+        Args:
+            measures: `[j, n]`.
+            weights: `[j]`, positive, sum to one.
+            changes: Fields of `Solver`.
+        """
+        config = self.config
+        usual: dict[str, Any] = {
+            "epsilon": config.epsilon,
+            "cost_scale": config.cost_scale,
+            "tol": config.tolerance,
+            "max_iters": config.iterations,
+        }
+        return self.barycenter(measures, self.support.axes, weights, Solver(**(usual | changes)))
 
     def theta_of(self, reward: Floats) -> Floats:
         """The theta `[d]` closest to a reward on the support `[n]`, in least squares."""
@@ -150,6 +198,8 @@ class RuleSpec:
     """What it needs beside the rewards."""
     transports: bool = False
     """Whether it moves mass, so that it gives even equal clients back blurred by epsilon."""
+    blurs: bool = False
+    """Whether it blurs by `fusion.blur-width`, without moving mass."""
 
     def __post_init__(self) -> None:
         """Check what it needs."""

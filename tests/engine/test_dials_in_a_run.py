@@ -110,8 +110,10 @@ def test_every_client_is_blind_to_what_is_hidden_from_itself():
     sent = np.where(seen, found.client_theta, 0.0)
     np.testing.assert_allclose(found.theta[0], sent.mean(axis=0), atol=1e-10)
     np.testing.assert_allclose(found.theta[1], np.median(sent, axis=0), atol=1e-10)
-    # As a measure: the least reward of those seen stands where the client sees nothing.
-    filled = np.where(seen, sent, np.where(seen, sent, np.inf).min(axis=1, keepdims=True))
+    # As a map: where the client sees nothing, the mean of those who do; else its own mean.
+    known, own = seen.sum(axis=0), sent.sum(axis=1) / seen.sum(axis=1)
+    others = np.where(known, sent.sum(axis=0) / np.maximum(known, 1), own[:, None])
+    filled = np.where(seen, sent, others)
     wide = np.ptp(filled)
     shifted = filled - filled.min() + 0.01 * wide
     measures = shifted / shifted.sum(axis=1, keepdims=True)

@@ -19,6 +19,12 @@ SUPPORT = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
 CONFIG = FusionConfig(tolerance=1e-12)
 
 every_rule = pytest.mark.parametrize("rule", RULES)
+CONTROLS = {"self-control": "barycenter"} | {
+    f"self-{rule}": rule for rule in ("debiased", "gibbs", "signed", "blur")
+}
+UNBLURRED = [rule for rule in RULES if not (RULES[rule].transports or RULES[rule].blurs)]
+THROUGH_MEASURES = {"arithmetic", "barycenter", "debiased", "gibbs"}
+THROUGH_MEASURES |= {name for name, rule in CONTROLS.items() if rule in THROUGH_MEASURES}
 
 
 def clients(k, seed=0, d=2):
@@ -42,12 +48,12 @@ def degrees(left, right):
     return np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
 
 
-@every_rule
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in CONTROLS])
 def test_every_rule_keeps_to_the_conformance_suite(rule):
     check_rule(rule)
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if not RULES[rule].transports])
+@pytest.mark.parametrize("rule", UNBLURRED)
 @given(seed=st.integers(0, 2**31), k=st.integers(1, 5))
 def test_identical_clients_are_given_back(rule, seed, k):
     thetas, hessians, weights = clients(k, seed)
@@ -80,7 +86,7 @@ def test_every_setting_gives_a_finite_theta_and_a_probability_measure(rule, meas
     found = fused(rule, *clients(4), config)
     assert found.theta.shape == (2,)
     assert np.isfinite(found.theta).all()
-    assert (found.measure is None) == (rule in ("mean", "median", "trimmed", "precision"))
+    assert (found.measure is None) == (rule not in THROUGH_MEASURES)
     if found.measure is not None:
         assert found.converged
         assert found.measure.min() >= 0.0
@@ -194,15 +200,20 @@ def test_barycenter_is_the_papers_recipe_with_pots_barycenter_in_the_middle(seed
     np.testing.assert_allclose(found.theta, theta, rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_self_control_is_the_barycenter_of_copies_of_the_mean(seed):
-    thetas, hessians, weights = clients(4, seed)
+@pytest.mark.parametrize(("control", "rule"), CONTROLS.items())
+def test_a_self_control_is_its_rule_on_copies_of_the_mean(control, rule):
+    thetas, hessians, weights = clients(4)
     copies = np.tile(weights @ thetas, (4, 1))
-    np.testing.assert_allclose(
-        fused("self-control", thetas, hessians, weights).theta,
-        fused("barycenter", copies, hessians, weights).theta,
-        rtol=1e-10,
-    )
+    found = fused(control, thetas, hessians, weights).theta
+    np.testing.assert_allclose(found, fused(rule, copies, hessians, weights).theta, rtol=1e-10)
+    seen = np.random.default_rng(3).random((4, 16)) < 0.5
+    given = Given(thetas, weights, SUPPORT, CONFIG, curvatures=hessians, seen=seen)
+    assert np.array_equal(fuse(control, given).theta, found)
+
+
+def test_every_rule_that_moves_or_blurs_has_a_self_control():
+    blurred = [rule for rule in RULES if rule not in UNBLURRED]
+    assert set(blurred) == {*CONTROLS, *CONTROLS.values()}
 
 
 def test_a_barycenter_that_was_cut_short_says_so():

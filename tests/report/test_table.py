@@ -32,7 +32,7 @@ def better(results, rule, config, by=0.2):
 
 def test_every_rule_and_reference_has_a_label_and_the_users_own_its_name():
     labels = [label_of(rule) for rule in (*RULE_NAMES, *REFERENCES)]
-    assert len(set(labels)) == 17
+    assert len(set(labels)) == len(RULE_NAMES) + len(REFERENCES)
     assert not set(labels) & {*RULE_NAMES, *REFERENCES}
     assert label_of("mine:rule") == "mine:rule"
 
@@ -113,7 +113,7 @@ def test_demonstrations_that_cannot_be_matched_are_said_to_be(small_run):
     ("field", "value", "said"),
     [
         ("fit_converged", False, "9 of 9 fits stopped at irl.iterations"),
-        ("barycenter_converged", False, "48 barycenters stopped at fusion.iterations"),
+        ("barycenter_converged", False, "{all} barycenters stopped at fusion.iterations"),
     ],
 )
 def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
@@ -121,6 +121,7 @@ def test_what_stopped_early_is_said_to_have(small_run, field, value, said):
     stopped = [
         dataclasses.replace(r, **{field: np.full_like(getattr(r, field), value)}) for r in results
     ]
+    said = said.format(all=len(config.fusion.rules) * config.seeds)
     assert said in full_text(domain_of(config), stopped)
     assert said not in full_text(domain_of(config), results)
 
