@@ -156,7 +156,8 @@ class RunConfig:
         """Refuse settings under which privacy would be promised and not kept."""
         privacy, file, rules = self.privacy, self.problem.demonstrations_file, self.fusion.rules
         held = self.problem.demonstrations if file is None else None
-        privacy.require_covered(rules, self.clients, held, self.fusion.sigma)
+        shared = (self.fusion.measure, self.fusion.sigma) == ("shift", "shared")
+        privacy.require_covered(rules, self.clients, held, shared=shared)
         again = file is not None and privacy.unit in ("client", "central") and self.seeds > 1
         law = f"1 with recorded demonstrations and privacy.unit {privacy.unit}: each looks at them"
         require(not again, "seeds", law, self.seeds)

@@ -80,7 +80,7 @@ class PrivacyConfig:
         require(self.delta <= 1.0 / units, "privacy.delta", law, self.delta)
 
     def require_covered(
-        self, rules: tuple[str, ...], clients: int, demonstrations: int | None, sigma: str | float
+        self, rules: tuple[str, ...], clients: int, demonstrations: int | None, *, shared: bool
     ) -> None:
         """Refuse rules and numbers of clients that a mode does not cover.
 
@@ -88,7 +88,7 @@ class PrivacyConfig:
             rules: `fusion.rules`.
             clients: How many there are.
             demonstrations: Most that a client holds; None: a file says.
-            sigma: `fusion.sigma`.
+            shared: Whether measures are shifted by what everyone's ranges decide together.
 
         Raises:
             ConfigError: Says which, and why.
@@ -106,8 +106,8 @@ class PrivacyConfig:
             law = (
                 "client or a number where the server sees sums alone; shared asks everyone's range"
             )
-            measures = any(rule in MEASURED for rule in rules)
-            require(not measures or sigma != "shared", "fusion.sigma", law, sigma)
+            asked = shared and any(rule in MEASURED for rule in rules)
+            require(not asked, "fusion.sigma", law, "shared")
 
     def _not_covered(self, rule: str) -> str:
         """Why a rule or reference would show what is to be hidden; empty if it does not."""

@@ -22,9 +22,11 @@ from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
+from fedirl_ray.privacy.accountant import require_accountant
 from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.study.archive import COMPLETE, STUDY
 from fedirl_ray.study.asking import count_trials, create_study, ended, open_study, shown
+from fedirl_ray.study.cost import COST, as_tree, cost_of
 from fedirl_ray.study.space import Study, read_study_file
 from fedirl_ray.study.storage import DATABASE, JOURNAL, has_password
 from fedirl_ray.study.sweep import mend_tables, sweep
@@ -43,7 +45,7 @@ STUDIES = Kind(
     what="a study",
     settings=STUDY,
     blank=frozenset(("environment.json", DATABASE, JOURNAL, "trials.parquet")),
-    made=frozenset((TRIALS, "results.parquet")),
+    made=frozenset((TRIALS, "results.parquet", COST)),
 )
 PUBLISHING = 30.0  # seconds after which the tables of a study under way are written anew
 
@@ -94,6 +96,8 @@ def command(argv: Sequence[str]) -> int:
         find_rules(fusion)
     if not {"clients", "federation.weights"} & study.search.keys():
         given_weights(study.base())
+    for start in study.starts():
+        require_accountant(start.privacy.unit)
     _check_world(study)
     folder = invocation.study_dir or fresh("studies", path.stem)
     hint = f"go on with its study: {typed('sweep', '--resume', folder)}"
@@ -155,6 +159,7 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
         finally:
             publish(study, folder, shown(found))
         _show(study, trial_table(study, shown(found)), [trial.number for trial in best(found)])
+        _tell_cost(study, folder, found)
         lost = [trial for trial in shown(found) if trial.user_attrs.get(LOST)]
     print(f"Study folder: {folder}")
     print(f"Its page: {typed('report', folder)}")
@@ -185,6 +190,14 @@ def _wait(study: Study, found: Any, folder: Path, count: int, invocation: Invoca
                 if time.monotonic() - published >= PUBLISHING:
                     publish(study, folder, shown(found))
                     published = time.monotonic()
+
+
+def _tell_cost(study: Study, folder: Path, found: Any) -> None:
+    """Write down and print what all trials cost together where they protect data."""
+    cost = cost_of(study, [trial.params for trial in found.get_trials(deepcopy=False)])
+    if cost is not None:
+        write_atomically(folder / COST, as_json(as_tree(cost)))
+        print("\n".join(cost.in_words()))
 
 
 def best(found: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from fedirl_ray.study.archive import (
     unit_of,
     varied,
 )
+from fedirl_ray.study.cost import read_words
 from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map, metric_of
 
 MOST_TRIALS = 12
@@ -50,6 +51,7 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             *(("objective", f"{way} {name}") for way, name in goals),
         ],
         "plan": archive.plan,
+        "promise": read_words(archive.path),
         "verdict": _verdict(archive, measure),
         "best": _trial_table(archive),
         "several": len(archive.objectives) > 1,

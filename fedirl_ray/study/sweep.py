@@ -8,6 +8,7 @@ trials/          one Parquet file a trial that ended well: its long table (see `
 trials.parquet   number, state, values.NAME, params.FIELD, seconds, error: one trial a row
 results.parquet  the trials' long tables together, with a column `trial`
 environment.json versions, commit, machine
+privacy.json     what all trials cost together, where they protect data (see `study.cost`)
 .lock            while a process is at it (see `engine.folder`)
 
 The two tables are written every half minute and when the sweep ends or is interrupted.
