@@ -182,6 +182,8 @@ def _said(theta: Floats) -> str:
 
 
 ROLES: tuple[Role, ...] = ("client", "held-out", "probe")
+PLACES = 100
+"""On a control task's lattice, and as many between its points."""
 HORIZON = 200
 """Steps that a goal must be reachable in: what a run gives worlds of the user's own."""
 
@@ -238,18 +240,26 @@ def _check_goal(world: TabularMDP, which: str) -> None:
 
 
 def check_features(
-    features: str | Callable[[TabularMDP], object], worlds: Sequence[TabularMDP] | None = None
+    features: str | Callable[..., object],
+    worlds: Sequence[TabularMDP] | None = None,
+    *,
+    problem: str | None = None,
 ) -> None:
     """Check what features owe whoever learns a reward of them.
 
     Args:
-        features: A function of a world, or its name as `problem.features` takes it.
+        features: A function of a world, or of a control task's states and actions; or its name as
+            `problem.features` takes it.
         worlds: To try it in, of one problem; None: some of the 4x4 grid-world.
+        problem: The control task to try it in instead, as `problem.name` takes it.
 
     Raises:
         AssertionError: It does not keep to it; says in one sentence to what.
-        ConfigError: There is no function of that name.
+        ConfigError: There is no function or task of that name.
     """
+    if problem is not None:
+        _check_on_box(features, problem)
+        return
     function = (
         load(features, "problem.features", ("world",)) if isinstance(features, str) else features
     )
@@ -277,6 +287,37 @@ def check_features(
         assert found.shape[2] == wide, (
             f"all worlds must have equally many features, got {wide} and {found.shape[2]}"
         )
+
+
+def _check_on_box(features: str | Callable[..., object], problem: str) -> None:
+    """Check features of a control task on points of its lattice, and between them."""
+    from fedirl_ray.problem.control.brought import task_named  # Gymnasium takes time to import
+    from fedirl_ray.problem.control.own_basis import CALL, OwnBasis
+
+    task = task_named(problem)
+    function = load(features, "problem.features", CALL) if isinstance(features, str) else features
+    basis = OwnBasis(task.support, len(task.state.axes), "a function", function)
+    rng = np.random.default_rng(0)
+    low, high = (
+        np.array([getattr(axis, side) for axis in task.support.axes]) for side in ("low", "high")
+    )
+    points = rng.choice(task.support.points, PLACES)
+    places = np.concatenate([points, rng.uniform(low, high, (PLACES, len(low)))])
+    try:
+        found, again, turned = (basis.at(one) for one in (places, places, places[::-1]))
+        few = basis.at(places[:3])
+    except ConfigError as err:
+        raise AssertionError(str(err).removeprefix("problem.features ")) from err
+    assert np.array_equal(found, again), (
+        "features must be deterministic: asked twice, the function gave others"
+    )
+    law = "features of a state and an action must not depend on what else is asked for"
+    for ours, theirs in ((found[::-1], turned), (found[:3], few)):
+        assert ours.shape == theirs.shape, f"{law}, got {ours.shape[1]} and {theirs.shape[1]}"
+        assert np.allclose(ours, theirs, rtol=1e-9, atol=1e-12), law
+    assert np.ptp(found, axis=0).any(), (
+        "features must differ somewhere, or every reward of them is a constant"
+    )
 
 
 def _features_of(function: Callable[[TabularMDP], object], world: TabularMDP) -> Floats:

@@ -73,7 +73,7 @@ def test_the_tour_says_of_every_function():
 
 def test_features_of_ones_own(mine):
     mine("own-features.md")
-    first, second = examples("own-features.md")
+    first, second, *_ = examples("own-features.md")
     assert len(first.splitlines()) <= 12
     found = fedirl_ray.run(small(**{"problem.features": "mine:corners"}), folder="run")
     assert found.reward("mean").theta.shape == (4,)
@@ -81,6 +81,36 @@ def test_features_of_ones_own(mine):
     exec(first + second, names)
     with pytest.raises(AssertionError, match="must differ somewhere"):
         check_features(lambda world: 0.0 * names["corners"](world))
+
+
+def test_features_and_a_metric_of_ones_own_in_a_control_task(mine, tmp_path):
+    mine("own-features.md", which=2)
+    features, check = examples("own-features.md")[2:]
+    metric = examples("own-metric.md")[1]
+    with (tmp_path / "mine.py").open("a") as module:
+        module.write(metric)
+    assert max(len(features.splitlines()), len(metric.splitlines())) <= 12
+    tiny = {"steps": 64, "rows": 4, "rollout": 64, "batch": 64, "epochs": 1, "hidden": (4,),
+            "evaluations": 1, "episodes": 1}  # fmt: skip
+    config = fedirl_ray.preset(
+        "Pendulum-v1", clients=1, seeds=1, problem={"demonstrations": 2, "features": "mine:swing"},
+        control={"points": (9, 9), "episodes": 2, "agents": False, "expert": tiny},
+        evaluation={"held-out": 1, "metrics": ("mine:effort",)},
+        **{"fusion.rules": ("mean", "true"), "engine.backend": "local", "record.figure": False},
+    )  # fmt: skip
+    found = fedirl_ray.run(config, folder="run")
+    reward = found.reward("mean")
+    wanted = reward.theta @ [0.5**2, (-2.0) ** 2, 0.5**2] + reward.offset
+    seen = np.array([np.cos(0.5), np.sin(0.5), -2.0])
+    assert reward(seen, np.array([1.0])) == pytest.approx(wanted)  # of the most, which is 2
+    rows = [row for row in found.to_arrow().to_pylist() if row["metric"] == "mine:effort"]
+    values = [row["value"] for row in rows if row["judge"] == "planner"]
+    assert len(values) == 4  # two columns, two splits
+    assert all(0.0 <= value <= 1.0 for value in values)
+    names = {}
+    exec(features + check, names)
+    with pytest.raises(AssertionError, match="must differ somewhere"):
+        check_features(lambda *both: 0.0 * names["swing"](*both), problem="Pendulum-v1")
 
 
 def test_a_metric_of_ones_own(mine):

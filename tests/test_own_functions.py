@@ -33,6 +33,18 @@ def metric_text(world, visits): return "good"
 def metric_exit(world, visits): sys.exit(0)
 def metric_raise(world, visits): raise KeyError("x")
 
+def place_shape(states, actions): return states[:5]
+def place_nan(states, actions): return np.nan * states
+def place_text(states, actions): return "phi"
+def place_exit(states, actions): sys.exit(0)
+def place_raise(states, actions): raise KeyError("x")
+
+def episode_shape(observations, actions, rewards): return actions
+def episode_nan(observations, actions, rewards): return -np.inf
+def episode_text(observations, actions, rewards): return "good"
+def episode_exit(observations, actions, rewards): sys.exit(0)
+def episode_raise(observations, actions, rewards): raise KeyError("x")
+
 def made(**changes):
     """Three states in a row, the last of them the goal."""
     arrays = {
@@ -76,6 +88,8 @@ SEAMS = {
     "metric": ("evaluation.metrics", "{}"),
     "world": ("problem.name", "{}"),
     "control": ("problem.name", "{}"),
+    "place": ("problem.features", "{} --problem.name Pendulum-v1"),
+    "episode": ("evaluation.metrics", "{} --problem.name Pendulum-v1"),
 }
 SMALL = [
     *("--seeds", "1", "--clients", "2", "--problem.demonstrations", "2"),
@@ -125,7 +139,7 @@ def line_of(function):
 )
 def test_a_function_that_is_not_there_is_refused(capsys, tmp_path, seam, name, said):
     setting, form = SEAMS[seam]
-    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", form.format(name))
+    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", *form.format(name).split())
     law = f"{setting} must be module:function that can be imported from here, got '{name}' "
     assert line.startswith(law)
     assert line.endswith(said.format(folder=tmp_path))
@@ -135,7 +149,7 @@ def test_a_function_that_is_not_there_is_refused(capsys, tmp_path, seam, name, s
 @pytest.mark.parametrize("name", ["own_bad:", ":f", "own_bad:a:b", "own-bad:f"])
 def test_what_is_not_spelt_as_a_function_is_refused(capsys, tmp_path, seam, name):
     setting, form = SEAMS[seam]
-    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", form.format(name))
+    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", *form.format(name).split())
     assert line.startswith(f"{setting} must be ")
     assert line.endswith(f"module:function, got '{name}'")
 
@@ -144,6 +158,8 @@ ALLOWED = {
     "rule": "must return theta as a NumPy array of 2 finite floats, shape (2,), got ",
     "features": "must return finite numbers of shape (25, 1, d), (25, 4, d) or (25, d), got ",
     "metric": "must return a finite number, got ",
+    "place": "must return finite numbers of shape (",
+    "episode": "must return a finite number, got ",
 }
 SAID = {
     "rule_shape": "one of shape (7,)",
@@ -155,6 +171,12 @@ SAID = {
     "metric_shape": "a ndarray",
     "metric_nan": "nan",
     "metric_text": "a str",
+    "place_shape": "3360, d), got shape (5, 2)",
+    "place_nan": "1, d), got nan in row 0",
+    "place_text": "1, d), got a str",
+    "episode_shape": "a ndarray",
+    "episode_nan": "-inf",
+    "episode_text": "a str",
     "world_shape": "features must have shape (3, 1, 1) or (3, 2, 1), got (2, 1, 1)",
     "world_nan": "features must be finite, got NaN or infinity",
     "world_text": "must return a TabularMDP or a Gymnasium environment, got str",
@@ -173,7 +195,7 @@ def test_what_a_function_should_not_return_is_told_with_its_line(capsys, tmp_pat
     seam = function.partition("_")[0]
     setting, form = SEAMS[seam]
     name = f"own_bad:{function}"
-    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", form.format(name))
+    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", *form.format(name).split())
     assert line.startswith(f"{setting} {name}")
     assert f"{ALLOWED.get(seam, '')}{SAID[function]}" in line
     where = {"world_shape": "    return made", "world_nan": "    return made"}  # it raises there
@@ -189,7 +211,8 @@ def test_what_a_function_should_not_return_is_told_with_its_line(capsys, tmp_pat
 def test_what_a_function_raises_is_told_with_its_line(capsys, tmp_path, seam, how, said):
     setting, form = SEAMS[seam]
     function = f"{seam}_{how}"
-    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", form.format(f"own_bad:{function}"))
+    words = form.format(f"own_bad:{function}").split()
+    line = refused(capsys, tmp_path, *SMALL, f"--{setting}", *words)
     assert line.startswith(f"{setting} own_bad:{function} ")
     assert f"failed: {said}, at {tmp_path}/own_bad.py:" in line
 

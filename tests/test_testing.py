@@ -9,6 +9,8 @@ from worlds import random_world
 
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.problem.control.basis import RadialBasis
+from fedirl_ray.problem.control.paper import ACROBOT, CARTPOLE, PENDULUM
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.features import with_features
 from fedirl_ray.problem.kind import TABULAR
@@ -139,3 +141,60 @@ def no_array(world):
 def test_features_that_break_a_law_are_told_which(function, said):
     with pytest.raises(AssertionError, match=said):
         check_features(function)
+
+
+@pytest.mark.parametrize("task", [PENDULUM, CARTPOLE, ACROBOT], ids=lambda task: task.name)
+def test_our_radial_features_pass(task):
+    def radial(states, actions):
+        return RadialBasis(task.support, 9).at(np.concatenate([states, actions], axis=1))
+
+    check_features(radial, problem=task.name)
+
+
+def at_random_places(states, actions):
+    return states + np.random.random(states.shape)  # noqa: NPY002
+
+
+def beside_the_others(states, actions):
+    return states - states.mean(axis=0)
+
+
+def as_wide_as_many(states, actions):
+    return np.tile(states[:, :1], min(len(states), 5))
+
+
+def constant_anywhere(states, actions):
+    return np.ones((len(states), 2))
+
+
+def too_few(states, actions):
+    return states[:-1]
+
+
+def logarithm(states, actions):
+    with np.errstate(all="ignore"):
+        return np.log(states)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (at_random_places, "must be deterministic"),
+        (beside_the_others, "must not depend on what else is asked for"),
+        (as_wide_as_many, "must not depend on what else is asked for, got 5 and 3"),
+        (constant_anywhere, "must differ somewhere"),
+        (too_few, r"must return finite numbers of shape \(200, d\), got shape \(199, 2\)"),
+        (logarithm, "got (nan|-inf) in row"),
+        (raises, r"TypeError: .* missing 1 required positional argument"),
+    ],
+)
+def test_features_of_states_and_actions_that_break_a_law_are_told_which(function, said):
+    with pytest.raises(AssertionError, match=said):
+        check_features(function, problem="Pendulum-v1")
+
+
+def test_features_of_states_and_actions_are_found_by_name():
+    with pytest.raises(ConfigError, match="no such function"):
+        check_features("numpy:nosuch", problem="Pendulum-v1")
+    with pytest.raises(ConfigError, match="did you mean Pendulum-v1"):
+        check_features(constant_anywhere, problem="Pendulm-v1")

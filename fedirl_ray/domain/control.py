@@ -13,7 +13,7 @@ import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.config_fusion import REFERENCES
-from fedirl_ray.domain.control_judging import FACTS
+from fedirl_ray.domain.control_judging import FACTS, try_metrics
 from fedirl_ray.domain.control_learning import (
     ACTOR,
     SHOWN,
@@ -53,12 +53,13 @@ from fedirl_ray.domain.domain import (
     require_meant,
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
-from fedirl_ray.domain.reward import box_basis
+from fedirl_ray.domain.phi import box_basis
 from fedirl_ray.evaluate.training import side_by_side
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.laws import names_function
 from fedirl_ray.problem.control.arena import Episodes
+from fedirl_ray.problem.control.basis import Basis
 from fedirl_ray.problem.control.brought import require_alike
 from fedirl_ray.problem.control.demonstrations import (
     check_target,
@@ -115,8 +116,8 @@ class Control:
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """Agents at the end of their training, plans, and agents on their way."""
-        return channels_of(self.config.control)
+        """See `channels_of`."""
+        return channels_of(self.config.control, self.config.evaluation.metrics)
 
     def check(self) -> None:
         """Refuse the task and its lattice, and recorded demonstrations.
@@ -128,12 +129,16 @@ class Control:
             check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
         sensor_of(self.config, self._task, 0, 0)
+        if self._learner.own:
+            _ = self._features
+        try_metrics(self._task, self.config.evaluation.metrics)
         if names_function(self.config.problem.name):
             require_alike(self.config.problem.name, worlds_of(self.config))
 
     def room(self) -> int:
         """About how many bytes a run holds."""
-        return room_of(self.config)
+        own = self._learner.own
+        return room_of(self.config, self._basis.count if own else self.config.control.features)
 
     @property
     def varies(self) -> str:
@@ -186,7 +191,7 @@ class Control:
         base = TaskSpec.of(config).anywhere.task().support if paper else None
         longest = float(np.linalg.norm(features, axis=1).max())
         score = longest / (1.0 - config.irl.discount) / config.irl.temperature
-        ridge = config.control.features * config.irl.l2
+        ridge = features.shape[1] * config.irl.l2
         episodes = [len(one.lengths) for one in self._recorded or []]
         return Ground(
             Support(features, ground_of(task.support, base)),
@@ -195,8 +200,8 @@ class Control:
         )
 
     def exported(self, seed: int) -> Arrays:
-        """Radial features, the same for every seed."""
-        return box_basis(self._task, self._learner.basis(self._task))
+        """What features are made of, the same for every seed."""
+        return box_basis(self._task, self._basis)
 
     def lay(self) -> Plan[list[Arrays]]:
         """Train every client's expert, then record steps of worlds whose equations are unknown."""
@@ -325,9 +330,13 @@ class Control:
         return Learner.of(self.config)
 
     @cached_property
+    def _basis(self) -> Basis:
+        return self._learner.basis(self._task)
+
+    @cached_property
     def _features(self) -> Floats:
         """On the lattice, `[n, d]`."""
-        return self._learner.basis(self._task).at(self._task.support.points)
+        return self._basis.at(self._task.support.points)
 
     @cached_property
     def _recorded(self) -> list[Episodes] | None:

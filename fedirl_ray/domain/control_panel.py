@@ -27,17 +27,20 @@ from fedirl_ray.problem.mdp import Floats
 
 PLANNER, PLANNER_MATCHED = Channel("planner", "return"), Channel("planner-matched", "return")
 DISTANCE = Channel("planner", "distance")
+AGENTS = ("agent", "agent-matched")
 
 
-def channels_of(control: ControlConfig) -> tuple[Channel, ...]:
-    """Agents at the end of their training, plans, and agents on their way."""
-    plans = (PLANNER, PLANNER_MATCHED, DISTANCE)
-    if not control.agents:
-        return plans
-    *before, last = dict.fromkeys(evaluated_at(control.agent))
-    judges = ("agent", "agent-matched")
-    ends = tuple(Channel(judge, "return", last) for judge in judges)
-    return (*ends, *plans, *(Channel(who, "return", at) for who in judges for at in before))
+def channels_of(control: ControlConfig, metrics: Sequence[str]) -> tuple[Channel, ...]:
+    """Agents at the end of their training, plans, agents on their way; then the user's metrics."""
+    plans = (PLANNER, PLANNER_MATCHED)
+    ends: tuple[Channel, ...] = ()
+    way: tuple[Channel, ...] = ()
+    if control.agents:
+        *before, last = dict.fromkeys(evaluated_at(control.agent))
+        ends = tuple(Channel(judge, "return", last) for judge in AGENTS)
+        way = tuple(Channel(judge, "return", at) for judge in AGENTS for at in before)
+    own = (end._replace(metric=metric) for metric in metrics for end in (*ends, *plans))
+    return (*ends, *plans, DISTANCE, *way, *own)
 
 
 class Place(NamedTuple):
@@ -83,7 +86,8 @@ class Panel:
         self._config, self._seed, self._columns = config, seed, columns
         self._laid, self._counts = laid, counts
         self._spec, self._learner = TaskSpec.of(config), Learner.of(config)
-        self._channels = channels_of(config.control)
+        self._metrics = config.evaluation.metrics
+        self._channels = channels_of(config.control, self._metrics)
         self._worlds = worlds_of(config)
         own = self._spec.task()
         self._seen = [
@@ -110,6 +114,8 @@ class Panel:
             for at, value in zip(one["at"].tolist(), one["returns"], strict=True):
                 channel = self._number(Channel(agent.judge, "return", at))
                 scores[split][number, agent.column, channel] = value
+            end = self._numbers(agent.judge)[1:]
+            scores[split][number, agent.column, end] = one["others"]
         for world in range(len(self._places)):
             split, number = self._places[world]
             self._put_equal(scores[split][number], self._columns[split].names, world)
@@ -126,18 +132,23 @@ class Panel:
         thetas = np.stack([own.theta[number], own.matched_theta[number]])
         thetas[1, [not _is_matched(name) for name in own.names]] = np.nan
         beside = tuple(name for name in ("true", "expert") if name in own.names)
+        judging = Judging(
+            config.evaluation.discount,
+            config.control.episodes,
+            beside,
+            self._metrics,
+            config.seed,
+            self._seed,
+        )
         more = {
             "task": self._seen[world],
             "world": self._worlds[world],
             "learner": self._learner,
-            "judging": Judging(config.evaluation.discount, config.control.episodes, beside),
+            "judging": judging,
             "given": taught | pick(self._laid[world], STEPS),
-            "demonstrator": float(who),
             "shown": self._counts[who] if lives else 0,
             "thetas": thetas,
             "offsets": np.stack([own.offset[number], own.matched_offset[number]]),
-            "root": config.seed,
-            "seed": self._seed,
         }
         return Job("planner", judge_by_planner, more, True)
 
@@ -171,6 +182,7 @@ class Panel:
             "config": config.control.agent,
             "theta": asked.theta,
             "offset": asked.offset,
+            "metrics": self._metrics,
             "root": config.seed,
             "seed": self._seed,
         }
@@ -181,14 +193,19 @@ class Panel:
     def _number(self, channel: Channel) -> int:
         return self._channels.index(channel)
 
+    def _numbers(self, judge: str) -> list[int]:
+        """A judge's channels when it has learnt all it will: of the return, then of the metrics."""
+        last = {one[:2]: one for one in sorted(self._channels, key=lambda one: one.step)}
+        return [self._number(last[judge, metric]) for metric in ("return", *self._metrics)]
+
     def _put_plans(self, scores: Floats, split: Split, found: Arrays) -> None:
         """Write what a planner's job found into its world's scores, `[c, x]`."""
         names = self._columns[split].names
-        own, distance = self._number(PLANNER), self._number(DISTANCE)
-        scores[:, own], scores[:, self._number(PLANNER_MATCHED)] = found["returns"]
+        own, distance = self._numbers(PLANNER.judge), self._number(DISTANCE)
+        scores[:, own], scores[:, self._numbers(PLANNER_MATCHED.judge)] = found["scores"]
         scores[:, distance] = found["distance"]
         if "true" in names:
-            scores[names.index("true"), [own, distance]] = found["true"], 0.0
+            scores[names.index("true"), [*own, distance]] = *found["true"], 0.0
         if "expert" in names:
             scores[names.index("expert"), own] = found["expert"]
 
@@ -204,7 +221,8 @@ class Panel:
                 scores[mean, x] = scores[mean, self._number(own)]
         if "expert" in names and self._has_agents(world):
             expert = names.index("expert")
-            scores[expert, 0] = scores[expert, self._number(PLANNER)]
+            ends = self._numbers(AGENTS[0])
+            scores[expert, ends] = scores[expert, self._numbers(PLANNER.judge)]
 
 
 def _is_matched(name: str) -> bool:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fedirl_ray.config import IRLConfig, RunConfig
-from fedirl_ray.config_control import PPOConfig
+from fedirl_ray.config_control import ControlConfig, PPOConfig
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.stationary import Goal
-from fedirl_ray.laws import require
-from fedirl_ray.problem.control.basis import RadialBasis
+from fedirl_ray.laws import names_function, require
+from fedirl_ray.problem.control.basis import Basis, RadialBasis
 from fedirl_ray.problem.control.brought import task_named
+from fedirl_ray.problem.control.own_basis import OwnBasis
 from fedirl_ray.problem.control.paper import TASKS
 from fedirl_ray.problem.control.sensors import displaced, drawn_offset
 from fedirl_ray.problem.control.task import Task
@@ -27,7 +29,6 @@ OF_TABLES = (
     )),
     "heterogeneity.expert-temperature",
     "heterogeneity.coverage",
-    "evaluation.metrics",
 )  # fmt: skip
 """Settings that mean something in tables of states alone."""
 BASES = ("distance", "rbf")
@@ -86,15 +87,21 @@ class Learner:
     objective: Goal
     outside: Literal["clip", "refuse"]
     irl: IRLConfig
+    own: str = ""
+    """`module:function` of the user's own features; none: radial ones."""
 
     @classmethod
     def of(cls, config: RunConfig) -> "Learner":
         """That of a run."""
         one = config.control
-        return cls(one.features, one.width, one.objective, one.outside, config.irl)
+        named = config.problem.features
+        own = named if names_function(named) else ""
+        return cls(one.features, one.width, one.objective, one.outside, config.irl, own)
 
-    def basis(self, task: Task) -> RadialBasis:
+    def basis(self, task: Task) -> Basis:
         """The features, the same for all clients and on every lattice."""
+        if self.own:
+            return OwnBasis.named(task.support, len(task.state.axes), self.own)
         return RadialBasis(task.support, self.features, self.width)
 
 
@@ -162,8 +169,15 @@ def refuse_settings(config: RunConfig) -> None:
     Raises:
         ConfigError: Names the first.
     """
-    law = f"{BASES[0]} or {BASES[1]} for control tasks, whose features are radial either way"
-    require(config.problem.features in BASES, "problem.features", law, config.problem.features)
+    features = config.problem.features
+    law = f"{' or '.join(BASES)} (radial either way), or module:function, for control tasks"
+    require(features in BASES or names_function(features), "problem.features", law, features)
+    for name in ("features", "width") if names_function(features) else ():
+        value = getattr(config.control, name)
+        if value != getattr(ControlConfig(), name):
+            raise ConfigError(
+                f"control.{name} means nothing for problem.features {features}, got {value}"
+            )
     law = "empty for control tasks, whose planner has evaluation.discount alone"
     told = ",".join(map(str, config.evaluation.discounts))
     require(not config.evaluation.discounts, "evaluation.discounts", law, told)
@@ -194,8 +208,8 @@ def _refuse_worlds(config: RunConfig) -> None:
         require(known or whole, "control.judged", "a client's number or held out", i)
 
 
-def room_of(config: RunConfig) -> int:
-    """About how many bytes a run holds.
+def room_of(config: RunConfig, d: int) -> int:
+    """About how many bytes a run of `d` features holds.
 
     Where the lattice is the task's own, some 10,000 states and 10 actions are taken for it, and
     1,000 steps for an episode.
@@ -205,7 +219,7 @@ def room_of(config: RunConfig) -> int:
     lattice = 10 * (math.prod(control.points) if control.points else 10_000)
     steps = problem.horizon or 1_000
     model = 16 * 12 * lattice  # successors and their chances
-    features = NUMBER * control.features * (lattice + 4 * control.features)
+    features = NUMBER * d * (lattice + 4 * d)
     episodes = NUMBER * 8 * steps * (k * problem.demonstrations + control.episodes)
     rows = 2_000 * config.seeds * worlds * len(config.fusion.rules)
     # Every world's are kept where its lattice is estimated: observations before and after, actions.

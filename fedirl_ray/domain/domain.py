@@ -214,7 +214,7 @@ class Domain(Protocol):
         ...
 
     def exported(self, seed: int) -> Arrays:
-        """What it takes to evaluate features anywhere, of the names in `domain.reward.BASIS`."""
+        """What it takes to evaluate features anywhere, of the names in `domain.phi.BASIS`."""
         ...
 
     def lay(self) -> Plan[list[Arrays]]:

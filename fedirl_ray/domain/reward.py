@@ -2,7 +2,7 @@
 
 rewards.npz holds, for the rules (and references) that have a reward,
 
-    format                  1
+    format                  2 (1: the same, without `basis_own` of control tasks)
     kind, problem           tabular or control, and the problem's name
     rules                   names, [c]
     seeds                   numbers, [seeds]
@@ -15,31 +15,22 @@ Letters: `c` rules, `d` features, `s` states, `a` actions, `n` rows, `o` numbers
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fedirl_ray.domain.job import Arrays
+from fedirl_ray.domain.phi import BASIS, Phi, TablePhi, box_phi
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem.kind import Kind
 from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.problem.npz import read_arrays
 
-if TYPE_CHECKING:  # tables need neither
-    from fedirl_ray.problem.control.basis import RadialBasis
-    from fedirl_ray.problem.control.task import Task
-
-FORMAT = 1
-BASIS: Mapping[str, tuple[str, ...]] = {
-    "tabular": ("features", "shape", "horizon"),
-    "control": ("low", "high", "wraps", "width", "seen", "choices", "least", "most"),
-}
-"""What phi is made of, by kind of world; see `Tabular.exported` and `box_basis`."""
+FORMAT = 2
 _COMMON = ("format", "kind", "problem", "rules", "seeds", "theta", "offset", "mean", "spread")
 
 
@@ -105,7 +96,7 @@ class LearntReward:
     """Of the reward over the shared support."""
     spread: float
     """Its standard deviation there."""
-    phi: "Phi"
+    phi: Phi
     """The features."""
     level: tuple[float, float]
     """Mean and spread, over the shared support, of the parameter mean's reward."""
@@ -155,166 +146,12 @@ class LearntReward:
         return f"LearntReward({self.problem!r}, rule={self.rule!r}, seed={self.seed})"
 
 
-class Phi(Protocol):
-    """Features of states and actions, and what an episode's end means in their kind of world."""
-
-    @property
-    def horizon(self) -> int | None:
-        """Steps that an episode which ended earns for where it ended; None: none after its end."""
-        ...
-
-    def __call__(self, states: ArrayLike, actions: ArrayLike | None, space: Any) -> Floats:
-        """Features, `[..., d]`."""
-        ...
-
-    @property
-    def choices(self) -> int | None:
-        """How many actions there are to choose from; None: they are not numbered."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class TablePhi:
-    """Features written out."""
-
-    features: Floats
-    """`[s, a or 1, d]`."""
-    choices: int
-    horizon: int | None
-
-    @classmethod
-    def of(cls, basis: Mapping[str, NDArray[Any]]) -> Self:
-        """Those of a file."""
-        s, a, feature_actions = basis["shape"].tolist()
-        features = basis["features"].reshape(s, feature_actions, -1)
-        return cls(features, a, int(basis["horizon"]))
-
-    def __call__(self, states: ArrayLike, actions: ArrayLike | None, space: Any = None) -> Floats:
-        """Features of numbered states and actions, `[..., d]`."""
-        s, sighted, _ = self.features.shape
-        here = _numbered("states", states, s)
-        if actions is None:
-            if sighted > 1:
-                raise DataError("actions must be given: this reward depends on them, got None")
-            alone: Floats = self.features[here, 0]
-            return alone
-        taken = _numbered("actions", actions, self.choices)
-        try:
-            here, taken = np.broadcast_arrays(here, taken)
-        except ValueError:
-            raise DataError(
-                f"states and actions must be of one shape, got {here.shape} and {taken.shape}"
-            ) from None
-        found: Floats = self.features[here, taken if sighted > 1 else np.zeros_like(taken)]
-        return found
-
-
-def _numbered(what: str, given: ArrayLike, count: int) -> NDArray[np.int64]:
-    found = np.asarray(given)
-    if found.dtype.kind not in "iu":
-        raise DataError(f"{what} must be integers, got {found.dtype}")
-    if found.size and (found.min() < 0 or found.max() >= count):
-        raise DataError(f"{what} must lie in 0..{count - 1}, got {found.min()} to {found.max()}")
-    return found.astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class BoxPhi:
-    """Radial features of what an environment shows and takes."""
-
-    problem: str
-    basis: Mapping[str, NDArray[Any]]
-    """See `box_basis`."""
-    count: int
-    """Features d."""
-    horizon: int | None = None
-
-    @property
-    def choices(self) -> int | None:
-        """Numbered actions."""
-        return len(self.basis["choices"]) or None
-
-    @cached_property
-    def _radial(self) -> Any:
-        from fedirl_ray.problem.control.basis import RadialBasis
-        from fedirl_ray.problem.lattice import Axis, Lattice
-
-        rows = zip(*(self.basis[name].tolist() for name in ("low", "high", "wraps")), strict=True)
-        box = Lattice(tuple(Axis("", low, high, 2, wraps) for low, high, wraps in rows))
-        return RadialBasis(box, self.count, float(self.basis["width"]))
-
-    @cached_property
-    def _locate(self) -> Any:
-        from fedirl_ray.problem.control.paper import TASKS
-
-        # Observations of environments of the user's own are places as they are.
-        return TASKS[self.problem].locate if self.problem in TASKS else np.asarray
-
-    def __call__(self, states: ArrayLike, actions: ArrayLike | None, space: Any = None) -> Floats:
-        """Features of observations `[..., o]` and actions, `[..., d]`."""
-        if actions is None:
-            raise DataError("actions must be given: this reward depends on them, got None")
-        seen = np.asarray(states, dtype=np.float64)
-        if seen.ndim == 0:
-            raise DataError(f"states must be observations, arrays of numbers, got {states!r}")
-        if seen.shape[-1] != self.basis["seen"]:
-            raise DataError(
-                f"states must be observations of {self.problem}, {self.basis['seen']} numbers, got "
-                f"shape {seen.shape}"
-            )
-        rows = seen.reshape(-1, seen.shape[-1])
-        places = self._locate(rows)
-        shares = self._shares(actions, space).reshape(len(rows), -1)
-        found: Floats = self._radial.at(np.concatenate([places, shares], axis=1))
-        return found.reshape(*seen.shape[:-1], self.count)
-
-    def _shares(self, actions: ArrayLike, space: Any) -> Floats:
-        """Actions as shares of the most that can be done, in [-1, 1]."""
-        if self.choices is not None:
-            places: Floats = self.basis["choices"][_numbered("actions", actions, self.choices)]
-            return places
-        from fedirl_ray.problem.control.commands import from_box
-
-        low, high = (
-            (self.basis["least"], self.basis["most"])
-            if space is None
-            else (np.asarray(space.low), np.asarray(space.high))
-        )
-        return from_box(np.asarray(actions, dtype=np.float64), low, high)
-
-
-def box_basis(task: "Task", basis: "RadialBasis") -> Arrays:
-    """What the features of a control task are made of.
-
-    Args:
-        task: The task.
-        basis: Its features.
-
-    Returns:
-        `low`, `high`, `wraps`: the box, state axes first, `[p]` each; `width` of the bumps;
-        `seen`: how many numbers an observation has; `choices`: where numbered actions stand,
-        `[a, q]`, none of continuous ones; `least`, `most`: what client 0's environment takes,
-        `[q]`.
-    """
-    axes, env = task.support.axes, task.environment(0.0)
-    seen, space, none = env.observation_space.shape or (1,), env.action_space, np.empty(0)
-    return {
-        "low": np.array([axis.low for axis in axes]),
-        "high": np.array([axis.high for axis in axes]),
-        "wraps": np.array([axis.wraps for axis in axes]),
-        "width": np.array(basis.width),
-        "seen": np.array(seen[0]),
-        "choices": task.action.points if task.discrete else np.empty((0, len(task.action.axes))),
-        "least": np.asarray(getattr(space, "low", none)),
-        "most": np.asarray(getattr(space, "high", none)),
-    }
-
-
 def load_reward(path: Path | str, rule: str = "barycenter", seed: int = 0) -> LearntReward:
     """Read a reward that a run has learnt.
 
     Args:
-        path: Its rewards.npz, or its folder. Nothing in it is unpickled.
+        path: Its rewards.npz, or its folder. Nothing in it is unpickled, and no code that it names
+            is imported: import the module of features of your own before.
         rule: Whose reward: a rule's, or a reference's that has one.
         seed: Of which repetition.
 
@@ -327,8 +164,8 @@ def load_reward(path: Path | str, rule: str = "barycenter", seed: int = 0) -> Le
     path = Path(path)
     file = path / "rewards.npz" if path.is_dir() else path
     common = read_arrays(file, _COMMON, str(file))
-    if common["format"] != FORMAT:
-        raise DataError(f"{file} must be of format {FORMAT}, got {common['format']}")
+    if common["format"] not in (1, FORMAT):
+        raise DataError(f"{file} must be of format 1 or {FORMAT}, got {common['format']}")
     kind, problem = str(common["kind"]), str(common["problem"])
     if kind not in BASIS:
         raise DataError(f"{file} must be of a kind among {', '.join(BASIS)}, got {kind}")
@@ -342,13 +179,15 @@ def load_reward(path: Path | str, rule: str = "barycenter", seed: int = 0) -> Le
     theta = common["theta"][at]
     if np.isnan(theta).any():
         raise DataError(f"{file} must hold a reward of {rule} in seed {seed}, got none")
+    later = ("own",) if kind == "control" and common["format"] == 1 else ()
+    wanted = [name for name in BASIS[kind] if name not in later]
     basis = {
         name.removeprefix("basis_"): array[at[0] if len(array) > 1 else 0]
         for name, array in read_arrays(
-            file, [f"basis_{name}" for name in BASIS[kind]], str(file)
+            file, [f"basis_{name}" for name in wanted], str(file)
         ).items()
     }
-    phi: Phi = TablePhi.of(basis) if kind == "tabular" else BoxPhi(problem, basis, len(theta))
+    phi: Phi = TablePhi.of(basis) if kind == "tabular" else box_phi(problem, basis, theta, file)
     mean = (at[0], names.index("mean"))
     return LearntReward(
         problem,

@@ -7,7 +7,7 @@ Letters: `b` agents, `r` rows of each, `k` evaluations, `e` episodes of one, `o`
 observation, `q` action axes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,9 @@ from fedirl_ray.evaluate.networks import POLICY, Layout, Networks
 from fedirl_ray.evaluate.ppo import Update
 from fedirl_ray.evaluate.rollouts import Rollouts, SeenReward
 from fedirl_ray.problem.control.actor import Actor
+from fedirl_ray.problem.control.arena import Trajectory
 from fedirl_ray.problem.control.task import Task
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.mdp import Floats, Places
 from fedirl_ray.seeds import stream
 
 ROWS = 256
@@ -32,6 +33,9 @@ MOST_AGENTS = 32
 """Side by side at most: work that is cut off is lost for all of them."""
 MOST_BROUGHT = 8
 """The same where environments step one after the other."""
+
+_Step = tuple[Floats, Floats, Floats, Floats]
+"""What all rows saw, did, were paid, and saw then; axes `[b, r]` in front."""
 
 
 def side_by_side(task: Task, config: PPOConfig) -> int:
@@ -62,6 +66,8 @@ class Training:
     """True returns of the evaluations' episodes, `[k, e]`."""
     actors: tuple[Actor, ...]
     """The agent at each evaluation."""
+    last: tuple[Trajectory, ...] = ()
+    """Episodes of the last evaluation, `e` of them, if they were asked for."""
 
     @property
     def returns(self) -> Floats:
@@ -71,7 +77,7 @@ class Training:
 
 
 def train_agents(
-    task: Task, config: PPOConfig, jobs: Sequence[AgentJob]
+    task: Task, config: PPOConfig, jobs: Sequence[AgentJob], *, keep_last: bool = False
 ) -> list[Training | FedirlError]:
     """Train agents of one task side by side.
 
@@ -83,6 +89,7 @@ def train_agents(
         task: The task.
         config: Budget and hyperparameters of each.
         jobs: The agents.
+        keep_last: Whether to return the last evaluation's episodes.
 
     Returns:
         In the order of `jobs`, each agent's curve and the agent along it, or why it was ended.
@@ -93,7 +100,7 @@ def train_agents(
         company = _Company(task, config, jobs)
         for number in range(1, config.evaluations + 1):
             company.go_on(config.steps * number // config.evaluations)
-            company.evaluate(number)
+            company.evaluate(number, keep=keep_last and number == config.evaluations)
     return company.results()
 
 
@@ -109,6 +116,7 @@ class _Company:
         self._at: list[int] = []
         self._episodes: list[list[Floats]] = [[] for _ in jobs]
         self._actors: list[list[Actor]] = [[] for _ in jobs]
+        self._last: list[tuple[Trajectory, ...]] = [() for _ in jobs]
         self._environments = self._begun(config.rows, "arena")
         self._actions, outputs = distribution_of(task)
         layout = Layout(self._environments.observations.shape[2], config.hidden, outputs)
@@ -170,30 +178,52 @@ class _Company:
         client = self._jobs[self._here[agent]].client
         return f"an agent in client {client:g}'s physics within {self._steps} steps"
 
-    def evaluate(self, number: int) -> None:
-        """Play every agent's likeliest actions, and keep the agents as they are."""
+    def evaluate(self, number: int, *, keep: bool) -> None:
+        """Play every agent's likeliest actions, and keep the agents as they are.
+
+        Args:
+            number: Which evaluation, from 1.
+            keep: Whether to keep its episodes, too.
+        """
         if not self._here:
             return
         environments = self._begun(self._config.episodes, "judge", number)
-        returns = self._played(environments)
+        track: list[_Step] | None = [] if keep else None
+        returns, lengths = self._played(environments, track)
         self._at.append(self._steps)
         for agent, place in enumerate(self._here):
             self._episodes[place].append(returns[agent])
             self._actors[place].append(self._actor(agent))
+            if track is not None:
+                self._last[place] = tuple(_trajectories(track, agent, lengths[agent]))
         self._end(environments.failed)
 
-    def _played(self, environments: Environments) -> Floats:
-        """Sums of the task's own reward over one episode a row, `[b, e]`."""
+    def _played(
+        self,
+        environments: Environments,
+        track: list[_Step] | None,
+    ) -> tuple[Floats, Places]:
+        """Sums of the task's own reward over one episode a row, and their steps, `[b, e]` each.
+
+        Args:
+            environments: Stand before the first step.
+            track: Every step is added to it.
+        """
         b, e, o = environments.observations.shape
         inputs = np.ones((b, e, o + 1), dtype=np.float32)
         returns, running = np.zeros((b, e)), np.ones((b, e), dtype=bool)
+        lengths = np.zeros((b, e), dtype=np.int64)
         while running.any():
-            inputs[..., :o] = self._rollouts.moments.standard(environments.observations)
-            outputs = self._networks.policy(inputs)
-            move = environments.step(self._actions.likeliest(outputs))
+            seen = environments.observations
+            inputs[..., :o] = self._rollouts.moments.standard(seen)
+            actions = self._actions.likeliest(self._networks.policy(inputs))
+            move = environments.step(actions)
+            if track is not None:
+                track.append((seen, actions, move.reward, move.last))
+            lengths += running
             returns += np.where(running, move.reward, 0.0)
             running &= ~(move.terminated | move.truncated)
-        return returns
+        return returns, lengths
 
     def _actor(self, agent: int) -> Actor:
         """An agent's policy as it is now."""
@@ -215,5 +245,15 @@ class _Company:
         found: list[Training | FedirlError] = []
         for place, (episodes, actors) in enumerate(zip(self._episodes, self._actors, strict=True)):
             ended = self._ended.get(place)
-            found.append(ended or Training(at, np.array(episodes), tuple(actors)))
+            kept = self._last[place]
+            found.append(ended or Training(at, np.array(episodes), tuple(actors), kept))
         return found
+
+
+def _trajectories(track: Sequence[_Step], agent: int, lengths: Places) -> Iterator[Trajectory]:
+    """One agent's episodes, each as long as it went on."""
+    for row, h in enumerate(lengths.tolist()):
+        seen, actions, rewards, last = zip(
+            *([array[agent, row] for array in step] for step in track[:h]), strict=True
+        )
+        yield Trajectory(np.array([*seen, last[-1]]), np.array(actions), np.array(rewards))

@@ -111,6 +111,15 @@ class Lattice:
                 beyond |= (column < axis.low - slack) | (column > axis.high + slack)
         return beyond
 
+    def within(self, places: Floats) -> Floats:
+        """Places `[m, p]` within the limits: moved to them, or turned round on wrapping axes."""
+        low = np.array([axis.low for axis in self.axes])
+        high = np.array([axis.high for axis in self.axes])
+        wraps = np.array([axis.wraps for axis in self.axes])
+        turned = low + np.mod(places - low, high - low)
+        beyond = (places < low) | (places > high)
+        return np.clip(np.where(wraps & beyond, turned, places), low, high)
+
     def corners(self, places: Floats) -> Corners:
         """Multilinear interpolation: each place between the 2^p points around it.
 

@@ -12,14 +12,18 @@ import fedirl_ray
 ROOT = Path(fedirl_ray.__file__).parents[1]
 MINE = """
 import numpy as np
-def phi(world): return np.eye(len(world.initial))
-def still(world, visits): return float(visits[:, 0].sum())
+def phi(states, actions): return np.concatenate([states**2, states * actions, actions], axis=1)
+def still(observations, actions, rewards): return float(np.abs(observations[:, 1]).mean())
 """
 PROGRAM = """
 import sys
 import fedirl_ray
+TINY = {"steps": 64, "rows": 4, "rollout": 64, "batch": 64, "epochs": 1, "hidden": (4,),
+        "evaluations": 1, "episodes": 2}
 config = fedirl_ray.preset(
-    "GridWorld", clients=3, seeds=1, problem={"size": 3, "demonstrations": 5},
+    "CartPole-v1", clients=3, seeds=1, irl={"iterations": 4}, problem={"demonstrations": 3},
+    control={"points": (3, 3, 3, 3), "episodes": 2, "judged": (1.0,), "expert": TINY,
+             "agent": TINY},
     **{"problem.features": "mine_on_ray:phi", "evaluation.metrics": ("mine_on_ray:still",),
        "fusion.rules": ("local", "mean", "barycenter", "expert"), "evaluation.held_out": 2,
        "record.figure": False, "engine.backend": sys.argv[1]},

@@ -25,10 +25,8 @@ DISCOUNT = 0.99
 
 def planned_for(thetas, offsets, seed=0, task=TASK):
     """Of rewards in client 1's world, two levels of them."""
-    how = Judging(DISCOUNT, 6, ("true",))
-    return judging.judge_by_planner(
-        task, 1.0, LEARNER, how, {}, 1.0, 0, thetas, offsets, root=3, seed=seed
-    )
+    how = Judging(DISCOUNT, 6, ("true",), (), 3, seed)
+    return judging.judge_by_planner(task, 1.0, LEARNER, how, {}, 0, thetas, offsets)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def planned():
 
 
 def test_the_same_reward_gives_the_same_returns_in_every_column(planned):
-    returns = planned[0]["returns"]
+    returns = planned[0]["scores"][..., 0]
     assert returns[0, 0] == returns[0, 1]
     assert returns[0, 2] == returns[0, 3]  # constants, of either sign
     assert returns[0, 0] != returns[0, 2]
@@ -50,7 +48,7 @@ def test_the_same_reward_gives_the_same_returns_in_every_column(planned):
 
 
 def test_seeds_are_judged_on_episodes_of_their_own(planned):
-    assert planned[0]["returns"][0, 0] != planned[1]["returns"][0, 0]
+    assert planned[0]["scores"][..., 0][0, 0] != planned[1]["scores"][..., 0][0, 0]
     assert planned[0]["true"] != planned[1]["true"]
 
 
@@ -66,13 +64,13 @@ def test_a_reward_is_judged_where_sensors_say_it_is():
     thetas, offsets = np.tile(rng.normal(size=8), (2, 1, 1)), np.zeros((2, 1))
     right = planned_for(thetas, offsets)
     off = planned_for(thetas, offsets, task=replace(TASK, sensor=(np.pi, 0.0)))
-    assert abs(off["returns"][0, 0] - right["returns"][0, 0]) > 100.0
+    assert abs(off["scores"][0, 0, 0] - right["scores"][0, 0, 0]) > 100.0
     assert off["distance"][0] != pytest.approx(right["distance"][0], abs=1e-3)
 
 
 def test_the_true_reward_earns_most(planned):
     for found in planned:
-        assert found["true"] > found["returns"].max()
+        assert found["true"] > found["scores"][..., 0].max()
         assert (found["distance"] > 0.1).all()
         assert np.isnan(found["expert"])
         assert np.isnan(found["facts"]).all()
@@ -109,7 +107,7 @@ def trained(monkeypatch):
     """What agents are asked for."""
     asked = []
 
-    def train(task, config, jobs):
+    def train(task, config, jobs, keep_last):
         asked.extend(jobs)
         return [Training(np.array([1]), np.zeros((1, 1)), ()) for _ in jobs]
 
@@ -119,7 +117,8 @@ def trained(monkeypatch):
 
 def judge(*agents, offset=0.0):
     """Agents by seed, world and theta."""
-    same = {"task": TASK, "learner": LEARNER, "config": None, "offset": offset, "root": 3}
+    same = {"task": TASK, "learner": LEARNER, "config": None, "offset": offset, "metrics": (),
+            "root": 3}  # fmt: skip
     asked = [same | {"seed": one, "world": world, "theta": x} for one, world, x in agents]
     assert len(judging.judge_by_agents(asked)) == len(agents)
 

@@ -10,7 +10,8 @@ from fedirl_ray.config import EvaluationConfig, RunConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.domain.reward import box_basis, load_reward, packed
+from fedirl_ray.domain.phi import box_basis
+from fedirl_ray.domain.reward import load_reward, packed
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.record import rewards_of
@@ -162,8 +163,8 @@ def test_files_that_are_none_are_refused(file, tmp_path):
     with pytest.raises(DataError, match="no plain numbers"):
         load_reward(other)
     with np.load(file) as arrays:
-        np.savez(other, **{**arrays, "format": np.array(2)})
-    with pytest.raises(DataError, match="must be of format 1, got 2"):
+        np.savez(other, **{**arrays, "format": np.array(3)})
+    with pytest.raises(DataError, match="must be of format 1 or 2, got 3"):
         load_reward(other)
     other.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"readable \.npz"):

@@ -6,7 +6,8 @@ from gymnasium.utils.env_checker import check_env
 from fedirl_ray.config import RunConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.domain.reward import box_basis, load_reward, packed
+from fedirl_ray.domain.phi import box_basis
+from fedirl_ray.domain.reward import load_reward, packed
 from fedirl_ray.domain.reward_wrapper import RewardWrapper
 from fedirl_ray.problem.control.basis import RadialBasis
 from fedirl_ray.problem.control.paper import TASKS

@@ -4,7 +4,7 @@ Letters: `n` rows (one episode each at a time), `p` state axes, `q` action axes,
 observation.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -212,6 +212,25 @@ class Episodes:
         return self.observations[inside], self.actions[inside]
 
 
+class Trajectory(NamedTuple):
+    """One episode, as its environment tells it."""
+
+    observations: Floats
+    """What was seen before each of h steps and at the end, `[h + 1, o]`."""
+    actions: Floats
+    """What was done at each, within [-1, 1], `[h, q]`."""
+    rewards: Floats
+    """The task's own, `[h]`."""
+
+
+def trajectories(episodes: Episodes, rewards: Floats) -> Iterator[Trajectory]:
+    """Episodes one by one, with the rewards `[m, h]` of their steps; copies."""
+    for row, h in enumerate(episodes.lengths):
+        seen = np.vstack([episodes.observations[row, :h], episodes.last[row]])
+        actions = np.clip(episodes.actions[row, :h], -1.0, 1.0)
+        yield Trajectory(seen, actions, rewards[row, :h].copy())
+
+
 def play(
     task: Task,
     clients: Sequence[float],
@@ -232,10 +251,23 @@ def play(
     Returns:
         One episode a row, in the rows' order.
     """
+    return play_paid(task, clients, policy, rng, steps=steps)[0]
+
+
+def play_paid(
+    task: Task,
+    clients: Sequence[float],
+    policy: Policy,
+    rng: np.random.Generator,
+    *,
+    steps: int | None = None,
+) -> tuple[Episodes, Floats]:
+    """The same, and the task's own reward of every step, `[m, h]`, zero beyond an episode's end."""
     arena = Arena(task, clients, rng)
     m, most = len(arena), steps or task.steps
     seen: list[Floats] = []
     done: list[Floats] = []
+    paid: list[Floats] = []
     running = np.ones(m, dtype=bool)
     lengths, returns = np.zeros(m, dtype=np.int64), np.zeros(m)
     last, terminated = arena.observations.copy(), np.zeros(m, dtype=bool)
@@ -245,9 +277,11 @@ def play(
         move = arena.step(actions)
         seen.append(np.where(running[:, None], observations, 0.0))
         done.append(np.where(running[:, None], actions, 0.0))
+        paid.append(np.where(running, move.reward, 0.0))
         lengths += running
-        returns += np.where(running, move.reward, 0.0)
+        returns += paid[-1]
         last[running] = move.last[running]
         terminated |= running & move.terminated
         running &= ~(move.terminated | move.truncated)
-    return Episodes(np.stack(seen, 1), np.stack(done, 1), lengths, returns, last, terminated)
+    steps_of = (np.stack(seen, 1), np.stack(done, 1))
+    return Episodes(*steps_of, lengths, returns, last, terminated), np.stack(paid, 1)

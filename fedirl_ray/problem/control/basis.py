@@ -5,6 +5,7 @@ Letters: `d` features, `p` axes, `m` places.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.stats import qmc
@@ -14,6 +15,19 @@ from fedirl_ray.problem.mdp import Floats
 
 TILE = 16_384
 """Features worked on at once: few enough for the cache."""
+
+
+class Basis(Protocol):
+    """Features that can be read anywhere, the same for all clients: radial ones, or the user's."""
+
+    @property
+    def count(self) -> int:
+        """Features d."""
+        ...
+
+    def at(self, places: Floats) -> Floats:
+        """Features of places `[m, p]`, states and actions side by side, `[m, d]`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class RadialBasis:
 class LinearReward:
     """theta . phi + offset, anywhere."""
 
-    basis: RadialBasis
+    basis: Basis
     theta: Floats
     """`[d]`."""
     offset: float = 0.0
