@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
-from fedirl_ray.engine.identity import Identity, code_in_words, identify
+from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, identify
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import CONFIG, RUN, RunFolder
@@ -133,7 +134,15 @@ def taken_up(folder: RunFolder, schema: type[T], argv: Sequence[str] = ()) -> tu
     require_accountant(config.privacy.unit)
     identity = identify(config)
     alone = read_settings(schema, [file], prog=PROG, description="", whole=True)
-    identity.require(begun or identify(alone), "a run", FREE_IN_WORDS)
+    begun = begun or identify(alone)
+    if folder.finished or folder.has_results:
+        identity.require(begun, "a run", FREE_IN_WORDS)
+    else:
+        # Jobs are named by the content that they read: what is kept of others still holds.
+        identity.require(replace(begun, inputs=identity.inputs), "a run", FREE_IN_WORDS)
+        if identity.inputs != begun.inputs:
+            checked(config)
+            folder.write(IDENTITY, identity.encode())
     if config.record.demonstrations != alone.record.demonstrations:  # else: checked when it began
         target = config.record.demonstrations
         require(not folder.finished, "record.demonstrations", "asked for while a run is on", target)
@@ -193,9 +202,7 @@ def _federated(
                 stage = f", {kind} {count} of {whole}" if count < whole else ""
                 bar.update(task, description=f"seeds{stage}")
 
-            # What is kept reads no other code of the user's.
-            code = identity.inputs.get("problem.name", "")
-            jobs = Jobs(fleet, folder.seeds, warn, code=code, progress=told)
+            jobs = Jobs(fleet, folder.seeds, warn, progress=told)
             keep = _every(SAVING, kept.save_round)
             for seed, result in federate(
                 config, fleet, done, begun=begun, keep=keep, report=folder.report, jobs=jobs

@@ -16,6 +16,7 @@ from fedirl_ray.domain.domain import Domain
 from fedirl_ray.engine.identity import Identity
 from fedirl_ray.engine.record import CONFIG, RunFolder
 from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.errors import RunError, UserCodeError
 from fedirl_ray.laws import require
 from fedirl_ray.report.table import main_table
 
@@ -70,15 +71,26 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _work(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
+    anew = ""
+
     def shown() -> int:
-        domain, results = work(config, folder, identity, progress=config.record.progress, warn=say)
+        nonlocal anew
+        try:
+            domain, results = work(
+                config, folder, identity, progress=config.record.progress, warn=say
+            )
+        except RunError as err:
+            if isinstance(err.__cause__, UserCodeError) and folder.has_results:
+                anew = f"; once your code is mended, begin anew with: {typed(folder.path / CONFIG)}"
+            raise
         _show(domain, results, folder)
         return 0
 
-    return stoppable(
-        shown,
-        lambda: f"what was finished is kept, go on with: {typed('--resume', folder.path)}",
-    )
+    def advice() -> str:
+        on = f"what was finished is kept, go on with: {typed('--resume', folder.path)}"
+        return f"{on}{anew}"
+
+    return stoppable(shown, advice)
 
 
 def _show(domain: Domain, results: Sequence[SeedResult], folder: RunFolder) -> None:

@@ -115,6 +115,11 @@ class Checkpoints:
             raise ConfigError(f"{law} {path} that was called {_text(arrays, _NAME)}")
 
 
+def any_in(folder: Path) -> bool:
+    """Whether a folder holds any seed or round, damaged or not."""
+    return any(True for pattern in (_SEED, _ROUND) for _ in _named(folder, pattern))
+
+
 class Shelf:
     """Results of jobs, by name; each is read when it is asked for."""
 

@@ -2,15 +2,16 @@
 
 One call does one, or several of a function that does them faster side by side.
 
-A job is named after its function, every argument and the code, so a result is found again wherever
-the same work is asked for, and never where anything differs.
+A job is named after its function, every argument and the code, the user's own among its arguments
+included, so a result is found again wherever the same work is asked for, and never where anything
+differs.
 """
 
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.checkpoint import Shelf, Warn
 from fedirl_ray.engine.identity import code_in_words, digest_of, module_digest, source_digest
 from fedirl_ray.errors import FedirlError
+from fedirl_ray.laws import names_function
 
 
 def asked(job: Job) -> str:
@@ -32,17 +34,25 @@ def asked(job: Job) -> str:
     return f"{job.kind}-{digest.hexdigest()[:16]}"
 
 
-def name_of(job: Job, code: str = "") -> str:
-    """What is asked, and a digest of all code that answers it.
-
-    Args:
-        job: The job.
-        code: Digest of what else decides its result, such as a user's module.
-    """
-    codes = [source_digest(), code]
+def name_of(job: Job) -> str:
+    """What is asked, and a digest of all code that answers it."""
+    codes = [source_digest()]
     if not job.work.__module__.startswith("fedirl_ray."):
         codes.append(module_digest(job.work.__module__, "a job's function"))
+    own = {text for text in _texts(job.arguments) if names_function(text)}
+    codes += [module_digest(name, "a job's argument") for name in sorted(own)]
     return f"{asked(job)}-{digest_of(one.encode() for one in codes)}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text within a job's arguments."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
 
 
 def _plain(value: Any) -> Any:
@@ -138,7 +148,6 @@ class Jobs:
         folder: Path | None = None,
         warn: Warn = lambda line: None,
         *,
-        code: str = "",
         progress: Progress = lambda kind, done, count: None,
     ) -> None:
         """Read what was kept.
@@ -147,10 +156,9 @@ class Jobs:
             doer: Who does them.
             folder: Where results are kept; made if missing. None: nowhere.
             warn: Told of files that are damaged, or of other code.
-            code: Digest of what decides results beside the jobs and this package.
             progress: Told how many of a stage's jobs are done.
         """
-        self._doer, self._warn, self._code, self._progress = doer, warn, code, progress
+        self._doer, self._warn, self._progress = doer, warn, progress
         self._kept: Shelf | None = None
         self._told = False
         if folder is not None:
@@ -175,7 +183,7 @@ class Jobs:
         for place, job in enumerate(jobs):
             kept = None
             if self._kept is not None and job.kept:
-                names[place] = name_of(job, self._code)
+                names[place] = name_of(job)
                 kept = self._kept.get(names[place])
             if kept is not None:
                 yield place, kept

@@ -45,7 +45,7 @@ from fedirl_ray.cli import settings
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.reward import packed
-from fedirl_ray.engine.checkpoint import drop_torn_line
+from fedirl_ray.engine.checkpoint import any_in, drop_torn_line
 from fedirl_ray.engine.event import Event
 from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, slug, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
@@ -157,6 +157,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run in this folder has ended."""
         return (self.path / "table.txt").is_file()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a seed or a round of it is kept, which all its settings and content decide."""
+        return any_in(self.seeds)
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file whole."""

@@ -2,7 +2,7 @@ import importlib
 import os
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -142,20 +142,43 @@ def test_after_a_fix_the_old_result_does_not_come_back(tmp_path, monkeypatch):
     assert len(said) == 1
 
 
-def test_a_job_is_named_after_the_packages_code_and_the_users(monkeypatch):
-    job = Job("square", square, {"number": 1})
-    names = {name_of(job, code) for code in ("", "one", "two")}
-    monkeypatch.setattr("fedirl_ray.engine.jobs.source_digest", lambda: "another")
-    names.add(name_of(job))
-    assert len(names) == 4
-    assert all(name.startswith(asked(job)) for name in names)
+@dataclass(frozen=True)
+class Asking:
+    """Arguments that name a user's code somewhere inside."""
+
+    names: tuple[str, ...] = ("own_for_jobs:f",)
 
 
-def test_what_is_kept_under_other_code_of_the_users_is_done_again(tmp_path):
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """Writes a user's module that arguments of jobs name."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return (tmp_path / "own_for_jobs.py").write_text
+
+
+def test_a_job_is_named_after_the_packages_code_and_the_users(own_code, monkeypatch):
+    for told in (Asking(), [{"name": "own_for_jobs:f"}], "own_for_jobs:f"):
+        own, none = (Job("square", square, {"number": 1, "told": x}) for x in (told, "f"))
+        own_code("one")
+        names = {name_of(own)}
+        plain = name_of(none)
+        own_code("two")
+        names.add(name_of(own))
+        assert plain == name_of(none)
+        with monkeypatch.context() as patch:
+            patch.setattr("fedirl_ray.engine.jobs.source_digest", lambda: "another")
+            names.add(name_of(own))
+        assert len(names) == 3
+        assert all(name.startswith(asked(own)) for name in names)
+
+
+def test_what_is_kept_under_other_code_of_the_users_is_done_again(own_code, tmp_path):
     told = []
     for code, lines in (("one", 0), ("two", 1), ("one", 1)):
-        jobs = [Job("count", count, {"file": str(tmp_path / "count")}, kept=True)]
-        Jobs(Worker(), tmp_path / "jobs", told.append, code=code).all(jobs)
+        own_code(code)
+        asking = {"file": str(tmp_path / "count"), "told": Asking()}
+        jobs = [Job("count", count, asking, kept=True)]
+        Jobs(Worker(), tmp_path / "jobs", told.append).all(jobs)
         assert len(told) == lines
     assert (tmp_path / "count").read_text() == "xx"
 
@@ -201,7 +224,7 @@ def test_a_job_that_is_asked_for_twice_is_done_once(tmp_path):
     assert (tmp_path / "count").read_text() == "x"
 
 
-def count(file):
+def count(file, told=None):
     with open(file, "a") as counted:
         counted.write("x")
     return {"times": np.array(os.path.getsize(file))}

@@ -176,6 +176,8 @@ def test_a_rule_that_fails_later_keeps_the_seeds_before_it(tmp_path, module, cap
     (line,) = capsys.readouterr().err.splitlines()
     where = f"{module}:{line_of(module, 'not again')}"
     assert f"fusion.rules own_rules:late failed: ValueError: not again, at {where}" in line
+    begin = "once your code is mended, begin anew with: python -m fedirl_ray.run run/config.yaml"
+    assert line.endswith(f"--resume run; {begin}")
     assert len(list((tmp_path / "run" / "seeds").glob("seed-*"))) == 1
     module.write_text(SOURCE.replace("not again", "never"))
     assert main(["--resume", "run"]) == 2
@@ -204,3 +206,36 @@ def test_a_sweep_searches_over_them_and_remembers_their_code(tmp_path, module, c
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("search.fusion.rules ")
     assert "must hold what it did when a study was begun" in line
+
+
+CART = [
+    "--problem.name", "CartPole-v1", "--seeds", "1", "--clients", "2", "--irl.iterations", "4",
+    "--problem.demonstrations", "2", "--evaluation.held-out", "1", "--control.points", "3,3,3,3",
+    "--control.features", "6", "--control.episodes", "1", "--control.agents", "False",
+    "--control.expert.steps", "64", "--control.expert.rows", "4", "--control.expert.rollout", "64",
+    "--control.expert.batch", "64", "--control.expert.evaluations", "1", "--record.figure", "False",
+    "--control.expert.hidden", "4", "--engine.backend", "local", "--record.progress", "False",
+]  # fmt: skip
+
+
+def test_before_anything_but_jobs_is_kept_a_mended_rule_goes_on_with_them(
+    tmp_path, module, capsys, monkeypatch
+):
+    rules = ["--fusion.rules", "mean,own_rules:fails"]
+    assert main([*CART, *rules, "--run-dir", "run"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("go on with: python -m fedirl_ray.run --resume run")
+    kept = {path.name for path in (tmp_path / "run" / "seeds").iterdir()}
+    assert [name.split("-")[1] for name in sorted(kept)] == ["expert"] * 2
+    failing = 'raise ValueError("no idea")'
+    for mended, code in (('raise ValueError("no luck")', 2), ("return plain(given)", 0)):
+        module.write_text(SOURCE.replace(failing, mended))
+        sys.modules.pop("own_rules")
+        with monkeypatch.context() as patch:
+            patch.setattr("fedirl_ray.domain.control_learning.train_experts", None)
+            assert main(["--resume", "run"]) == code
+        left = {path.name for path in (tmp_path / "run").glob("seeds/*")}
+        assert left == (kept if code else set())
+    assert main([*CART, *rules, "--run-dir", "anew"]) == 0
+    for name in ("results.parquet", "identity.json", "rewards.npz"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "anew" / name).read_bytes()
