@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.presets import file_named, usual_for
+from fedirl_ray.presets import OWN, file_named, preset, usual_for
 from fedirl_ray.yaml_file import read_yaml
 
 T = TypeVar("T")
@@ -47,10 +47,15 @@ def load(
         SystemExit: `--help` was asked for.
     """
     written: list[str] = []
+    file = None
     if argv and not argv[0].startswith("-"):
-        written, argv = read_file(file_named(argv[0]), schema), argv[1:]
+        file, argv = file_named(argv[0]), argv[1:]
+        written = read_file(file, schema)
     values = _values(written, schema) | _values(argv, schema)
     problem = values.get(PROBLEM)
+    if problem is None and file == preset(OWN) and not HELP & set(argv):
+        what = "module:function, an environment of your own (docs/own-world.md)"
+        raise ConfigError(f"problem.name must be given with preset {OWN}: {what}")
     if problem is not None and not whole:
         usual = usual_for(problem)
         values = ({} if usual is None else _values(read_file(usual, schema), schema)) | values

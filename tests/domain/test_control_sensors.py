@@ -131,7 +131,7 @@ def test_agents_of_one_call_earn_what_their_own_sensors_see():
 
     def returns(*sensors):
         specs = [TaskSpec("Pendulum-v1", sensor=one) for one in sensors]
-        asked = [same | {"task": spec, "root": 0, "seed": 0} for spec in specs]
+        asked = [same | {"task": spec, "metrics": (), "root": 0, "seed": 0} for spec in specs]
         return [one["returns"] for one in judge_by_agents(asked)]
 
     found = returns((1.0, 0.0), (), (2.0 * math.pi, 0.0))
