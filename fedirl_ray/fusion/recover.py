@@ -17,6 +17,17 @@ def recover_theta(features: Floats, reward: Floats, *, intercept: bool) -> Float
     Returns:
         theta `[d]`; the shortest one where the features do not determine it.
     """
+    if not intercept and _tells_apart(features):
+        return reward.astype(np.float64)
     design = np.column_stack([features, np.ones(len(features))]) if intercept else features
     solution = np.linalg.lstsq(design, reward, rcond=None)[0]
     return solution[: features.shape[1]].astype(np.float64)
+
+
+def _tells_apart(features: Floats) -> bool:
+    """Whether there is one feature a point, in order: theta is the reward then.
+
+    Least squares would find the same in n^3 steps, minutes where n is some thousand.
+    """
+    n, d = features.shape
+    return n == d and bool((features.diagonal() == 1.0).all()) and np.count_nonzero(features) == n

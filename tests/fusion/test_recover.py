@@ -42,3 +42,12 @@ def test_of_many_thetas_that_fit_the_shortest_is_taken():
     found = recover_theta(twins, reward, intercept=False)
     np.testing.assert_allclose(found, np.linalg.pinv(twins) @ reward, rtol=1e-9)
     np.testing.assert_allclose(found[0], found[3], rtol=1e-9)
+
+
+def test_where_features_tell_points_apart_theta_is_the_reward():
+    _, reward = case()
+    assert np.array_equal(recover_theta(np.eye(30), reward, intercept=False), reward)
+    # Numbered otherwise, or one short, it is not.
+    for features in (np.eye(30)[::-1], np.eye(30)[:, :29], np.diag(np.linspace(1.0, 2.0, 30))):
+        found = recover_theta(features, reward, intercept=False)
+        np.testing.assert_allclose(found, np.linalg.pinv(features) @ reward, atol=1e-12)
