@@ -14,7 +14,12 @@ from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain import control_settings
 from fedirl_ray.domain.control import Control
 from fedirl_ray.domain.control_judging import judge_by_agents
-from fedirl_ray.domain.control_learning import named
+from fedirl_ray.domain.control_learning import (
+    demonstrations,
+    model_of,
+    named,
+    objective_of,
+)
 from fedirl_ray.domain.control_settings import Learner, TaskSpec, sensor_of
 from fedirl_ray.domain.domain import Columns
 from fedirl_ray.domain.job import done
@@ -68,6 +73,22 @@ def test_a_client_learns_from_what_it_sees_anew_in_each_seed(whole_cells, laid):
         ):
             moved = np.roll(here, i + 1 + seed, axis=1)
             np.testing.assert_allclose(there, moved, atol=1e-12)
+
+
+def test_what_a_client_minimises_is_the_true_worlds_under_features_moved_the_other_way(
+    whole_cells, laid
+):
+    domain, task = Control(OFF), TaskSpec.of(PLAIN).task()
+    learner = Learner.of(PLAIN)
+    episodes = demonstrations(task, 2.0, laid[2], 3, 5, 0)
+    features = learner.basis(task).at(task.support.points).reshape(8, -1, 8)
+    moved = np.roll(features, -3, axis=0).reshape(-1, 8)
+    model = model_of(task, 2.0, None, 5)
+    true = objective_of(task, model, moved, episodes, learner)
+    own = domain.hold(0, [2], {2: laid[2]})[0].objective
+    theta = np.random.default_rng(0).normal(size=8)
+    for found, wanted in zip(own(theta), true(theta), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_a_seeds_lattices_are_not_anothers(whole_cells, laid):
