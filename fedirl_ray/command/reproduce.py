@@ -37,7 +37,8 @@ The paper's tables and theorems, measured here and put beside the paper's number
   python -m fedirl_ray.run reproduce --resume runs/DIR      go on; what is finished is kept
 
 Parts on the grid: table1, table2, choices (table 1 under choices that the paper leaves open),
-theorem1, theorem2, gaussians (barycenters beside the closed form), communication; all of these.
+theorem1, theorem2, gaussians (barycenters beside the closed form), communication, displaced (maps
+that clients see displaced, where transport wins); all of these.
 Parts on control tasks, which take up to 90 minutes on two cores each:
 figure2 (Pendulum, CartPole), figure3 (LunarLander, which needs pip install 'fedirl-ray[control]',
 and Acrobot), refinement (return against the lattice's resolution), scale (what fusing costs).

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fedirl_ray.cli import PROG
 from fedirl_ray.report.reproduction.control import control_figure, control_text
+from fedirl_ray.report.reproduction.displaced import displaced_figure, displaced_text
 from fedirl_ray.report.reproduction.plots import gaussians_figure, ratio_figure, theorem1_figure
 from fedirl_ray.report.reproduction.refinement import (
     refinement_figure,
@@ -23,6 +24,7 @@ TEXTS: dict[Name, Callable[[Sequence[Record], Plan], list[str]]] = {
     "theorem2": theorem_text,
     "gaussians": gaussians_text,
     "communication": communication_text,
+    "displaced": displaced_text,
     "figure2": control_text,
     "figure3": control_text,
     "refinement": refinement_text,
@@ -80,6 +82,8 @@ def draw(name: Name, rows: Sequence[Record]) -> dict[str, bytes]:
         case "figure2" | "figure3":
             title = "Agents trained on fused rewards: true return, mean over seeds"
             figures = {name: control_figure(rows, title)}
+        case "displaced":
+            figures = {"displaced": displaced_figure(rows)}
         case "refinement":
             figures = {name: refinement_figure(rows)}
         case _:

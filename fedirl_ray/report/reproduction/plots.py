@@ -167,7 +167,9 @@ def finish(figure: Any, panels: Any, title: str, lines: Sequence[Any] = ()) -> b
         for pair in zip(*panel.get_legend_handles_labels(), strict=True)
     )
     handles |= {line.get_label(): line for line in lines}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=7)
+    if handles:
+        names = {"labels": handles.keys(), "ncols": 4, "fontsize": 7}
+        figure.legend(handles.values(), loc="outside lower center", **names)
     figure.suptitle(title, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")

@@ -94,7 +94,7 @@ class Found:
         ]
 
 
-def _marked(head: Sequence[str], rows: Sequence[Row], seeds: set[int]) -> list[str]:
+def marked(head: Sequence[str], rows: Sequence[Row], seeds: set[int]) -> list[str]:
     """A table, a star on what stands out of all its differences, and what the marks mean."""
     places = [(i, j) for i, row in enumerate(rows) for j in range(len(row))]
     gaps = {(i, j): cell for i, j in places if isinstance(cell := rows[i][j], Interval)}
@@ -134,7 +134,7 @@ def table1_text(rows: Sequence[Record], plan: Plan) -> list[str]:
                 [f"{grid}: {setting.title}, {policy}", *found.headline(policy)]
                 for policy in found.policies
             ]
-    text = [NOTE, "", *_marked(("grid, clients: fit, policy", *HEAD), lines, seeds)]
+    text = [NOTE, "", *marked(("grid, clients: fit, policy", *HEAD), lines, seeds)]
     for setting in settings:
         text += ["", *_details(setting, rows, plan)]
     return text
@@ -152,10 +152,10 @@ def table2_text(rows: Sequence[Record], plan: Plan) -> list[str]:
         for policy in found.policies:
             lines.append([f"p = {share:g}: {policy}", *found.headline(policy)])
             gains.append([f"p = {share:g}: {policy}", *_parts(found, policy)])
-    text = [NOTE, "", *_marked(("weak clients, policy", *HEAD), lines, seeds)]
+    text = [NOTE, "", *marked(("weak clients, policy", *HEAD), lines, seeds)]
     text += ["", "The barycenter's held-out gain, split:", ""]
-    text += _marked(("weak clients, policy", "total", *PARTS), gains, seeds)
-    return [*text, "", *(f"- {_command(setting, plan)}" for setting in table2(plan))]
+    text += marked(("weak clients, policy", "total", *PARTS), gains, seeds)
+    return [*text, "", *(f"- {command_of(setting, plan)}" for setting in table2(plan))]
 
 
 def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
@@ -176,8 +176,8 @@ def choices_text(rows: Sequence[Record], plan: Plan) -> list[str]:
                 ]
             )
     head = ("choice, grid: policy", "held-out mean", "held-out barycenter", "difference", *PARTS)
-    commands = [f"- {setting.title}: {_command(setting, plan)}" for setting in choices(plan)]
-    return [NOTE, "", *_marked(head, lines, seeds), "", *commands]
+    commands = [f"- {setting.title}: {command_of(setting, plan)}" for setting in choices(plan)]
+    return [NOTE, "", *marked(head, lines, seeds), "", *commands]
 
 
 def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
@@ -202,9 +202,9 @@ def _details(setting: Setting, rows: Sequence[Record], plan: Plan) -> list[str]:
     return [
         f"### {setting.name[0].upper()}{setting.name[1:]}",
         "",
-        _command(setting, plan),
+        command_of(setting, plan),
         "",
-        *_marked(("rule", "in-dist.", "held-out", *names), lines, {found.seeds}),
+        *marked(("rule", "in-dist.", "held-out", *names), lines, {found.seeds}),
     ]
 
 
@@ -213,5 +213,6 @@ def _parts(found: Found, policy: str) -> Row:
     return [getattr(gain, part) for part in ("total", *PARTS)]
 
 
-def _command(setting: Setting, plan: Plan) -> str:
+def command_of(setting: Setting, plan: Plan) -> str:
+    """The command that runs a setting by itself."""
     return f"`{PROG} {setting.arguments(plan)}`"

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from fedirl_ray.study.reproduction import (
     communication,
+    displaced,
     figures,
     gaussians,
     scale,
@@ -23,6 +24,7 @@ Name = Literal[
     "theorem2",
     "gaussians",
     "communication",
+    "displaced",
     "figure2",
     "figure3",
     "refinement",
@@ -51,6 +53,7 @@ PARTS: dict[Name, Part] = {
         "Barycenters of Gaussians and the closed form", 4.0, gaussians.steps, gaussians.run
     ),
     "communication": Part("Bytes by rule and round", 0.1, communication.steps, communication.run),
+    "displaced": Part("Displaced maps", 3.0, displaced.steps, displaced.run),
     "figure2": _tasks("Figure 2: Pendulum and CartPole", 150.0, figures.FIGURE_2),
     "figure3": _tasks("Figure 3: LunarLander and Acrobot", 600.0, figures.FIGURE_3),
     "refinement": Part(

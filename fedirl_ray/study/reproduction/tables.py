@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from fedirl_ray.cli import PROG, load
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.fleet import open_fleet
-from fedirl_ray.engine.result import long_table
+from fedirl_ray.engine.result import Row, SeedResult, long_table
 from fedirl_ray.study.reproduction.plan import Plan, Record
 
 RULES = (
@@ -55,6 +57,7 @@ class Setting:
     size: int
     clients: int
     seeds: int
+    rules: str = RULES
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ class Setting:
         """The flags that say the same to `federate`."""
         grid = f"--problem.size {self.size} --clients {self.clients} --seeds {self.seeds}"
         root = f" --seed {plan.seed}" if plan.seed else ""
-        return f"{grid}{root} --fusion.rules {RULES} {self.flags}".strip()
+        return f"{grid}{root} --fusion.rules {self.rules} {self.flags}".strip()
 
     def config(self, plan: Plan) -> RunConfig:
         """Read those flags."""
@@ -129,11 +132,33 @@ def steps(settings: Settings, plan: Plan) -> int:
 
 def run(settings: Settings, plan: Plan) -> Iterator[list[Record]]:
     """Run every setting; yields the long table of one seed at a time, marked with its setting."""
+    for one in seeds_of(settings, plan):
+        yield one.rows()
+
+
+class Seed(NamedTuple):
+    """One seed of a setting, and what it has found."""
+
+    setting: Setting
+    domain: Domain
+    number: int
+    result: SeedResult
+
+    def rows(self) -> list[Record]:
+        """Its long table."""
+        found = long_table([self.result], self.domain)
+        return [self.marked(row._replace(seed=self.number)) for row in found]
+
+    def marked(self, row: Row) -> Record:
+        """A row with what the setting is."""
+        return asdict(self.setting) | {"setting": self.setting.name} | row._asdict()
+
+
+def seeds_of(settings: Settings, plan: Plan) -> Iterator[Seed]:
+    """Run every setting, seed by seed."""
     for setting in settings(plan):
         config = setting.config(plan)
         domain = domain_of(config)
         with open_fleet(config) as fleet:
             for seed, result in federate(config, fleet):
-                rows = [row._asdict() for row in long_table([result], domain)]
-                mark = asdict(setting) | {"setting": setting.name}
-                yield [{**mark, **row, "seed": seed} for row in rows]
+                yield Seed(setting, domain, seed, result)
