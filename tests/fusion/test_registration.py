@@ -80,6 +80,22 @@ def test_gaussian_peaks_are_placed_between_cells(seed):
     np.testing.assert_allclose(found, centre - centre.mean(axis=0), atol=1e-3)
 
 
+def test_pairs_that_are_wrong_are_outvoted(monkeypatch):
+    by = np.array([[0.0], [2.0], [-3.0], [1.0], [0.0]])
+    apart = by[:, None] - by
+    apart[1, 3], apart[3, 1] = 9.0, -9.0
+    monkeypatch.setattr("fedirl_ray.fusion.registration.shifts", lambda maps, axes: apart)
+    found = offsets(np.zeros((5, 40)), (line(40),), np.full(5, 0.2))
+    np.testing.assert_allclose(found, by, atol=2e-3)
+
+
+def test_around_a_ring_the_shorter_way_is_not_taken_for_another_place():
+    # The last two are 8 cells apart one way, 4 the other, and found to be 4.
+    maps, _ = copies((ring(12),), [(0,), (0,), (4,), (-4,)])
+    found = offsets(maps, (ring(12),), np.full(4, 0.25))
+    np.testing.assert_allclose(found[:, 0], [0.0, 0.0, 4.0, -4.0], atol=1e-9)
+
+
 def test_one_map_that_matches_nobody_leaves_the_others_in_place():
     by = drawn_moves((line(40),), 4, 1)
     maps, _ = copies((line(40),), by)

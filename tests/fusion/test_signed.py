@@ -202,9 +202,15 @@ def test_the_parts_of_a_map_add_up_to_it(seed, tau):
 
 def test_flat_maps_are_given_back():
     flat = np.full((3, 9), 0.1) * [[1.0], [3.0], [7.0]]
-    flat[1, ::2] += 1e-17  # below rounding
     for rule in ("signed", "gibbs", "register", "blur", "masked-mean"):
         np.testing.assert_allclose(fused(rule, flat, on((9,)).axes), flat.mean(), atol=1e-10)
+
+
+def test_ripples_of_rounding_are_no_peaks():
+    maps = np.tile([[0.0], [0.3]], 20)
+    maps[0, 4], maps[1, 12] = 1.0, np.nextafter(0.3, 1.0)
+    found = fused("signed", maps, on((20,)).axes, config=replace(SHARP, tau=0.0))
+    np.testing.assert_allclose(found, 0.15 + 0.5 * bump((20,), [4], 0.5), atol=1e-10)
 
 
 def test_a_categorys_mass_moves_to_others_as_between_actions():
