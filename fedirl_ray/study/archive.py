@@ -174,7 +174,8 @@ def _draw(archive: Archive) -> Iterator[tuple[str, Any]]:
             f"Parallel coordinates of {name}",
             visualization.plot_parallel_coordinate(study, **about),
         )
-        if complete >= FEWEST and len(varied(archive)) > 1:
+        told = {trial[f"values.{name}"] for trial in archive.trials if trial["state"] == COMPLETE}
+        if complete >= FEWEST and len(told) > 1 and len(varied(archive)) > 1:
             yield f"Importances for {name}", _importances(archive, i)
 
 
