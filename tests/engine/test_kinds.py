@@ -1,20 +1,25 @@
 """What a federation owes to every kind of world."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from actors import make
+from browser import opened
 from engine import killed
 from engine.faults import Meddling, misbehaving, outcome
 
-from fedirl_ray.cli import settings
+from fedirl_ray.cli import leaves, settings
 from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RecordConfig, RunConfig
 from fedirl_ray.config_control import ControlConfig, PPOConfig
 from fedirl_ray.config_engine import EngineConfig
@@ -25,10 +30,14 @@ from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.result import SeedResult, judges
+from fedirl_ray.engine.tasks import run_seeds
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.demonstrations import save_episodes
 from fedirl_ray.problem.control.paper import CARTPOLE
+from fedirl_ray.report.page import write_page
 from fedirl_ray.run import main
+from fedirl_ray.study.space import read_study_file
 
 KINDS = ("tabular", "recorded control", "trained control")
 RULES = ("local", "mean", "median", "precision", "barycenter", "pooled", "expert")
@@ -50,7 +59,7 @@ def shown(tmp_path_factory):
     return folder / "{client}.npz"
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def config(request, shown):
     """Three clients, three rounds, in a small world of a kind."""
     shared = {
@@ -89,28 +98,56 @@ def with_federation(config, **changed):
     return replace(config, federation=replace(config.federation, **changed))
 
 
-def here(config):
-    return outcome(config, Clients(config, range(config.clients)))
-
-
 def found_by(config, fleet):
     ((_, found),) = federate(config, fleet)
     return found
 
 
+class Counting:
+    """What is asked of clients and workers, while it is done as ever."""
+
+    def __init__(self, patch):
+        self.rounds, self.kept = [], 0
+        learn, work = Clients.learn, Worker.work
+
+        def learning(clients, order):
+            self.rounds.append(order.round)
+            return learn(clients, order)
+
+        def working(worker, jobs):
+            self.kept += sum(job.kept for job in jobs)
+            return work(worker, jobs)
+
+        patch.setattr(Clients, "learn", learning)
+        patch.setattr(Worker, "work", working)
+
+
+class Whole(NamedTuple):
+    """A run that nothing befell."""
+
+    file: Path
+    """Its settings."""
+    folder: Path
+    asked: Counting
+
+
 @pytest.fixture(scope="module")
-def alone():
-    """Bytes that runs find in this process, by kind: asked for by several tests."""
-    cache = {}
+def whole(config, tmp_path_factory):
+    """Done in this process, once for all tests that compare with it."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings(config)))
+    with pytest.MonkeyPatch.context() as patch:
+        asked = Counting(patch)
+        assert main([str(folder / "run.yaml"), "--run-dir", str(folder / "run")]) == 0
+    return Whole(folder / "run.yaml", folder / "run", asked)
 
-    def found(config):
-        name = (config.problem, config.control)
-        if name not in cache:
-            cache[name], told = here(config)
-            assert not told
-        return cache[name]
 
-    return found
+@pytest.fixture(scope="module")
+def alone(whole):
+    """What it has found, as `outcome` says it."""
+    names = [field.name for field in fields(SeedResult) if field.name != "seconds"]
+    with np.load(whole.folder / "arrays.npz") as arrays:
+        return {name: arrays[name][0].tobytes() for name in names}
 
 
 @pytest.mark.parametrize("actors", [1, 3])
@@ -120,7 +157,7 @@ def test_on_ray_a_run_finds_the_bytes_of_this_process(ray_session, config, alone
     with RayFleet(on_ray) as fleet:
         assert len(fleet.placement.blocks) == actors
         found, told = outcome(on_ray, fleet)
-    assert found == alone(config)
+    assert found == alone
     assert not told
 
 
@@ -145,28 +182,9 @@ def test_actors_killed_while_they_learn_and_judge_change_nothing(
     told = []
     with RayFleet(on_ray, told.append, holder=dying_twice(tmp_path)) as fleet:
         found, _ = outcome(on_ray, fleet)
-    assert found == alone(config)
+    assert found == alone
     assert [event.what for event in told].count("restarted") == 2
     assert not [event for event in told if event.what in ("missing", "refused")]
-
-
-class Counting:
-    """What is asked of clients and workers, while it is done as ever."""
-
-    def __init__(self, monkeypatch):
-        self.rounds, self.kept = [], 0
-        learn, work = Clients.learn, Worker.work
-
-        def learning(clients, order):
-            self.rounds.append(order.round)
-            return learn(clients, order)
-
-        def working(worker, jobs):
-            self.kept += sum(job.kept for job in jobs)
-            return work(worker, jobs)
-
-        monkeypatch.setattr(Clients, "learn", learning)
-        monkeypatch.setattr(Worker, "work", working)
 
 
 def bytes_of(folder):
@@ -176,30 +194,97 @@ def bytes_of(folder):
 
 
 def test_a_killed_run_goes_on_from_its_last_round_and_does_no_kept_job_again(
-    config, tmp_path, monkeypatch, capsys
+    config, whole, tmp_path, monkeypatch, capsys
 ):
-    file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(settings(config)))
-    whole = Counting(monkeypatch)
-    assert main([str(file), "--run-dir", str(tmp_path / "whole")]) == 0
-    assert whole.rounds == [0, 1, 2]
+    assert whole.asked.rounds == [0, 1, 2]
     run = tmp_path / "run"
     experts = 3 if config.problem.name != "GridWorld" and config.control.agents else 0
-    deaths = [("round", 2, [str(file), "--run-dir", str(run)])]
-    if whole.kept:
+    deaths = [("round", 2, [str(whole.file), "--run-dir", str(run)])]
+    if whole.asked.kept:
         deaths.append(("job", 2, ["--resume", str(run)]))
     for moment, count, words in deaths:
         done = subprocess.run([sys.executable, killed.__file__, moment, str(count), *words],
                               capture_output=True, check=False)  # fmt: skip
         assert done.returncode == -signal.SIGKILL, done.stderr
-    monkeypatch.undo()
     left = Counting(monkeypatch)
     assert main(["--resume", str(run)]) == 0
     assert left.rounds == [2]
-    assert left.kept == max(0, whole.kept - experts - 2)
-    assert bytes_of(run) == bytes_of(tmp_path / "whole")
+    assert left.kept == max(0, whole.asked.kept - experts - 2)
+    assert bytes_of(run) == bytes_of(whole.folder)
     assert not (run / "seeds").exists()
     assert "damaged" not in capsys.readouterr().err
+
+
+def test_the_page_of_a_run_opens_in_a_browser_without_complaint(config, whole, tmp_path):
+    dom, said = opened(write_page([whole.folder]), tmp_path)
+    assert said == []
+    assert config.problem.name in dom
+    metric = domain_of(config).metric
+    summary = json.loads((whole.folder / "summary.json").read_text())
+    assert dom.count('<table class="scores"') == len(summary[metric]["held-out"])
+    assert f"<h2>{metric.capitalize()}" in dom
+
+
+SEARCH = {"fusion.epsilon": [0.1, 1.0], "irl.l2": [0.01, 1.0]}
+
+
+def planned(config, objective):
+    """A study of a run's settings, with all that a trial can do without left out."""
+    small = replace(
+        with_federation(config, rounds=1),
+        fusion=FusionConfig(rules=("mean", "barycenter", "expert")),
+        evaluation=replace(config.evaluation, held_out=1),
+        control=replace(config.control, agents=config.problem.name == "GridWorld"),
+    )
+    fixed = {name: value for name, value in leaves(settings(small)) if name not in SEARCH}
+    return {"fixed": fixed, "search": SEARCH, "objectives": {objective: "maximize"},
+            "sampler": "grid"}  # fmt: skip
+
+
+def test_a_sweep_of_four_trials_seeks_what_runs_of_their_settings_find(config, tmp_path, capsys):
+    metric = domain_of(config).metric
+    objective = f"{metric}/held-out/barycenter"
+    file, study = tmp_path / "plan.yaml", tmp_path / "s"
+    file.write_text(yaml.safe_dump(planned(config, objective)))
+    assert main(["sweep", str(file), "--study-dir", str(study), "--progress", "False"]) == 0
+    trials = pq.read_table(study / "trials.parquet").to_pylist()
+    assert [trial["state"] for trial in trials] == ["COMPLETE"] * 4
+    rows = pq.read_table(study / "results.parquet").to_pylist()
+    assert {row["trial"] for row in rows} == {trial["number"] for trial in trials}
+    last = trials[-1]
+    one = read_study_file(study / "study.yaml").config(
+        {name: last[f"params.{name}"] for name in SEARCH}
+    )
+    domain = domain_of(one)
+    channel = next(iter(judges(domain).values()))
+    (found,) = run_seeds(one)
+    column = one.fusion.rules.index("barycenter")
+    wanted = found.held_out_scores[:, column, channel].mean()
+    assert domain.channels[channel].metric == metric
+    assert last[f"values.{objective}"] == pytest.approx(wanted, rel=1e-12)
+    assert main(["report", str(study), "--map", str(tmp_path / "map.png")]) == 0
+    page, text = (study / "report.html").read_text(), (tmp_path / "map.md").read_text()
+    assert objective in page
+    values = {trial[f"values.{objective}"] for trial in trials}
+    assert ("Importances" in page) == (len(values) > 1)
+    assert config.problem.name in page
+    assert "fusion.epsilon" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("GridWorld", "x.npz"), ("CartPole-v1", "{client}.npz")]
+)
+def test_a_sweep_without_its_demonstrations_is_refused_before_anything_is_written(
+    name, file, tmp_path, capsys
+):
+    fixed = {"problem.name": name, "problem.demonstrations-file": str(tmp_path / file)}
+    plan = {"fixed": fixed, "search": SEARCH, "objectives": {"bytes_up/mean": "minimize"}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    words = [str(tmp_path / "plan.yaml"), "--study-dir", str(tmp_path / "s")]
+    assert main(["sweep", *words]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / file.format(client=0)) in said
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config, alone):
@@ -209,7 +294,7 @@ def test_a_bad_upload_is_refused_and_the_others_are_as_without_it(config, alone)
     spoilt, told = outcome(config, Meddling(config, spoil))
     without, _ = outcome(config, Meddling(config, lambda order, uploads: uploads[1:]))
     assert spoilt == without
-    assert spoilt["theta"] != alone(config)["theta"]
+    assert spoilt["theta"] != alone["theta"]
     refused = [(one.round, one.clients) for one in told if one.what == "refused"]
     assert refused == [(number, (0,)) for number in range(ROUNDS)]
 

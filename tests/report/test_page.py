@@ -1,12 +1,12 @@
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import yaml
+from browser import opened
 from worlds import save_episodes
 
 from fedirl_ray.evaluate.statistics import Interval, stand_out
@@ -15,11 +15,6 @@ from fedirl_ray.report.page import write_page
 from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import signed
 from fedirl_ray.run import main
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
---disable-background-networking --disable-component-update --enable-logging=stderr --v=0
---virtual-time-budget=5000 --dump-dom"""
 
 
 class Parsed(HTMLParser):
@@ -221,23 +216,10 @@ def test_missing_reward_maps_are_drawn_anew_but_never_by_a_users_code(copied, ru
     assert "data:image/png" not in write_page([copied])
 
 
-def opened(page, tmp_path):
-    """What a real browser makes of a page: its elements, and what it had to say."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    path = tmp_path / "page.html"
-    path.write_text(page)
-    done = subprocess.run(
-        [CHROMIUM, *FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}", f"file://{path}"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-def test_a_browser_opens_everything_without_complaint(
-    run_folder, learning_folder, study_folder, front_folder, tmp_path
+def test_a_browser_opens_studies_and_learning_without_complaint(
+    learning_folder, study_folder, front_folder, tmp_path
 ):
-    folders = [run_folder, learning_folder, study_folder, front_folder]
+    folders = [learning_folder, study_folder, front_folder]  # runs: see engine/test_kinds.py
     dom, said = opened(write_page(folders), tmp_path)
     assert said == []
     plots = dom.count('class="plot js-plotly-plot"')
