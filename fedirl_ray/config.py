@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from fedirl_ray.config_control import ControlConfig
 from fedirl_ray.config_engine import EngineConfig, RecordConfig
-from fedirl_ray.config_fusion import FusionConfig
+from fedirl_ray.config_fusion import CHOOSING, LEAST_LEFT_OUT, REFERENCES, FusionConfig
 from fedirl_ray.config_privacy import PrivacyConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.laws import (
@@ -72,9 +72,14 @@ class FederationConfig:
     file of one positive number a client, a line each; normalised over those let in."""
     norm_bound: float = 1e6
     """Largest norm of a theta that is let in; beyond it an upload is refused."""
+    aside: float = 0.2
+    """Share of its demonstrations that a client fits nothing to, at least one, where it scores
+    rewards by them (docs/selection.md): if a rule asks for scores, or personal is judged. All of
+    the run's rewards are then fitted to the rest, so that rules stay comparable."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
+        require(0.0 < self.aside < 1.0, "federation.aside", "in (0, 1)", self.aside)
         require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
         law = ">= 0 and finite"
         require(0.0 <= self.proximal < math.inf, "federation.proximal", law, self.proximal)
@@ -103,6 +108,12 @@ class EvaluationConfig:
     (docs/own-metric.md)."""
     by_round: bool = True
     """Judge after every round, for learning curves; False: sooner, after the last alone."""
+    personal: str = "mean"
+    """Rule whose fused reward clients make their own in the references personal and fine-tuned,
+    one of fusion.rules (docs/selection.md)."""
+    fine_tune_steps: int = 5
+    """Most optimiser steps from there of fine-tuned, on the client's own demonstrations and with
+    federation.proximal's pull."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -113,6 +124,8 @@ class EvaluationConfig:
         for name in self.metrics:
             require(names_function(name), "evaluation.metrics", "module:function", repr(name))
         require_once("evaluation.metrics", self.metrics)
+        steps = self.fine_tune_steps
+        require(steps >= 1, "evaluation.fine-tune-steps", "an integer >= 1", steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +163,15 @@ class RunConfig:
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file
         require(file is None or not drawn, "problem.demonstrations-file", law, file)
+        rules, own = self.fusion.rules, self.evaluation.personal
+        if "personal" in rules or "fine-tuned" in rules:
+            fused = own in rules and own not in REFERENCES
+            law = "one of fusion.rules that fuses, where personal or fine-tuned is judged"
+            require(fused, "evaluation.personal", law, own)
+        if self.fusion.leave_one_out and not set(CHOOSING).isdisjoint(rules):
+            law = f"at least {LEAST_LEFT_OUT} with fusion.leave-one-out"
+            enough = self.asked >= LEAST_LEFT_OUT
+            require(enough, "clients asked in a round", law, self.asked)
         self._require_private()
 
     def _require_private(self) -> None:
@@ -168,6 +190,11 @@ class RunConfig:
                 self.record.demonstrations)  # fmt: skip
         law = "without expert, whose recorded episodes are to be protected"
         require(file is None or "expert" not in rules, "fusion.rules", law, ",".join(rules))
+
+    @property
+    def asked(self) -> int:
+        """Clients that a round asks."""
+        return max(1, round(self.federation.participation * self.clients))
 
 
 T = TypeVar("T")

@@ -10,13 +10,18 @@ RULE_NAMES = (
     "mean", "masked-mean", "median", "trimmed", "geometric-median", "precision", "blur", "register",
     "arithmetic", "barycenter", "debiased", "gibbs", "signed",
     "self-control", "self-debiased", "self-gibbs", "self-signed", "self-blur",
+    "select", "auto",
 )  # fmt: skip
 """Fusion rules that come with the package, see `fedirl_ray.fusion.rules.RULES`."""
+CHOOSING = ("select", "auto")
+"""Rules that choose between others, see `fedirl_ray.fusion.selection`."""
+LEAST_LEFT_OUT = 3
+"""Least clients where each scores what the others' come to: of two, that is the other's own."""
 BLIND = ("plus-one", "minus-one", "random-1", "random-2")
 """References that know nothing: constant rewards, and random theta."""
-REFERENCES = ("local", "pooled", "expert", "ceiling", "true", *BLIND)
-"""Columns that fuse nothing: a client alone, all data in one place, the expert, the best policy,
-the true reward, and those that know nothing."""
+REFERENCES = ("local", "personal", "fine-tuned", "pooled", "expert", "ceiling", "true", *BLIND)
+"""Columns that fuse nothing: a client alone, or making a fused reward its own, all data in one
+place, the expert, the best policy, the true reward, and those that know nothing."""
 ON_MEASURES = ("arithmetic", "barycenter", "debiased", "self-control", "self-debiased")
 """Rules that read how a reward becomes a measure: measure, sigma, floor, gibbs-temperature, mass.
 `gibbs` and `signed` have ways of their own."""
@@ -73,11 +78,18 @@ class FusionConfig:
     """Entropic regularisation of the rule gibbs, whose barycenter is debiased."""
     blur_width: float = 1.5
     """Standard deviation of the rule blur, in cells of the lattice."""
+    candidates: tuple[str, ...] = (
+        "mean", "masked-mean", "median", "blur", "gibbs", "barycenter", "signed"
+    )  # fmt: skip
+    """Rules that select and auto choose between, separated by commas; the first wins ties
+    (docs/selection.md)."""
+    leave_one_out: bool = False
+    """select, auto: have each client score what the others' uploads come to without its own."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
         for rule in self.rules:
-            _require_rule(rule)
+            _require_rule(rule, "fusion.rules")
         require_once("fusion.rules", self.rules)
         law = "a list with mean, which the others are compared to"
         require("mean" in self.rules, "fusion.rules", law, ",".join(self.rules) or "none")
@@ -95,12 +107,21 @@ class FusionConfig:
         require_positive("fusion.gibbs-relative", self.gibbs_relative)
         require_positive("fusion.gibbs-epsilon", self.gibbs_epsilon)
         require_positive("fusion.blur-width", self.blur_width)
+        require(len(self.candidates) > 0, "fusion.candidates", "at least one rule", "none")
+        for rule in self.candidates:
+            _require_rule(rule, "fusion.candidates")
+            law = "rules that fuse uploads by themselves, no references and neither select nor auto"
+            fuses = rule not in REFERENCES and rule not in CHOOSING
+            require(fuses, "fusion.candidates", law, rule)
+        require_once("fusion.candidates", self.candidates)
         self._require_read()
 
     def _require_read(self) -> None:
         """Refuse a measure for rules with measures of their own, where no other rule reads it."""
-        own = [rule for rule in ("gibbs", "signed") if rule in self.rules]
-        read = any(rule in ON_MEASURES or names_function(rule) for rule in self.rules)
+        chosen = () if set(CHOOSING).isdisjoint(self.rules) else self.candidates
+        rules = (*self.rules, *chosen)
+        own = [rule for rule in ("gibbs", "signed") if rule in rules]
+        read = any(rule in ON_MEASURES or names_function(rule) for rule in rules)
         if not own or read:
             return
         for one in fields(self):
@@ -110,7 +131,7 @@ class FusionConfig:
                 require(got == one.default, f"fusion.{one.name.replace('_', '-')}", law, got)
 
 
-def _require_rule(name: str) -> None:
+def _require_rule(name: str, setting: str) -> None:
     """Refuse what is neither a rule or reference of ours nor spelt as one of the user's own."""
     known = (*RULE_NAMES, *REFERENCES)
     if name in known:
@@ -119,6 +140,6 @@ def _require_rule(name: str) -> None:
     near = "" if own else next(iter(difflib.get_close_matches(name[:80], known, n=1)), "")
     hint = f"; did you mean {near}?" if near else ""
     law = f"{', '.join(known)} or module:function"
-    require(own, "fusion.rules", law, f"{name[:80]!r}{hint}")
+    require(own, setting, law, f"{name[:80]!r}{hint}")
     law = f"a function whose name is none of {', '.join(known)}"
-    require(function not in known, "fusion.rules", law, name)
+    require(function not in known, setting, law, name)

@@ -113,6 +113,10 @@ class PrivacyConfig:
         """Why a rule or reference would show what is to be hidden; empty if it does not."""
         if self.unit != "none" and self.noise == "os" and rule == "pooled":
             return "it is fitted to raw demonstrations (allowed with privacy.noise seeded)"
+        if self.unit != "none" and rule in SCORING:
+            return "it scores rewards by demonstrations kept aside, which no noise protects"
+        if self.unit == "client" and rule == "fine-tuned":
+            return "it learns on from raw demonstrations"
         if self.unit == "central" and rule not in ("mean", *SEEING_NOTHING):
             return "privacy.unit central adds noise to the mean alone"
         if self.unit == "client" and rule == "precision":
@@ -126,6 +130,8 @@ MEASURED = ("arithmetic", "barycenter", "debiased")
 """Rules whose clients make measures of their own rewards."""
 SUMMED = ("mean", *MEASURED, "self-control")
 """Rules that sums over clients suffice for."""
+SCORING = ("select", "auto", "personal")
+"""Rules and references that read demonstrations kept aside."""
 SEEING_NOTHING = (
     "expert",
     "ceiling",

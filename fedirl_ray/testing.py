@@ -11,7 +11,7 @@ from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError, FedirlError
 from fedirl_ray.fusion.maps import in_cells
 from fedirl_ray.fusion.rules import rule_named
-from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Support, support_of
+from fedirl_ray.fusion.spec import Fused, Given, RuleSpec, Score, Support, support_of
 from fedirl_ray.problem.custom import as_world, load, user_code
 from fedirl_ray.problem.family import Role, draw_world
 from fedirl_ray.problem.features import as_features
@@ -74,15 +74,29 @@ def _federation(seed: int, support: Support, spec: RuleSpec) -> Given:
     rng = np.random.default_rng(seed)
     d = support.features.shape[1]
     roots = rng.normal(size=(CLIENTS, d, d))
+    thetas = rng.normal(size=(CLIENTS, d))
     return Given(
-        thetas=rng.normal(size=(CLIENTS, d)),
+        thetas=thetas,
         weights=rng.dirichlet(np.ones(CLIENTS)),
         support=support,
         config=FusionConfig(tolerance=1e-12),
         curvatures=roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d)
         if "curvature" in spec.needs
         else None,
+        score=scoring(thetas) if "scores" in spec.needs else None,
     )
+
+
+def scoring(own: Floats) -> Score:
+    """Clients who score a reward by its angle to their own theta, `[k, d]`: 1 + cosine."""
+
+    def score(thetas: Floats) -> Floats:
+        each = np.broadcast_to(thetas, (len(own), *thetas.shape[-2:]))
+        lengths = np.linalg.norm(own, axis=1)[:, None] * np.linalg.norm(each, axis=2)
+        scores: Floats = np.clip(1.0 + np.einsum("kd,kcd->kc", own, each) / lengths, 0.0, 2.0)
+        return scores
+
+    return score
 
 
 def _check_answer(spec: RuleSpec, given: Given) -> None:
@@ -161,7 +175,8 @@ def _chosen(given: Given, who: Any) -> Given:
         name: None if (array := getattr(given, name)) is None else array[who]
         for name in ("thetas", "weights", "curvatures")
     }
-    return replace(given, **picked)
+    score = None if given.score is None else scoring(picked["thetas"])
+    return replace(given, **picked, score=score)
 
 
 def _fused(spec: RuleSpec, given: Given) -> Fused:

@@ -148,8 +148,8 @@ def test_a_configuration_written_down_reads_back_the_same(run):
 RULES = (
     "mean, masked-mean, median, trimmed, geometric-median, precision, blur, register, arithmetic, "
     "barycenter, debiased, gibbs, signed, self-control, self-debiased, self-gibbs, self-signed, "
-    "self-blur, local, pooled, expert, ceiling, true, plus-one, minus-one, random-1, random-2 or "
-    "module:function"
+    "self-blur, select, auto, local, personal, fine-tuned, pooled, expert, ceiling, true, "
+    "plus-one, minus-one, random-1, random-2 or module:function"
 )
 
 

@@ -26,7 +26,7 @@ ONLY_IN = {"ray": ("engine",), "tyro": ("cli",), "optuna": ("study",)}
 """Who may import a library, whatever the place in the file."""
 NOT_WITH_MATHS = ("ray", "torch", "optuna", "tyro", "matplotlib", "pandas", "stable_baselines3")
 FOR_THE_ENGINE = {
-    "domain": ("domain", "job", "kinds", "reward"),
+    "domain": ("adapting", "domain", "job", "kinds", "reward"),
     "problem": ("dials", "mdp.Floats", "mdp.Bools"),
     "irl": (),
     "evaluate": (),

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from fedirl_ray.config import IRLConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import DataError
-from fedirl_ray.fusion.rules import RULES, rule_named
+from fedirl_ray.fusion.rules import RULES, needs_of
 from fedirl_ray.fusion.rules import fuse as fuse_given
-from fedirl_ray.fusion.spec import Fused, Given, Support
+from fedirl_ray.fusion.spec import Fused, Given, Score, Support
 from fedirl_ray.irl.maxent import fit as fit_block
 from fedirl_ray.laws import names_function, require
 from fedirl_ray.problem.demonstrations import (
@@ -120,6 +120,7 @@ def fuse(
     rule: str = "barycenter",
     weights: ArrayLike | None = None,
     curvatures: ArrayLike | None = None,
+    score: Score | None = None,
     config: FusionConfig | None = None,
 ) -> Fused:
     """Fuse several clients' rewards into one, by a rule.
@@ -134,6 +135,8 @@ def fuse(
         weights: alpha, `[k]`, non-negative, scaled to sum to one; None: equal.
         curvatures: Of the clients' objectives, `[k, d, d]`, where the rule needs them
             (`precision`; see `FitResult.curvature`).
+        score: Has clients score rewards, where the rule needs it (`select`, `auto`; see
+            `Given.score`).
         config: Settings of the rules; None: the defaults.
 
     Returns:
@@ -165,8 +168,11 @@ def fuse(
         raise DataError(f"weights must be >= 0 and not all zero, got {alpha.tolist()}")
     law = f"{', '.join(RULES)} or module:function"
     require(rule in RULES or names_function(rule), "rule", law, repr(rule))
-    if "curvature" in rule_named(rule).needs and curvatures is None:
+    needs = needs_of(rule, config or FusionConfig())
+    if "curvature" in needs and curvatures is None:
         raise DataError(f"curvatures must be given for {rule}, got None")
+    if "scores" in needs and score is None:
+        raise DataError(f"score must be given for {rule}, got None")
     return fuse_given(
         rule,
         Given(
@@ -175,6 +181,7 @@ def fuse(
             support=Support(features, axes),
             config=config or FusionConfig(),
             curvatures=None if curvatures is None else _rows("curvatures", curvatures, (k, d, d)),
+            score=score,
         ),
     )
 

@@ -24,6 +24,7 @@ from fedirl_ray.domain.control_learning import (
     named,
     objective_of,
     part,
+    parted,
     pick,
     pool_clients,
     record_world,
@@ -54,12 +55,15 @@ from fedirl_ray.domain.domain import (
 )
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.phi import box_basis
+from fedirl_ray.evaluate.overlap import LatticeShown, lattice_overlaps, shown_on_lattice
 from fedirl_ray.evaluate.training import side_by_side
+from fedirl_ray.fusion.rules import share_aside
 from fedirl_ray.fusion.spec import Support
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
 from fedirl_ray.laws import names_function
+from fedirl_ray.problem.aside import require_spare
 from fedirl_ray.problem.control.arena import Episodes
-from fedirl_ray.problem.control.basis import Basis
+from fedirl_ray.problem.control.basis import Basis, lattice_reward
 from fedirl_ray.problem.control.brought import require_alike
 from fedirl_ray.problem.control.demonstrations import (
     check_target,
@@ -81,9 +85,11 @@ ROUNDING = 1.01
 class Held(NamedTuple):
     """What a client learns from."""
 
+    model: LatticeModel
     objective: LatticeIRL
     iterations: int
     episodes: int
+    aside: LatticeShown | None
 
 
 class Control:
@@ -132,8 +138,18 @@ class Control:
         if self._learner.own:
             _ = self._features
         try_metrics(self._task, self.config.evaluation.metrics)
+        if self._aside > 0.0:
+            self._require_spare()
         if names_function(self.config.problem.name):
             require_alike(self.config.problem.name, worlds_of(self.config))
+
+    def _require_spare(self) -> None:
+        config = self.config
+        if self._recorded is None:
+            dials = config.heterogeneity
+            require_spare(config.problem, dials, config.clients, config.seed, config.seeds)
+        for i, one in enumerate(self._recorded or []):
+            parted(one, self._aside, config.seed, 0, i)
 
     def room(self) -> int:
         """About how many bytes a run holds."""
@@ -256,11 +272,17 @@ class Control:
             if not sensor:
                 self._models[i] = model
             episodes = demonstrations(task, float(i), given, count, config.seed, seed)
+            aside = None
+            if self._aside > 0.0:
+                episodes, kept = parted(episodes, self._aside, config.seed, seed, i)
+                aside = shown_on_lattice(seen, model, kept, config.evaluation.discount)
             objective = objective_of(seen, model, self._features, episodes, self._learner)
-            held.append(Held(objective, int(limits[i]), len(episodes.lengths)))
+            held.append(Held(model, objective, int(limits[i]), len(episodes.lengths), aside))
         return held
 
-    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+    def learn(
+        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+    ) -> Fits:
         """Fit one reward after the other, each as if it were the only one."""
         m, j, d = start.shape
         theta, hessian = np.empty((m, j, d)), np.empty((m, j, d, d))
@@ -274,13 +296,24 @@ class Control:
                 irl,
                 start=start[at],
                 pull=float(pull[at]),
-                iterations=own.iterations,
+                iterations=own.iterations if most is None else min(most, own.iterations),
             )
             theta[at], objective[at] = found.theta, found.objective
             iterations[at], converged[at] = found.iterations, found.converged
             hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
         episodes = np.array([one.episodes for one in held])
         return Fits(theta, hessian, objective, iterations, converged, episodes)
+
+    def score(self, held: Sequence[Any], thetas: Floats) -> Floats:
+        """One plan after the other, each as if it were the only one."""
+        return np.stack([self._overlaps(one, own) for one, own in zip(held, thetas, strict=True)])
+
+    def _overlaps(self, held: Held, thetas: Floats) -> Floats:
+        assert held.aside is not None
+        actions = held.model.action.size
+        rewards = np.stack([lattice_reward(self._features, theta, actions) for theta in thetas])
+        discount = self.config.evaluation.discount
+        return lattice_overlaps(held.model, held.aside, rewards, discount)
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""
@@ -295,6 +328,7 @@ class Control:
             "counts": [self._count(seed, i) for i in range(config.clients)],
             "root": config.seed,
             "seed": seed,
+            "aside": self._aside,
         }
         (found,) = yield [Job("pooled", pool_clients, more, True)]
         theta: Floats = found["theta"]
@@ -311,6 +345,11 @@ class Control:
         """Episodes that a client's expert shows."""
         most, dial = self.config.problem.demonstrations, self.config.heterogeneity.demonstrations
         return count_episodes(most, dial, self.config.seed, seed, client)
+
+    @cached_property
+    def _aside(self) -> float:
+        """Share of the demonstrations that clients keep aside."""
+        return share_aside(self.config)
 
     @cached_property
     def _models(self) -> dict[int, LatticeModel]:

@@ -17,6 +17,7 @@ from fedirl_ray.errors import FedirlError
 from fedirl_ray.evaluate.expert import Expert, train_experts
 from fedirl_ray.irl.shown import show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
+from fedirl_ray.problem.aside import kept_aside
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes
 from fedirl_ray.problem.control.demonstrations import demonstrate
@@ -144,6 +145,22 @@ def demonstrations(
     return demonstrate(task, client, Actor.from_arrays(task, part(ACTOR, given)), count, rng)
 
 
+def parted(
+    episodes: Episodes, aside: float, root: int, seed: int, client: int
+) -> tuple[Episodes, Episodes]:
+    """Part episodes into those that a client fits its reward to, and those it keeps aside.
+
+    Raises:
+        ConfigError: There are too few.
+    """
+    away = kept_aside(len(episodes.lengths), aside, root, seed, client)
+    fitted, kept = (
+        Episodes(**{one.name: getattr(episodes, one.name)[part] for one in fields(Episodes)})
+        for part in (~away, away)
+    )
+    return fitted, kept
+
+
 def objective_of(
     task: Task, model: LatticeModel, features: Floats, episodes: Episodes, learner: Learner
 ) -> LatticeIRL:
@@ -164,6 +181,7 @@ def pool_clients(
     counts: Sequence[int],
     root: int,
     seed: int,
+    aside: float = 0.0,
 ) -> Arrays:
     """Fit one reward to all clients' demonstrations, each under its own dynamics; a job.
 
@@ -174,6 +192,7 @@ def pool_clients(
         counts: Episodes of every client's expert.
         root: Root seed.
         seed: Which repetition.
+        aside: Share of the demonstrations that nothing is fitted to.
 
     Returns:
         `theta`, `[d]`.
@@ -184,5 +203,7 @@ def pool_clients(
         features = learner.basis(own).at(own.support.points)
         model = model_of(own, float(i), part(STEPS, mine), root)
         episodes = demonstrations(own, float(i), mine, count, root, seed)
+        if aside > 0.0:
+            episodes, _ = parted(episodes, aside, root, seed, i)
         each.append(objective_of(own, model, features, episodes, learner))
     return {"theta": fit_lattice(each, learner.irl).theta}

@@ -238,13 +238,29 @@ class Domain(Protocol):
         """
         ...
 
-    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+    def learn(
+        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+    ) -> Fits:
         """Fit rewards to what clients hold.
 
         Args:
             held: `m` of them, see `hold`.
             start: Where each begins, `[m, j, d]`.
             pull: Weight of |theta - start|^2 / 2, `[m, j]`.
+            most: Most optimiser steps of each; None: irl.iterations.
+        """
+        ...
+
+    def score(self, held: Sequence[Any], thetas: Floats) -> Floats:
+        """Compare plans for rewards with the demonstrations that clients keep aside.
+
+        Args:
+            held: `m` of them, see `hold`, of a run that keeps some aside.
+            thetas: `[m, c, d]`, for each client its own.
+
+        Returns:
+            Overlaps of what a plan in the client's model does with what was shown, of
+            `evaluate.overlap.KINDS`, `[m, c, 2]`, each in [0, 1].
         """
         ...
 

@@ -7,7 +7,7 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` w
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,9 @@ from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.tabular_memory import BATCH, SIZES, tabular_bytes
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.evaluate.metric import metrics_named
+from fedirl_ray.evaluate.overlap import overlaps
 from fedirl_ray.evaluate.planner import UNLEARNT, judge, judge_references, policies
+from fedirl_ray.fusion.rules import share_aside
 from fedirl_ray.fusion.spec import support_of
 from fedirl_ray.irl.block import (
     demonstrations_of,
@@ -37,12 +39,13 @@ from fedirl_ray.irl.block import (
     recorded_outcome,
 )
 from fedirl_ray.irl.maxent import fit, fit_pooled
-from fedirl_ray.problem.demonstrations import require_new, save_demonstrations
+from fedirl_ray.problem.aside import require_spare
+from fedirl_ray.problem.demonstrations import Demonstrations, require_new, save_demonstrations
 from fedirl_ray.problem.dials import iteration_limits
 from fedirl_ray.problem.family import Role, draw_world, horizon, varies
 from fedirl_ray.problem.features import require_alike
 from fedirl_ray.problem.kind import Kind
-from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.problem.mdp import Floats, TabularMDP
 from fedirl_ray.problem.planning import Outcome, told
 
 LONGER = 10.0
@@ -52,13 +55,26 @@ METRICS = ("success", "return")
 ROLES: Mapping[Split, Role] = {"in-distribution": "client", "held-out": "held-out"}
 
 
+class Held(NamedTuple):
+    """What a client learns from."""
+
+    world: TabularMDP
+    counts: Floats
+    """Of the demonstrations that it fits its reward to, `[d]`."""
+    iterations: int
+    episodes: int
+    aside: Demonstrations | None
+
+
 class Tabular:
     """Families of tables, the package's and the user's own."""
 
     kind: Kind = "tabular"
     metric = "success"
     facts = ()
-    references = frozenset(("local", "pooled", "expert", "ceiling", *BLIND))
+    references = frozenset(
+        ("local", "personal", "fine-tuned", "pooled", "expert", "ceiling", *BLIND)
+    )
     sizes = SIZES
 
     def __init__(self, config: RunConfig) -> None:
@@ -99,7 +115,11 @@ class Tabular:
             require_new(target, [target])
         metrics = metrics_named(config.evaluation.metrics)
         recorded = problem.demonstrations_file is not None
-        block = prepare(config, 0, range(config.clients if recorded else 1))
+        aside = share_aside(config)
+        if aside > 0.0 and not recorded:
+            dials = config.heterogeneity
+            require_spare(problem, dials, config.clients, config.seed, config.seeds)
+        block = prepare(config, 0, range(config.clients if recorded else 1), aside=aside)
         if config.privacy.unit == "trajectory":
             config.privacy.require_delta(max(block.episodes), "demonstrations of a client")
         if not (metrics or ":" in problem.features):
@@ -191,23 +211,27 @@ class Tabular:
     def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
         """Draw worlds, feature counts of demonstrations, and limits of iterations."""
         held: list[Any] = []
+        aside = share_aside(self.config)
         for some in _batches(clients):
-            block = prepare(self.config, seed, some, laid)
-            each = (block.worlds, block.counts, block.iterations, block.episodes)
-            held += zip(*each, strict=True)
+            block = prepare(self.config, seed, some, laid, aside=aside)
+            each = (block.worlds, block.counts, block.iterations, block.episodes, block.aside)
+            held += [Held(*one) for one in zip(*each, strict=True)]
         return held
 
-    def learn(self, held: Sequence[Any], start: Floats, pull: Floats) -> Fits:
+    def learn(
+        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+    ) -> Fits:
         """Fit all clients' rewards side by side."""
         m, j, d = start.shape
-        require_alike([world for world, *_ in held], d, self.config.problem)
+        limits = [one.iterations if most is None else min(most, one.iterations) for one in held]
+        require_alike([one.world for one in held], d, self.config.problem)
         found = fit(
-            [world for world, *_ in held for _ in range(j)],
-            np.repeat([counts for _, counts, *_ in held], j, axis=0),
+            [one.world for one in held for _ in range(j)],
+            np.repeat([one.counts for one in held], j, axis=0),
             self.config.irl,
             horizon(self.config.problem),
             start=start.reshape(m * j, d),
-            iterations=np.repeat([iterations for _, _, iterations, _ in held], j),
+            iterations=np.repeat(limits, j),
             proximal=pull.ravel(),
         )
         return Fits(
@@ -216,8 +240,13 @@ class Tabular:
             found.negative_log_likelihood.reshape(m, j),
             found.iterations.reshape(m, j),
             found.converged.reshape(m, j),
-            np.array([episodes for *_, episodes in held]),
+            np.array([one.episodes for one in held]),
         )
+
+    def score(self, held: Sequence[Any], thetas: Floats) -> Floats:
+        """All clients' plans side by side."""
+        worlds, aside = [one.world for one in held], [one.aside for one in held]
+        return overlaps(worlds, aside, thetas, discount=self.config.evaluation.discount)
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""
@@ -259,7 +288,7 @@ class Tabular:
 
 def pool_clients(config: RunConfig, seed: int) -> Arrays:
     """Fit one theta `[d]` to the data of all clients."""
-    everyone = prepare(config, seed, range(config.clients))
+    everyone = prepare(config, seed, range(config.clients), aside=share_aside(config))
     theta = fit_pooled(everyone.worlds, everyone.counts, config.irl, horizon(config.problem))
     return {"theta": theta}
 

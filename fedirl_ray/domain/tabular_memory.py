@@ -10,7 +10,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
-from fedirl_ray.fusion.rules import rule_named
+from fedirl_ray.fusion.rules import needs_of
 from fedirl_ray.problem.family import horizon
 from fedirl_ray.problem.mdp import CACHE_BYTES
 from fedirl_ray.transport.memory import estimate as barycenter_bytes
@@ -47,7 +47,7 @@ def tabular_bytes(config: RunConfig) -> int:
     s = math.prod(axes) if axes else 0
     w, r = config.evaluation.held_out, config.federation.rounds
     fused_by = [rule for rule in config.fusion.rules if rule not in REFERENCES]
-    debiasing = any("debiasing" in rule_named(rule).needs for rule in fused_by)
+    debiasing = any("debiasing" in needs_of(rule, config.fusion) for rule in fused_by)
     c, p, q = len(config.fusion.rules), len(policies(config)), len(fused_by)
     j = 1 + q
     world = s * a * SUCCESSORS * (NUMBER + 4) + NUMBER * s * (d + 6)

@@ -17,7 +17,7 @@ from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.placement import place
 from fedirl_ray.engine.seats import Seat, Seats, calling
 from fedirl_ray.engine.shard import PAYS_FROM, barycenter_on_ray
-from fedirl_ray.engine.upload import Answer, Order
+from fedirl_ray.engine.upload import Answer, Order, Poll
 from fedirl_ray.errors import RunError
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult
@@ -93,14 +93,21 @@ class RayFleet(Seats):
 
     def learn(self, order: Order) -> list[Answer]:
         """Have the clients learn, each on its own actor; the late and the lost are left out."""
+        return self._exchange("learn", order)
+
+    def score(self, poll: Poll) -> list[Answer]:
+        """Have the clients score rewards likewise."""
+        return self._exchange("score", poll)
+
+    def _exchange(self, method: str, order: Order | Poll) -> list[Answer]:
         self._where = (order.seed, order.round)
         blocks = self.placement.blocks
         parts = {i: part for i, block in enumerate(blocks) if (part := order.part(block)).clients}
-        asked: dict[int, Order] = {}
+        asked: dict[int, Order | Poll] = {}
 
         def put(i: int, actor: Any, attempt: int) -> Any:
             asked[i] = replace(parts[i], attempt=attempt)
-            return actor.learn.remote(asked[i])
+            return getattr(actor, method).remote(asked[i])
 
         allowed = self._config.federation.round_timeout
         deadline = math.inf if allowed is None else time.monotonic() + allowed

@@ -3,6 +3,8 @@
 Letters: `k` clients, `w` worlds, `c` columns, `n` support points, `d` features.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fedirl_ray.config import RunConfig
@@ -41,7 +43,12 @@ def blind_controls(config: RunConfig, seed: int, mean: Floats) -> dict[str, tupl
 
 
 def columns_of(
-    domain: Domain, support: Support, theta: Floats, offset: Floats, alone: Floats
+    domain: Domain,
+    support: Support,
+    theta: Floats,
+    offset: Floats,
+    alone: Floats,
+    adapted: Mapping[str, Floats],
 ) -> dict[Split, Columns]:
     """The rewards to judge in either split.
 
@@ -52,6 +59,8 @@ def columns_of(
         offset: `[c]`.
         alone: The clients' own rewards, `[k, d]`, NaN of those that never delivered one. A
             held-out world is nobody's own: there the others take turns.
+        adapted: Rewards that clients made their own, `[k, d]` by reference; there are none in a
+            held-out world.
     """
     names = domain.config.fusion.rules
     counts = dict(zip(SPLITS, (len(alone), domain.held_out), strict=True))
@@ -68,6 +77,11 @@ def columns_of(
             turns = alone if split == SPLITS[0] else alone[takers[np.arange(count) % len(takers)]]
             own[:, place] = turns
             matched[:, place], shift[:, place] = level(turns)
+        if split == SPLITS[0]:
+            for name, each_own in adapted.items():
+                place = names.index(name)
+                own[:, place] = each_own
+                matched[:, place], shift[:, place] = level(each_own)
         found[split] = Columns(names, own, constant, matched, shift)
     return found
 

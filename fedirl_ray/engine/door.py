@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.engine.upload import NUMBER, Answer, Floats, Key, Order, Upload
+from fedirl_ray.engine.upload import NUMBER, Answer, Ballot, Floats, Key, Order, Poll, Upload
 
 SLACK = 8
 """An upload of more than this many times the bytes asked for is refused unseen."""
@@ -26,6 +26,8 @@ REASON = 200
 """Characters of a reason that are kept."""
 BLOCK = 256
 """Uploads whose numbers are looked at together."""
+MOST = 2.0
+"""Largest score: two overlaps of one each."""
 
 _LARGEST = 2**63
 
@@ -73,7 +75,16 @@ class Terms:
     """Federations whose rules need curvature."""
 
 
-def hear(order: Order, said: Any) -> list[Answer]:
+class Tally(NamedTuple):
+    """What came of a poll."""
+
+    scores: Floats
+    """By client asked, `[m, c]`; NaN of those without a ballot that was let in."""
+    refused: tuple[Refusal, ...]
+    """All other ballots."""
+
+
+def hear(order: Order | Poll, said: Any) -> list[Answer]:
     """Take what came for an order as an answer, whatever it is.
 
     Args:
@@ -113,15 +124,15 @@ def admit(answers: Sequence[Answer], terms: Terms) -> Admission:
     sound: list[tuple[Order, Upload]] = []
     for answer in answers:
         told: list[Refusal] = []
-        for upload, fault in _identified(answer):
-            fault = fault or _wrong_form(upload, answer.order, terms)
+        order = answer.order
+        assert isinstance(order, Order)
+        for upload, fault in _identified(answer, Upload):
+            fault = fault or _wrong_form(upload, order, terms)
             if fault:
-                told.append(Refusal(_sender(upload, answer.order), fault[:REASON]))
+                told.append(Refusal(_sender(upload, Upload), fault[:REASON]))
             else:
-                sound.append((answer.order, upload))
-        refused += told[:TELLING]
-        if len(told) > TELLING:
-            refused.append(Refusal(None, f"{len(told) - TELLING} more uploads of one answer"))
+                sound.append((order, upload))
+        refused += _in_few(told)
     sound.sort(key=lambda one: one[1].key.client)
     admitted: list[Upload] = []
     rows: list[Bools] = []
@@ -138,16 +149,59 @@ def admit(answers: Sequence[Answer], terms: Terms) -> Admission:
     return Admission(tuple(admitted), let_in, tuple(refused))
 
 
-def _sender(upload: Any, order: Order) -> int | None:
+def tally(answers: Sequence[Answer], poll: Poll) -> Tally:
+    """Let in ballots that answer the poll and hold scores.
+
+    Args:
+        answers: Each with the part of the poll it must answer.
+        poll: As a whole.
+
+    Returns:
+        Scores, and ballots turned away. Never raises, whatever the ballots are.
+    """
+    places = {client: place for place, client in enumerate(poll.clients)}
+    scores = np.full((len(poll.clients), poll.thetas.shape[1]), np.nan)
+    refused: list[Refusal] = []
+    for answer in answers:
+        told: list[Refusal] = []
+        for ballot, fault in _identified(answer, Ballot):
+            fault = fault or _wrong_ballot(ballot, poll)
+            if fault:
+                told.append(Refusal(_sender(ballot, Ballot), fault[:REASON]))
+            else:
+                scores[places[ballot.key.client]] = ballot.scores
+        refused += _in_few(told)
+    return Tally(scores, tuple(refused))
+
+
+def _in_few(told: list[Refusal]) -> list[Refusal]:
+    """Refusals of one answer, the first of them one by one."""
+    if len(told) <= TELLING:
+        return told
+    return [*told[:TELLING], Refusal(None, f"{len(told) - TELLING} more uploads of one answer")]
+
+
+def _wrong_ballot(ballot: Ballot, poll: Poll) -> str:
+    """Why a ballot holds no scores; empty if it does."""
+    if type(ballot.number) is not int or ballot.number != poll.number:
+        return f"not of poll {poll.number} of the round"
+    fault = _wrong_array("scores", ballot.scores, poll.thetas.shape[1:2])
+    if fault:
+        return fault
+    within = (ballot.scores >= 0.0) & (ballot.scores <= MOST)  # NaN is not
+    return "" if within.all() else f"scores are not within 0 and {MOST:g}"
+
+
+def _sender(upload: Any, kind: type[Upload] | type[Ballot]) -> int | None:
     """Who claims to have sent an upload, if that is a client's number at all."""
-    if type(upload) is not Upload or len(upload) != len(Upload._fields):
+    if type(upload) is not kind or len(upload) != len(kind._fields):
         return None
     key = upload.key
     named = type(key) is Key and len(key) == len(Key._fields) and type(key.client) is int
     return key.client if named and 0 <= key.client < _LARGEST else None
 
 
-def _identified(answer: Answer) -> Iterator[tuple[Any, str]]:
+def _identified(answer: Answer, kind: type[Upload] | type[Ballot]) -> Iterator[tuple[Any, str]]:
     """Each upload of an answer, and why it is nobody's answer to the order; empty if it is one.
 
     An upload is its key's client's. Where several have the same key, it is the one in that client's
@@ -158,7 +212,7 @@ def _identified(answer: Answer) -> Iterator[tuple[Any, str]]:
         yield uploads, f"not a list of uploads but {_kind(uploads)}"
         return
     asked = {client: place for place, client in enumerate(order.clients)}
-    faults = [_wrong_sender(upload, order, asked) for upload in uploads]
+    faults = [_wrong_sender(upload, kind, order, asked) for upload in uploads]
     claims: dict[int, list[int]] = {}
     for at, (upload, fault) in enumerate(zip(uploads, faults, strict=True)):
         if not fault:
@@ -171,10 +225,15 @@ def _identified(answer: Answer) -> Iterator[tuple[Any, str]]:
     yield from zip(uploads, faults, strict=True)
 
 
-def _wrong_sender(upload: Any, order: Order, asked: dict[int, int]) -> str:
+def _wrong_sender(
+    upload: Any,
+    kind: type[Upload] | type[Ballot],
+    order: Order | Poll,
+    asked: dict[int, int],
+) -> str:
     """Why an upload's key is no answer to the order; empty if it is one."""
-    if type(upload) is not Upload or len(upload) != len(Upload._fields):
-        return f"not an upload but {_kind(upload)}"
+    if type(upload) is not kind or len(upload) != len(kind._fields):
+        return f"not {'an upload' if kind is Upload else 'a ballot'} but {_kind(upload)}"
     key = upload.key
     if type(key) is not Key or len(key) != len(Key._fields):
         return f"key is not a key but {_kind(key)}"
@@ -204,15 +263,8 @@ def _wrong_form(upload: Upload, order: Order, terms: Terms) -> str:
     elif upload.hessian is not None:
         return "a hessian that was not asked for"
     for name, array, shape in wanted:
-        if type(array) is not np.ndarray:
-            return f"{name} is not an array but {_kind(array)}"
-        most = SLACK * NUMBER * math.prod(shape)
-        if array.nbytes > most:
-            return f"oversized: {name} takes {array.nbytes} bytes, at most {most} are let in"
-        if array.shape != shape:
-            return f"{name} has shape {array.shape}, not {shape}"
-        if array.dtype != np.float64:
-            return f"{name} has dtype {str(array.dtype)[:REASON]}, not float64"
+        if fault := _wrong_array(name, array, shape):
+            return fault
     if type(upload.negative_log_likelihood) is not float:
         return (
             f"negative_log_likelihood is not a number but {_kind(upload.negative_log_likelihood)}"
@@ -229,6 +281,20 @@ def _wrong_form(upload: Upload, order: Order, terms: Terms) -> str:
         return f"episodes is not an integer but {_kind(upload.episodes)}"
     if not 1 <= upload.episodes <= terms.episodes:
         return f"episodes is not within 1 and {terms.episodes}"
+    return ""
+
+
+def _wrong_array(name: str, array: Any, shape: tuple[int, ...]) -> str:
+    """Why something is not an array of floats of a shape; empty if it is."""
+    if type(array) is not np.ndarray:
+        return f"{name} is not an array but {_kind(array)}"
+    most = SLACK * NUMBER * math.prod(shape)
+    if array.nbytes > most:
+        return f"oversized: {name} takes {array.nbytes} bytes, at most {most} are let in"
+    if array.shape != shape:
+        return f"{name} has shape {array.shape}, not {shape}"
+    if array.dtype != np.float64:
+        return f"{name} has dtype {str(array.dtype)[:REASON]}, not float64"
     return ""
 
 

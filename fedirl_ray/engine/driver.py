@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedirl_ray.config import RunConfig
+from fedirl_ray.domain.adapting import ADAPTATIONS, Adapted, adapt
 from fedirl_ray.domain.domain import SPLITS, Domain, Judged
 from fedirl_ray.domain.job import Arrays, Job, done
 from fedirl_ray.domain.kinds import domain_of
@@ -149,22 +150,43 @@ def run_seed(
             pooled = done(domain.pool(seed, laid), jobs.all)
     with clock.timing("evaluate"):
 
-        def judge(theta: Floats, offset: Floats, alone: Floats) -> Judged:
-            columns = columns_of(domain, stage.support, theta, offset, alone)
+        def adapt_all(theta: Floats, alone: Floats) -> dict[str, Adapted]:
+            found: dict[str, Adapted] = {}
+            for how in [one for one in ADAPTATIONS if one in rules]:
+                base = theta[rules.index(config.evaluation.personal)]
+                if np.isfinite(base).all():
+                    plan = adapt(domain, how, seed, base, alone, laid[: len(alone)], fleet.workers)
+                    with clock.timing(how):
+                        found[how] = done(plan, jobs.all)
+            return found
+
+        def judge(
+            theta: Floats, offset: Floats, alone: Floats, adapted: Mapping[str, Adapted]
+        ) -> Judged:
+            own = {how: found.theta for how, found in adapted.items()}
+            columns = columns_of(domain, stage.support, theta, offset, alone, own)
             return done(domain.judge(seed, columns, laid, fleet.workers), jobs.all)
 
         theta, offset = _rewards(config, seed, fused, state.theta, pooled)
-        judged = judge(theta, offset, state.own)
+        adapted = adapt_all(theta, state.own)
+        judged = judge(theta, offset, state.own, adapted)
         by_round = np.full((rounds, *_means(judged).shape), np.nan)
         by_round[-1] = _means(judged)
         # Only now: a round must not wait for clients that are late to judge.
         for i, (past, own) in enumerate(zip(state.past_theta, state.past_own, strict=True)):
-            by_round[i] = _means(judge(*_rewards(config, seed, fused, past, pooled), own))
+            before = _rewards(config, seed, fused, past, pooled)
+            by_round[i] = _means(judge(*before, own, adapt_all(before[0], own)))
 
     measure = np.full((len(rules), len(stage.support.features)), np.nan)
     iterations, converged = np.zeros(len(rules), dtype=np.int64), np.ones(len(rules), dtype=bool)
     admitted = np.zeros((rounds, len(rules), config.clients), dtype=bool)
+    asked_scores, scores_heard = (np.zeros(admitted.shape, dtype=np.int64) for _ in range(2))
+    chosen = np.full((rounds, len(rules)), -1)
+    displacement = np.full((rounds, len(rules), 3), np.nan)
     admitted[:, fused], measure[fused] = state.admitted, state.measure
+    asked_scores[:, fused], scores_heard[:, fused] = state.asked_scores, state.scores
+    chosen[:, fused], displacement[:, fused] = state.chosen, state.displacement
+    none = Adapted(np.full_like(state.own, np.nan), np.full(config.clients, np.nan))
     iterations[fused], converged[fused] = state.iterations, state.converged
     if central:
         state = state.without_clients()
@@ -182,6 +204,12 @@ def run_seed(
         fit_converged=state.fit_converged,
         asked=state.asked,
         admitted=admitted,
+        asked_scores=asked_scores,
+        scores_heard=scores_heard,
+        chosen=chosen,
+        displacement=displacement,
+        adapted_theta=np.stack([adapted.get(how, none).theta for how in ADAPTATIONS]),
+        own_share=adapted.get("personal", none).share,
         round_scores=by_round,
         barycenter_iterations=iterations,
         barycenter_converged=converged,

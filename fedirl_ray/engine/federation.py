@@ -5,7 +5,7 @@ points, `d` features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.engine.door import Admission
 from fedirl_ray.engine.identity import name_of
 from fedirl_ray.engine.upload import Floats, Order
-from fedirl_ray.fusion.rules import rule_named
+from fedirl_ray.fusion.rules import needs_of
 from fedirl_ray.fusion.spec import Fused, Need, Support
 from fedirl_ray.seeds import stream
 
@@ -47,6 +47,14 @@ class Federation:
     """Which clients were asked in which round, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads were let in to which federation, `[r, q, k]`."""
+    asked_scores: NDArray[np.int64]
+    """How many rewards each client was asked to score for which federation, `[r, q, k]`."""
+    scores: NDArray[np.int64]
+    """How many scores were let in, `[r, q, k]`."""
+    chosen: NDArray[np.int64]
+    """Whose answer each federation took, by its place in `choices`, `[r, q]`; -1: its own."""
+    displacement: Floats
+    """What told whether maps are displaced, `[r, q, 3]`, of the fields of `Evidence`."""
     past_theta: Floats
     """`theta` after each round but the last, `[r - 1, q, d]`; `[0, q, d]` if no round but the last
     is to be judged."""
@@ -70,6 +78,10 @@ class Federation:
             fit_converged=np.ones(k, dtype=bool),
             asked=np.zeros((rounds, k), dtype=bool),
             admitted=np.zeros((rounds, federations, k), dtype=bool),
+            asked_scores=np.zeros((rounds, federations, k), dtype=np.int64),
+            scores=np.zeros((rounds, federations, k), dtype=np.int64),
+            chosen=np.full((rounds, federations), -1),
+            displacement=np.full((rounds, federations, 3), np.nan),
             past_theta=np.full((past, federations, d), np.nan),
             past_own=np.full((past, k, d), np.nan),
         )
@@ -105,7 +117,12 @@ class Federation:
         return tuple(1 + q for q in curved) if self.done else (1,) * bool(curved)
 
     def close(
-        self, asked: Sequence[int], admission: Admission, fused: Sequence[Fused | None]
+        self,
+        asked: Sequence[int],
+        admission: Admission,
+        fused: Sequence[Fused | None],
+        polls: NDArray[np.int64],
+        names: Sequence[str],
     ) -> Self:
         """End a round.
 
@@ -114,6 +131,9 @@ class Federation:
             admission: What was let in.
             fused: What each federation made of it, in their order; None of one that missed its
                 quorum, and keeps what it had.
+            polls: Rewards that each federation asked each client to score, and scores let in,
+                `[2, q, k]`.
+            names: Rules that others may choose, see `choices`.
         """
         who = np.array([upload.key.client for upload in admission.uploads], dtype=np.int64)
         now, let_in = self.asked.copy(), self.admitted.copy()
@@ -125,6 +145,14 @@ class Federation:
             if one is not None:
                 theta[q], iterations[q], converged[q] = one.theta, one.iterations, one.converged
                 measure[q] = np.nan if one.measure is None else one.measure
+        asked_scores, scores = self.asked_scores.copy(), self.scores.copy()
+        asked_scores[self.done], scores[self.done] = polls
+        chosen, displacement = self.chosen.copy(), self.displacement.copy()
+        for q, one in enumerate(fused):
+            if one is not None and one.chosen in names:
+                chosen[self.done, q] = names.index(one.chosen)
+            if one is not None and one.displacement is not None:
+                displacement[self.done, q] = astuple(one.displacement)
         own, likelihood = self.own.copy(), self.negative_log_likelihood.copy()
         steps, settled = self.fit_iterations.copy(), self.fit_converged.copy()
         for upload, kept in zip(admission.uploads, admission.let_in[:, 0], strict=True):
@@ -149,6 +177,10 @@ class Federation:
             fit_converged=settled,
             asked=now,
             admitted=let_in,
+            asked_scores=asked_scores,
+            scores=scores,
+            chosen=chosen,
+            displacement=displacement,
             past_theta=past_theta,
             past_own=past_own,
         )
@@ -165,7 +197,8 @@ def in_need(config: RunConfig, need: Need) -> tuple[int, ...]:
     Raises:
         ConfigError: A rule of the user's own cannot be found.
     """
-    return tuple(q for q, rule in enumerate(federated(config)) if need in rule_named(rule).needs)
+    each = (needs_of(rule, config.fusion) for rule in federated(config))
+    return tuple(q for q, needs in enumerate(each) if need in needs)
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:
@@ -176,8 +209,7 @@ def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:
         seed: Which repetition.
         number: Which round, from 0.
     """
-    k = config.clients
-    count = max(1, round(config.federation.participation * k))
+    k, count = config.clients, config.asked
     if count == k:
         return tuple(range(k))
     rng = stream(config.seed, "seed", seed, "round", number, "participants")

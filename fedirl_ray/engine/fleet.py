@@ -10,7 +10,7 @@ from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.event import Event, Report, Started, ignore, unwatched
 from fedirl_ray.engine.jobs import Doer, Worker
 from fedirl_ray.engine.local import Clients
-from fedirl_ray.engine.upload import Answer, Order
+from fedirl_ray.engine.upload import Answer, Order, Poll
 from fedirl_ray.fusion.spec import Barycenter
 
 
@@ -27,6 +27,10 @@ class Fleet(Protocol):
 
     def learn(self, order: Order) -> list[Answer]:
         """Have clients learn; those that give no answer are left out."""
+        ...
+
+    def score(self, poll: Poll) -> list[Answer]:
+        """Have clients score rewards; those that give no answer are left out."""
         ...
 
     def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:

@@ -163,6 +163,7 @@ def identify(config: RunConfig) -> Identity:
         inputs["problem.name"] = module_digest(config.problem.name, "problem.name")
     inputs |= modules_digest("problem.features", [config.problem.features])
     inputs |= modules_digest("fusion.rules", config.fusion.rules)
+    inputs |= modules_digest("fusion.candidates", config.fusion.candidates)
     inputs |= modules_digest("evaluation.metrics", config.evaluation.metrics)
     if not isinstance(config.federation.weights, str):
         name = "federation.weights"

@@ -13,9 +13,9 @@ from fedirl_ray.domain.job import Arrays
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.jobs import Worker
-from fedirl_ray.engine.upload import Answer, Order, Upload
+from fedirl_ray.engine.upload import Answer, Ballot, Order, Poll, Upload
 from fedirl_ray.fusion.spec import Support
-from fedirl_ray.fusion.upload import open_channel
+from fedirl_ray.fusion.upload import open_channel, vote
 from fedirl_ray.privacy.protection import Guard, clip_of
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
@@ -133,6 +133,38 @@ class Clients(Worker):
             objective=np.zeros_like(found.objective),
             iterations=np.zeros_like(found.iterations),
             converged=np.ones_like(found.converged),
+        )
+
+    def score(self, poll: Poll) -> list[Answer]:
+        """Score the rewards that a poll asks its clients about.
+
+        Returns:
+            One answer with a ballot for each client.
+        """
+        began = time.monotonic()
+        self.prepare(poll.seed, poll.clients)
+        each = np.broadcast_to(poll.thetas, (len(poll.clients), *poll.thetas.shape[1:]))
+        overlaps = self._domain.score([self._held[i] for i in poll.clients], each)
+        scores = self._vote(poll, overlaps.sum(axis=2))
+        ballots = [
+            Ballot(poll.key(client), poll.number, own)
+            for client, own in zip(poll.clients, scores, strict=True)
+        ]
+        return [Answer(poll, ballots, began, time.monotonic() - began)]
+
+    def _vote(self, poll: Poll, scores: Floats) -> Floats:
+        """What clients say of the scores they found, both `[m, c]`."""
+        config = self.config
+        if not config.heterogeneity.adversaries:
+            return scores
+        return vote(
+            config.heterogeneity,
+            scores,
+            poll.clients,
+            config.clients,
+            config.seed,
+            poll.seed,
+            ("round", poll.round, "poll", poll.number),
         )
 
     def _send(self, order: Order, learnt: Floats) -> Floats:

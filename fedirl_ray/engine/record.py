@@ -8,7 +8,8 @@ seeds/            finished seeds and rounds while the run is under way (see `eng
 results.parquet   seed, round, split, rule, judge, metric, step, value: one number a row
 summary.json      means, paired differences, intervals
 arrays.npz        theta, rewards, measures, scores by world; seeds leading; and the names of what
-                  they hold: rules, and judges, metrics and steps of the scores
+                  they hold: rules, what rules could choose, and judges, metrics and steps of the
+                  scores
 rewards.npz       what was learnt, to be used elsewhere (see `domain.reward`)
 timings.json      seconds by rule
 events.jsonl      placement, refused uploads, replaced actors: what happened on the way
@@ -56,6 +57,7 @@ from fedirl_ray.engine.result import (
     stack,
 )
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
+from fedirl_ray.fusion.selection import choices
 
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
@@ -217,6 +219,7 @@ def names_of(domain: Domain) -> dict[str, Any]:
         "judges": np.array([channel.judge for channel in domain.channels]),
         "metrics": np.array([channel.metric for channel in domain.channels]),
         "steps": np.array([channel.step for channel in domain.channels]),
+        "choices": np.array(choices(domain.config.fusion)),
         "fact_names": np.array(domain.facts, dtype=np.str_),
     }
 

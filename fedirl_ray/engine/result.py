@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
-from fedirl_ray.engine.upload import Traffic, traffic
+from fedirl_ray.engine.upload import Traffic, exchanged, scoring
 from fedirl_ray.problem.mdp import Floats
 
 
@@ -47,6 +47,20 @@ class SeedResult:
     """Which clients each round asked, `[r, k]`."""
     admitted: NDArray[np.bool_]
     """Whose uploads it let in to which rule's federation, `[r, c, k]`; references have none."""
+    asked_scores: NDArray[np.int64]
+    """How many rewards each round asked each client to score for which rule, `[r, c, k]`."""
+    scores_heard: NDArray[np.int64]
+    """How many scores were let in, `[r, c, k]`."""
+    chosen: NDArray[np.int64]
+    """Whose answer each rule took in each round, by its place in `choices`, `[r, c]`; -1: its own.
+    """
+    displacement: Floats
+    """What told in each round whether maps are displaced, `[r, c, 3]`, of the fields of
+    `fusion.displacement.Evidence`; NaN of rules that do not ask."""
+    adapted_theta: Floats
+    """Rewards that clients made their own, personal and fine-tuned, `[2, k, d]`."""
+    own_share: Floats
+    """The own reward's share in the personal one, `[k]`."""
     round_scores: Floats
     """Mean over each split's worlds after each round, `[r, s, c, x]`; NaN where no round but the
     last was judged."""
@@ -123,14 +137,21 @@ def stack(results: Sequence[SeedResult]) -> dict[str, NDArray[Any]]:
 def sent(rule: str, result: SeedResult, domain: Domain) -> Traffic:
     """Bytes a rule would move in a whole seed if it ran alone, all clients and rounds together.
 
-    Theta goes down to every client asked and comes up from every client let in (see
-    `engine.upload.traffic`). `pooled` sends the demonstrations instead, once.
+    Theta goes down to every client asked and comes up from every client let in, rewards to score
+    and scores as often as there were any (see `engine.upload`). `pooled` sends the demonstrations
+    instead, once.
     """
     if rule == "pooled":
         return Traffic(0, domain.pooled_bytes())
-    each = traffic(rule, result.theta.shape[1])
-    heard = result.admitted[:, domain.config.fusion.rules.index(rule)]
-    return Traffic(each.down * int(result.asked.sum()), each.up * int(heard.sum()))
+    config, d = domain.config, result.theta.shape[1]
+    column, each = config.fusion.rules.index(rule), exchanged(rule, d, config.fusion)
+    heard = result.admitted[:, column]
+    polls = scoring(
+        d * int(result.asked_scores[:, column].sum()), int(result.scores_heard[:, column].sum())
+    )
+    return Traffic(
+        each.down * int(result.asked.sum()) + polls.down, each.up * int(heard.sum()) + polls.up
+    )
 
 
 class Row(NamedTuple):

@@ -3,6 +3,7 @@
 Letters: `m` uploads, `d` features.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report
 from fedirl_ray.engine.federation import Federation, federated, in_need
 from fedirl_ray.engine.fleet import Fleet
+from fedirl_ray.engine.polling import Pollster
 from fedirl_ray.engine.stopwatch import Stopwatch
 from fedirl_ray.engine.upload import Answer, Order, curvatures_of
 from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
 from fedirl_ray.fusion.registration import require_lattice
 from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.selection import NoScoresError, choices
 from fedirl_ray.fusion.spec import Fused, Given, Support
 from fedirl_ray.privacy.protection import CentralGuard
 from fedirl_ray.problem.dials import seen_support
@@ -40,6 +43,8 @@ class Stage:
     """Support points each client sees, `[k, n]`; None: all."""
     weights: Floats | None
     """How much each client counts, `[k]`; None: no file says so."""
+    scoring: tuple[int, ...]
+    """Federations whose rules have clients score rewards."""
     guard: CentralGuard | None = None
     """Adds the noise of a trusted server; None: no such noise is asked for."""
 
@@ -65,7 +70,8 @@ def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> St
     if in_need(config, "lattice"):
         require_lattice(axes)
     seen = seen_support(axes, hidden, everyone, config.seed, seed) if hidden > 0.0 else None
-    return Stage(ground.support, terms, seen, given_weights(config), guard)
+    weights = given_weights(config)
+    return Stage(ground.support, terms, seen, weights, in_need(config, "scores"), guard)
 
 
 def run_round(
@@ -85,6 +91,7 @@ def run_round(
     with clock.timing("door"):
         admission = receive(config, order, answers, stage.terms, report)
     fused: list[Fused | None] = []
+    numbers, polls = itertools.count(), np.zeros((2, len(stage.terms.rules), config.clients), int)
     for q, rule in enumerate(stage.terms.rules):
         with clock.timing(rule):
             here = np.flatnonzero(admission.let_in[:, 1 + q])
@@ -93,6 +100,7 @@ def run_round(
                 continue
             uploads, row = [admission.uploads[i] for i in here], order.row(q)
             who = [upload.key.client for upload in uploads]
+            poll = Pollster(config, fleet, order, numbers, who, report)
             given = Given(
                 thetas=np.stack([upload.theta[row] for upload in uploads]),
                 weights=alpha(config, uploads, stage.weights),
@@ -101,9 +109,15 @@ def run_round(
                 seen=None if stage.seen is None else stage.seen[who],
                 curvatures=curvatures_of(uploads, order, row) if q in stage.terms.curved else None,
                 barycenter=fleet.barycenter,
+                score=poll if q in stage.scoring else None,
             )
-            fused.append(_fused(rule, given, stage.guard, order.round))
-    return state.close(order.clients, admission, fused)
+            try:
+                fused.append(_fused(rule, given, stage.guard, order.round))
+            except NoScoresError as err:
+                _skip(order, rule, str(err), report)
+                fused.append(None)
+            polls[:, q] = poll.asked, poll.scored
+    return state.close(order.clients, admission, fused, polls, choices(config.fusion))
 
 
 def _fused(rule: str, given: Given, guard: CentralGuard | None, number: int) -> Fused:
@@ -148,6 +162,9 @@ def _has_quorum(
     if rule == "mean":
         why = next((f"; client {client}: {told}" for client, told in admission.refused), "")
         raise RunError(f"{said} in round {order.round} of seed {order.seed}, got {count}{why}")
-    reason = f"{rule}: {said}, got {count}; it keeps the reward it had"
-    report(Event("skipped", reason, order.seed, order.round))
+    _skip(order, rule, f"{said}, got {count}", report)
     return False
+
+
+def _skip(order: Order, rule: str, why: str, report: Report) -> None:
+    report(Event("skipped", f"{rule}: {why}; it keeps the reward it had", order.seed, order.round))

@@ -2,7 +2,8 @@
 
 Letters: `k` clients, `m` clients asked, `q` federations (one for each fused rule), `j` rewards a
 client uploads: the one learnt alone, and what it sends to each federation (one for all of them in
-the first round, where all start from the same point), `h` curvatures, `d` features.
+the first round, where all start from the same point), `h` curvatures, `c` rewards that a client
+scores, `d` features.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedirl_ray.config_fusion import REFERENCES
-from fedirl_ray.fusion.rules import rule_named
+from fedirl_ray.config_fusion import CHOOSING, REFERENCES, FusionConfig
+from fedirl_ray.fusion.rules import needs_of
 
 Floats = NDArray[np.float64]
 
@@ -101,13 +102,51 @@ def curvatures_of(uploads: Sequence[Upload], order: Order, row: int) -> Floats:
     return np.stack([upload.hessian[at] for upload in uploads if upload.hessian is not None])
 
 
-class Answer(NamedTuple):
-    """What came back for one order."""
+@dataclass(frozen=True)
+class Poll:
+    """What the server asks of some clients on behalf of one rule: how well rewards do."""
 
-    order: Order
+    run: str
+    seed: int
+    round: int
+    """See `Order`."""
+    number: int
+    """Which poll of the round, from 0."""
+    clients: tuple[int, ...]
+    """Clients asked, `m` of them, ascending."""
+    thetas: Floats
+    """What each is to score, `[m, c, d]`; `[1, c, d]` if all are asked about the same."""
+    attempt: int = 0
+    """How often this was asked before and never answered."""
+
+    def key(self, client: int) -> Key:
+        """What the ballot of a client must be marked with."""
+        return Key(self.run, self.seed, self.round, client, self.attempt)
+
+    def part(self, clients: Sequence[int]) -> Self:
+        """Narrow the poll down to those of some clients that are asked."""
+        here = np.flatnonzero(np.isin(self.clients, clients))
+        own = self.thetas if len(self.thetas) == 1 else self.thetas[here]
+        return replace(self, clients=tuple(self.clients[i] for i in here), thetas=own)
+
+
+class Ballot(NamedTuple):
+    """What one client says of the rewards it was asked about; nothing in it has been checked."""
+
+    key: Key
+    number: int
+    """Which poll of the round it answers."""
+    scores: Floats
+    """`[c]`, each in [0, 2]."""
+
+
+class Answer(NamedTuple):
+    """What came back for one order or poll."""
+
+    order: Order | Poll
     """As it was asked; an actor's own word for it is not taken."""
     uploads: Sequence[Any]
-    """`Upload`s, as far as one can trust the sender."""
+    """`Upload`s, or of a poll `Ballot`s, as far as one can trust the sender."""
     began: float
     """When the clients began to learn, on their machine's monotonic clock (seconds)."""
     seconds: float
@@ -121,9 +160,25 @@ class Traffic(NamedTuple):
     up: int
 
 
-def traffic(rule: str, d: int) -> Traffic:
-    """Bytes a rule would send if it ran alone: theta each way, and curvature where it needs it."""
+def traffic(rule: str, d: int, config: FusionConfig) -> Traffic:
+    """Bytes a rule would send if it ran alone, polls included: those of a round with one.
+
+    What a rule of the user's own asks clients to score is not known before it does.
+    """
+    base = exchanged(rule, d, config)
+    c = len(config.candidates) if rule in CHOOSING else 0
+    polls = scoring(c * d, c)
+    return Traffic(base.down + polls.down, base.up + polls.up)
+
+
+def exchanged(rule: str, d: int, config: FusionConfig) -> Traffic:
+    """Bytes of theta each way, and of curvature where a rule needs it."""
     if rule in REFERENCES:
         return Traffic(0, 0)
-    curvature = d * d if "curvature" in rule_named(rule).needs else 0
+    curvature = d * d if "curvature" in needs_of(rule, config) else 0
     return Traffic(NUMBER * d, NUMBER * (d + curvature))
+
+
+def scoring(down: int, up: int) -> Traffic:
+    """Bytes of so many numbers of rewards to score, and of so many scores."""
+    return Traffic(NUMBER * down, NUMBER * up)

@@ -129,13 +129,13 @@ def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig
     steps, discount = horizon(config.problem), config.problem.expert_discount
     own = metrics_named(config.evaluation.metrics)
     outcomes = []
-    rewards = _rewards(stack, thetas)
+    rewards = rewards_of(stack, thetas)
     for planned in _discounts(config):
         greedy = greedy_policy(stack, rewards, discount=planned)
         outcomes.append(roll_out(stack, greedy, horizon=steps, discount=discount, metrics=own))
     # A time-dependent policy is `steps` times as large: a few columns at a time.
     width = max(1, POLICY_BYTES // (8 * steps * stack.a * stack.k * stack.s))
-    for scaled in (rewards, _rewards(stack, matched)):
+    for scaled in (rewards, rewards_of(stack, matched)):
         ends = []
         for first in range(0, scaled.shape[2], width):
             soft = soft_policy(
@@ -152,6 +152,6 @@ def _judge_tile(stack: Stack, thetas: Floats, matched: Floats, config: RunConfig
     return Judgement(*(np.stack(part, axis=-1) for part in zip(*outcomes, strict=True)))
 
 
-def _rewards(stack: Stack, thetas: Floats) -> Floats:
-    """Rewards of `[k, c, d]` thetas, `[feature actions, k s, c]`."""
+def rewards_of(stack: Stack, thetas: Floats) -> Floats:
+    """Rewards on a stack of `[k, c, d]` thetas, `[feature actions, k s, c]`."""
     return np.stack([stack.rewards(thetas[:, c]) for c in range(thetas.shape[1])], axis=-1)

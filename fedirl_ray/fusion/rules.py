@@ -11,13 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedirl_ray.config_fusion import REFERENCES, FusionConfig
+from fedirl_ray.config import RunConfig
+from fedirl_ray.config_fusion import CHOOSING, REFERENCES, FusionConfig
 from fedirl_ray.fusion.maps import blurred
 from fedirl_ray.fusion.measure import gibbs_measures, gibbs_reward, to_measures, to_reward
 from fedirl_ray.fusion.registration import registered
 from fedirl_ray.fusion.robust import geometric_median, trimmed_mean
+from fedirl_ray.fusion.selection import auto, select
 from fedirl_ray.fusion.signed import signed
 from fedirl_ray.fusion.spec import Fused, Given, Need, RuleSpec
+from fedirl_ray.laws import require
 from fedirl_ray.problem.custom import load, user_code
 from fedirl_ray.problem.mdp import Floats
 
@@ -70,7 +73,38 @@ def find_rules(config: FusionConfig) -> None:
     """
     for rule in config.rules:
         if rule not in REFERENCES:
-            rule_named(rule)
+            needs_of(rule, config)
+
+
+def needs_of(rule: str, config: FusionConfig) -> frozenset[Need]:
+    """What a rule needs beside the rewards; one that chooses needs what its candidates do.
+
+    Raises:
+        ConfigError: The user's own cannot be imported, or takes other arguments.
+    """
+    needs = rule_named(rule).needs
+    if rule in CHOOSING:
+        needs = needs.union(*(rule_named(name).needs for name in config.candidates))
+    return needs
+
+
+def share_aside(config: RunConfig) -> float:
+    """Share of its demonstrations that every client of a run keeps aside; 0: nobody scores.
+
+    Raises:
+        ConfigError: They would be scored by under `privacy`, whose noise does not cover scores.
+    """
+    scoring = [
+        rule
+        for rule in config.fusion.rules
+        if rule == "personal"
+        or (rule not in REFERENCES and "scores" in needs_of(rule, config.fusion))
+    ]
+    if not scoring:
+        return 0.0
+    law = f"none with {scoring[0]}: it reads demonstrations kept aside, which no noise protects"
+    require(config.privacy.unit == "none", "privacy.unit", law, config.privacy.unit)
+    return config.federation.aside
 
 
 def _mean(given: Given) -> Fused:
@@ -141,6 +175,14 @@ def _through_measures(given: Given, *, debiased: bool) -> Fused:
     return Fused(given.theta_of(reward), density, found.iterations, found.converged)
 
 
+def _select(given: Given) -> Fused:
+    return select(given, fuse)
+
+
+def _auto(given: Given) -> Fused:
+    return auto(given, fuse)
+
+
 def _gibbs(given: Given) -> Fused:
     """Through exp(R / T) and the debiased barycenter, T in units of the clients' mean range."""
     given, config = given.counted(), given.config
@@ -185,5 +227,9 @@ RULES: Mapping[str, RuleSpec] = _FUSING | {
         f"self-{rule}": _controlled(rule, f"self control of {rule}")
         for rule in ("debiased", "gibbs", "signed", "blur")
     },
+    "select": RuleSpec(
+        _select, "select (by clients' scores)", frozenset({"scores"}), transports=True
+    ),
+    "auto": RuleSpec(_auto, "auto (signed or select)", frozenset({"scores"}), transports=True),
 }
 """The rules by name."""

@@ -12,16 +12,18 @@ import numpy as np
 
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.displacement import Evidence
 from fedirl_ray.fusion.maps import filled
 from fedirl_ray.fusion.recover import recover_theta
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
 from fedirl_ray.transport.solver import Solver
 
-Need = Literal["curvature", "debiasing", "lattice"]
+Need = Literal["curvature", "debiasing", "lattice", "scores"]
 """curvature: clients upload that of their likelihood, d x d numbers; debiasing: the solver is asked
 for debiased barycenters, which take a second kernel's memory; lattice: axes that maps can be moved
-along (see `fusion.registration`)."""
+along (see `fusion.registration`); scores: clients keep demonstrations aside, and score the rewards
+that the rule asks them about."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ class Barycenter(Protocol):
         ...
 
 
+class Score(Protocol):
+    """Asks the clients of a round how well rewards do, see `Given.score`."""
+
+    def __call__(self, thetas: Floats) -> Floats:
+        """Return the scores."""
+        ...
+
+
 @dataclass(frozen=True)
 class Given:
     """What a rule is given: the uploads let in to its federation in one round."""
@@ -86,6 +96,10 @@ class Given:
     does not need `curvature`."""
     barycenter: Barycenter = barycenter_in_process
     """Computes barycenters, with the bytes of `fedirl_ray.barycenter`."""
+    score: Score | None = None
+    """Has clients score rewards by the demonstrations they keep aside: of `[c, d]`, or of
+    `[k, c, d]`, where each is asked about its own, `[k, c]` in [0, 2], larger is better; NaN of
+    clients without an answer. None where the rule does not need `scores`."""
 
     @cached_property
     def rewards(self) -> Floats:
@@ -184,6 +198,10 @@ class Fused:
     """Barycenter iterations."""
     converged: bool = True
     """Whether the barycenter reached its tolerance."""
+    chosen: str = ""
+    """The rule that this is the answer of, of rules that choose between others."""
+    displacement: Evidence | None = None
+    """What told whether the clients' maps are displaced, of rules that ask."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +242,12 @@ class RuleSpec:
             got = f"{fused.iterations!r} and {fused.converged!r}"[:80]
             law = "an integer as iterations and True or False as converged"
             raise ConfigError(f"fusion.rules {self.label} must return {law}, got {got}")
-        return Fused(theta, measure, fused.iterations, fused.converged)
+        told = fused.displacement is None or type(fused.displacement) is Evidence
+        if type(fused.chosen) is not str or not told:
+            got = f"{fused.chosen!r} and {fused.displacement!r}"[:80]
+            law = "a name as chosen and an Evidence or None as displacement"
+            raise ConfigError(f"fusion.rules {self.label} must return {law}, got {got}")
+        return replace(fused, theta=theta, measure=measure)
 
     def _checked(self, what: str, found: Any, count: int) -> Floats:
         """An array as `count` finite numbers."""

@@ -76,6 +76,43 @@ class Channel:
                 assert_never(other)
 
 
+def vote(
+    config: HeterogeneityConfig,
+    scores: Floats,
+    members: Sequence[int],
+    clients: int,
+    root: int,
+    seed: int,
+    question: tuple[str | int, ...],
+) -> Floats:
+    """What clients say of the scores in [0, 2] that they found; adversaries say something else.
+
+    Under flip and scale 2 - score, so that the worst reward looks best; under noise anything,
+    uniform in [0, 2].
+
+    Args:
+        config: Share of adversaries, and their attack.
+        scores: `[m, c]`.
+        members: Whose, `m` client numbers.
+        clients: Number of all clients.
+        root: Root seed.
+        seed: Repetition.
+        question: What was asked, for the stream that noise is drawn from.
+
+    Returns:
+        `[m, c]`.
+    """
+    said = scores.copy()
+    liars = chosen(config.adversaries, clients, root, seed, "adversaries")
+    for i in np.flatnonzero(np.isin(members, liars)).tolist():
+        if config.attack == "noise":
+            rng = stream(root, "seed", seed, "client", members[i], *question, "noise")
+            said[i] = rng.uniform(0.0, 2.0, size=scores.shape[1])
+        else:
+            said[i] = 2.0 - scores[i]
+    return said
+
+
 def open_channel(
     config: HeterogeneityConfig,
     support: Support,

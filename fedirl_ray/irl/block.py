@@ -15,6 +15,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.privacy.mechanism import Ball, counts_ball
 from fedirl_ray.privacy.protection import Guard
+from fedirl_ray.problem.aside import kept_aside
 from fedirl_ray.problem.demonstrations import (
     ARRAYS,
     Demonstrations,
@@ -51,6 +52,8 @@ class Block:
     """Their demonstrations' discounted feature counts, `[k, d]`, with noise where it is asked."""
     episodes: tuple[int, ...]
     """How many they are."""
+    aside: tuple[Demonstrations | None, ...]
+    """Further ones that nothing is fitted to; None where none are kept aside."""
     iterations: NDArray[np.int64]
     """Largest number of IRL iterations of each, `[k]`."""
 
@@ -60,6 +63,8 @@ def prepare(
     seed: int,
     members: Sequence[int],
     laid: Mapping[int, Mapping[str, NDArray[Any]]] | None = None,
+    *,
+    aside: float = 0.0,
 ) -> Block:
     """Draw the worlds and demonstrations of some clients.
 
@@ -69,11 +74,13 @@ def prepare(
         members: Client numbers.
         laid: What the run has given each member, by which demonstrations are protected as
             `privacy` asks; None: they are not.
+        aside: Share of the demonstrations that is kept aside.
 
     Returns:
         The block.
 
     Raises:
+        ConfigError: There are too few demonstrations to keep some aside.
         DataError: Recorded demonstrations cannot be read, or have not happened in these worlds.
     """
     problem, dials = config.problem, config.heterogeneity
@@ -86,6 +93,13 @@ def prepare(
             require_possible(world, episodes, f"{file}: client {i}")
     else:
         data = _demonstrate(config, seed, members, worlds)
+    kept: list[Demonstrations | None] = [None] * len(data)
+    if aside > 0.0:
+        for place, (i, shown) in enumerate(zip(members, data, strict=True)):
+            away = kept_aside(len(shown.states), aside, config.seed, seed, i)
+            data[place], kept[place] = (
+                Demonstrations(shown.states[part], shown.actions[part]) for part in (~away, away)
+            )
     if laid is not None and config.privacy.unit == "trajectory":
         counts = [
             _protected(config, Guard(config, laid[i], i, seed), world, episodes)
@@ -98,7 +112,8 @@ def prepare(
         ]
     limits = iteration_limits(config.irl.iterations, dials, config.clients, config.seed, seed)
     held = tuple(len(shown.states) for shown in data)
-    return Block(tuple(members), tuple(worlds), np.stack(counts), held, limits[list(members)])
+    own_limits = limits[list(members)]
+    return Block(tuple(members), tuple(worlds), np.stack(counts), held, tuple(kept), own_limits)
 
 
 def counts_ball_of(config: RunConfig, world: TabularMDP) -> Ball:

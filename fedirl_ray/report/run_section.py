@@ -15,6 +15,7 @@ from fedirl_ray.evaluate.comparison import Gain, compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.cells import Cell, Table
+from fedirl_ray.report.choice import adapted_text, choices_text
 from fedirl_ray.report.difference import STAR, legend, mark
 from fedirl_ray.report.folder import Run
 from fedirl_ray.report.plots import (
@@ -60,6 +61,7 @@ def run_section(run: Run, prefix: str) -> dict[str, Any]:
         "others": [(measure.by(judge), _score_table(run, judge)) for judge in others],
         "clients": facts_text(run.arrays["fact_names"].tolist(), run.arrays["facts"]),
         "promise": run.summary.get("privacy", {}).get("in_words", []),
+        "choices": _choices(run),
         "gains": _gain_table(run),
         "charts": score_charts(run, first, prefix),
         "learning": learning,
@@ -172,6 +174,15 @@ def _score_table(run: Run, judge: str) -> Table:
             row.append(Cell("") if mean else _difference(found.difference, said[split, rule]))
         rows.append(row)
     return Table(head, rows, legend(gaps.values(), run.seeds))
+
+
+def _choices(run: Run) -> list[str]:
+    """What rules that choose have chosen, and why; nothing of a run of an earlier version."""
+    if "chosen" not in run.arrays:
+        return []
+    names, rules = run.arrays["choices"].tolist(), run.config.fusion.rules
+    found = choices_text(rules, names, run.arrays["chosen"], run.arrays["displacement"])
+    return [*found, *adapted_text(rules, run.arrays["own_share"])]
 
 
 def _gain_table(run: Run) -> Table | None:

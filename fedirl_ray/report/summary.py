@@ -1,14 +1,18 @@
 """A run in few numbers: what summary.json holds."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from fedirl_ray.domain.domain import SPLITS, Domain
 from fedirl_ray.engine.result import SeedResult, judges, samples, sent
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
+from fedirl_ray.fusion.selection import choices
+from fedirl_ray.report.choice import choices_told
 from fedirl_ray.report.promise import promise_tree
 
 UNITS = {
@@ -61,8 +65,19 @@ def summary(domain: Domain, results: Sequence[SeedResult]) -> dict[str, Any]:
             sum((result.negative_log_likelihood < 0.0).sum() for result in results)
         ),
         "clients_not_converged": int(sum((~result.fit_converged).sum() for result in results)),
+        **({"choices": chosen} if (chosen := _choices(domain, results)) else {}),
         "communication": communication(domain, results),
     }
+
+
+def _choices(domain: Domain, results: Sequence[SeedResult]) -> Mapping[str, Any]:
+    """What rules that choose have chosen, and why."""
+    fusion = domain.config.fusion
+    chosen, displacement = (
+        np.stack([getattr(result, name) for result in results])
+        for name in ("chosen", "displacement")
+    )
+    return choices_told(fusion.rules, choices(fusion), chosen, displacement)
 
 
 def _said_of(found: Interval) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def communication(domain: Domain, results: Sequence[SeedResult]) -> dict[str, An
     d = results[0].theta.shape[1]
     rules: dict[str, Any] = {}
     for rule in domain.config.fusion.rules:
-        each = traffic(rule, d)
+        each = traffic(rule, d, domain.config.fusion)
         totals = [sent(rule, result, domain) for result in results]
         rules[rule] = {
             "bytes_down_per_client_and_round": each.down,

@@ -13,13 +13,15 @@ from rich.text import Text
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
-from fedirl_ray.engine.federation import federated, in_need
+from fedirl_ray.engine.federation import federated
 from fedirl_ray.engine.result import SeedResult, angle_between, judges, samples
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.evaluate.comparison import compare, split_gain
 from fedirl_ray.evaluate.statistics import Interval
 from fedirl_ray.fusion.rules import RULES
+from fedirl_ray.fusion.selection import choices
 from fedirl_ray.problem.mdp import Floats
+from fedirl_ray.report.choice import adapted_text, choices_text
 from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.measure import measure_of
 from fedirl_ray.report.promise import promise_lines
@@ -28,6 +30,8 @@ from fedirl_ray.report.wording import counted, printable
 
 REFERENCE_LABELS = {
     "local": "local (own reward)",
+    "personal": "personal (fused and own)",
+    "fine-tuned": "fine-tuned (on own data)",
     "pooled": "pooled data (not private)",
     "expert": "expert (demonstrator)",
     "ceiling": "ceiling (best policy)",
@@ -239,6 +243,13 @@ def _notes(domain: Domain, results: Sequence[SeedResult], *, timed: bool, wide: 
         total = measure.difference(gain.total).strip()
         lines.append(f"Barycenter's held-out gain {total}: {parts}.")
     lines += standings_text(by_split, config.fusion.rules, measure)
+    fusion = config.fusion
+    chosen, displacement, share = (
+        np.stack([getattr(result, name) for result in results])
+        for name in ("chosen", "displacement", "own_share")
+    )
+    lines += choices_text(fusion.rules, choices(fusion), chosen, displacement)
+    lines += adapted_text(fusion.rules, share)
     lines += facts_text(domain.facts, np.stack([result.facts for result in results]))
     lines.append(_traffic_note(config, results[0].theta.shape[1]))
     asked, admitted = (
@@ -291,10 +302,12 @@ def _demonstrator(config: RunConfig) -> list[str]:
 
 def _traffic_note(config: RunConfig, d: int) -> str:
     """What the rules would send, each run alone."""
-    said = {"any rule": traffic("mean", d)}
-    fused = federated(config)
-    said |= {fused[q]: traffic(fused[q], d) for q in in_need(config, "curvature")}
-    parts = [f"{name} {each.down} + {each.up}" for name, each in said.items()]
+    said = {"any rule": traffic("mean", d, config.fusion)}
+    each = {rule: traffic(rule, d, config.fusion) for rule in federated(config)}
+    said |= {rule: own for rule, own in each.items() if own != said["any rule"]}
+    parts = [
+        f"{name}{' at most' * (name == 'auto')} {own.down} + {own.up}" for name, own in said.items()
+    ]
     if "pooled" in config.fusion.rules:
         parts.append("pooled: all demonstrations")
     return f"Bytes down + up, each client and round: {'; '.join(parts)}."

@@ -33,7 +33,7 @@ SUPPORT = domain_of(RUN).ground(0).support
 
 
 def columns(alone=ALONE, theta=THETA, offset=(0.0,) * 5, config=RUN):
-    return columns_of(domain_of(config), SUPPORT, theta, np.array(offset), alone)
+    return columns_of(domain_of(config), SUPPORT, theta, np.array(offset), alone, {})
 
 
 def judged(asked, workers=1, config=RUN):

@@ -40,7 +40,9 @@ from fedirl_ray.run import main
 from fedirl_ray.study.space import read_study_file
 
 KINDS = ("tabular", "recorded control", "trained control")
-RULES = ("local", "mean", "median", "precision", "barycenter", "pooled", "expert")
+RULES = (
+    "local", "personal", "mean", "median", "precision", "barycenter", "select", "pooled", "expert"
+)  # fmt: skip
 BUDGET = PPOConfig(
     steps=64, rows=4, rollout=64, batch=64, epochs=1, hidden=(4,), evaluations=1, episodes=2
 )

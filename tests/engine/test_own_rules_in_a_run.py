@@ -84,8 +84,10 @@ def test_a_rule_of_ones_own_that_does_what_one_of_ours_does_finds_its_bytes():
         assert found.round_scores[:, :, own].tobytes() == found.round_scores[:, :, ours].tobytes()
     assert found.measure[5].tobytes() == found.measure[6].tobytes()
     assert not np.array_equal(found.theta[1], found.theta[0])
-    assert traffic("own_rules:precise", 2) == traffic("precision", 2)
-    assert traffic("own_rules:plain", 2) == traffic("mean", 2)
+    assert traffic("own_rules:precise", 2, FusionConfig()) == traffic(
+        "precision", 2, FusionConfig()
+    )
+    assert traffic("own_rules:plain", 2, FusionConfig()) == traffic("mean", 2, FusionConfig())
 
 
 def test_on_ray_they_find_the_bytes_of_this_process(ray_session):

@@ -123,13 +123,13 @@ def test_a_quorum_is_rounded_up_but_not_for_what_rounding_adds(quorum, needed):
 
 @pytest.mark.parametrize("rule", ["mean", "median", "barycenter"])
 def test_a_rule_costs_eight_bytes_a_number_each_way(rule):
-    assert traffic(rule, 7) == (56, 56)
+    assert traffic(rule, 7, FusionConfig()) == (56, 56)
 
 
 def test_only_precision_sends_a_matrix_and_references_send_nothing():
-    assert traffic("precision", 7) == (56, 8 * (7 + 49))
+    assert traffic("precision", 7, FusionConfig()) == (56, 8 * (7 + 49))
     for rule in ("local", "pooled", "expert", "ceiling"):
-        assert traffic(rule, 7) == (0, 0)
+        assert traffic(rule, 7, FusionConfig()) == (0, 0)
 
 
 def rule_by_rule(*rules, quorum=0.1, bound=4.0):

@@ -150,7 +150,7 @@ def test_a_rule_of_other_arguments_is_refused_before_it_is_called():
 
 def test_a_need_that_is_none_is_refused():
     with pytest.raises(
-        ConfigError, match="needs must be among curvature, debiasing, lattice, got 'luck'"
+        ConfigError, match="among curvature, debiasing, lattice, scores, got 'luck'"
     ):
         RuleSpec(lambda given: given.thetas[0], needs=frozenset({"luck"}))
 

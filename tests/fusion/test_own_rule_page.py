@@ -34,4 +34,4 @@ def test_the_page_names_what_a_rule_is_given():
     from fedirl_ray.fusion.spec import Given
 
     named = set(re.findall(r"^\| `(\w+)", PAGE, re.M))
-    assert named == {*Given.__dataclass_fields__, "rewards", "solver", "theta_of"}
+    assert named == {*Given.__dataclass_fields__, "maps", "rewards", "solver", "theta_of"}

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from scipy.stats import trim_mean
 from worlds import random_world
 
-from fedirl_ray.config_fusion import REFERENCES, RULE_NAMES, FusionConfig
+from fedirl_ray.config_fusion import CHOOSING, REFERENCES, RULE_NAMES, FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.fusion.rules import RULES, fuse
 from fedirl_ray.fusion.spec import Given, Support, support_of
 from fedirl_ray.problem.family import draw_world
-from fedirl_ray.testing import check_rule
+from fedirl_ray.testing import check_rule, scoring
 
 SUPPORT = support_of(draw_world(ProblemConfig(size=4), 0, 0, "probe", 0))
 CONFIG = FusionConfig(tolerance=1e-12)
@@ -36,7 +36,8 @@ def clients(k, seed=0, d=2):
 
 
 def fused(rule, thetas, hessians, weights, config=CONFIG):
-    return fuse(rule, Given(thetas, weights, SUPPORT, config, curvatures=hessians))
+    given = Given(thetas, weights, SUPPORT, config, curvatures=hessians, score=scoring(thetas))
+    return fuse(rule, given)
 
 
 def test_the_rules_are_those_that_settings_name():
@@ -86,7 +87,7 @@ def test_every_setting_gives_a_finite_theta_and_a_probability_measure(rule, meas
     found = fused(rule, *clients(4), config)
     assert found.theta.shape == (2,)
     assert np.isfinite(found.theta).all()
-    assert (found.measure is None) == (rule not in THROUGH_MEASURES)
+    assert (found.measure is None) == ((found.chosen or rule) not in THROUGH_MEASURES)
     if found.measure is not None:
         assert found.converged
         assert found.measure.min() >= 0.0
@@ -213,7 +214,7 @@ def test_a_self_control_is_its_rule_on_copies_of_the_mean(control, rule):
 
 def test_every_rule_that_moves_or_blurs_has_a_self_control():
     blurred = [rule for rule in RULES if rule not in UNBLURRED]
-    assert set(blurred) == {*CONTROLS, *CONTROLS.values()}
+    assert set(blurred) == {*CONTROLS, *CONTROLS.values(), *CHOOSING}
 
 
 def test_a_barycenter_that_was_cut_short_says_so():

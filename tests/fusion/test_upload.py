@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedirl_ray.config_fusion import FusionConfig
+from fedirl_ray.config_fusion import CHOOSING, FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.fusion.rules import RULES, fuse
 from fedirl_ray.fusion.spec import Given, Support
@@ -110,7 +110,7 @@ def test_a_hidden_point_is_filled_with_the_others_mean():
     np.testing.assert_allclose(fused("masked-mean", rewards, seen).theta, whole.mean(axis=0))
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "precision"])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in ("precision", *CHOOSING)])
 def test_seeing_everything_is_the_same_as_no_mask(rule):
     thetas = np.random.default_rng(2).random((3, 16))
     masked = fused(rule, thetas, np.ones((3, 16), dtype=bool))

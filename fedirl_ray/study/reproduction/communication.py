@@ -50,7 +50,8 @@ def run(plan: Plan) -> Iterator[list[Record]]:
                 domain = domain_of(config)
                 jobs = Jobs(witness)
                 result = run_seed(domain, witness, jobs, 0, lay(domain, witness, jobs))
-            each, whole = traffic(rule, result.theta.shape[1]), sent(rule, result, domain)
+            each = traffic(rule, result.theta.shape[1], config.fusion)
+            whole = sent(rule, result, domain)
             yield [
                 {
                     "features": features,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from fedirl_ray.domain.job import Arrays, Job
 from fedirl_ray.engine.fleet import Fleet
-from fedirl_ray.engine.upload import Answer, Order
+from fedirl_ray.engine.upload import Answer, Order, Poll
 from fedirl_ray.fusion.spec import Barycenter
 
 
@@ -39,6 +39,10 @@ class Witness:
         answers = self.fleet.learn(order)
         self.heard.append((order, answers))
         return answers
+
+    def score(self, poll: Poll) -> list[Answer]:
+        """Have the clients score rewards."""
+        return self.fleet.score(poll)
 
     def do(self, pieces: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """Do jobs."""
