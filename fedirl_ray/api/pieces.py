@@ -89,6 +89,7 @@ def fit(
     first = None if start is None else _rows("start", start, (d,))[None]
     counts = feature_expectation(world, data, config.discount)
     found = fit_block([world], counts[None], config, data.states.shape[1], start=first)
+    assert found.hessian is not None  # it was asked for
     return FitResult(
         theta=found.theta[0],
         reward=world.features @ found.theta[0],

@@ -281,11 +281,17 @@ class Control:
         return held
 
     def learn(
-        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+        self,
+        held: Sequence[Any],
+        start: Floats,
+        pull: Floats,
+        most: int | None = None,
+        *,
+        curvature: bool = True,
     ) -> Fits:
         """Fit one reward after the other, each as if it were the only one."""
         m, j, d = start.shape
-        theta, hessian = np.empty((m, j, d)), np.empty((m, j, d, d))
+        theta, hessian = np.empty((m, j, d)), np.empty((m, j, d, d)) if curvature else None
         objective, iterations = np.empty((m, j)), np.empty((m, j), dtype=np.int64)
         converged = np.empty((m, j), dtype=bool)
         irl = self.config.irl
@@ -300,7 +306,8 @@ class Control:
             )
             theta[at], objective[at] = found.theta, found.objective
             iterations[at], converged[at] = found.iterations, found.converged
-            hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
+            if hessian is not None:
+                hessian[at] = own.objective.curvature(found.theta) + irl.l2 * np.eye(d)
         episodes = np.array([one.episodes for one in held])
         return Fits(theta, hessian, objective, iterations, converged, episodes)
 

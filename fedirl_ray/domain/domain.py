@@ -57,8 +57,9 @@ class Fits:
 
     theta: Floats
     """`[m, j, d]`."""
-    hessian: Floats
-    """Curvature of each client's objective at them, L2 term included, `[m, j, d, d]`."""
+    hessian: Floats | None
+    """Curvature of each client's objective at them, L2 term included, `[m, j, d, d]`; None where
+    nobody asked."""
     objective: Floats
     """Negative log-likelihood (see the domain) without the L2 term, `[m, j]`."""
     iterations: NDArray[np.int64]
@@ -239,7 +240,13 @@ class Domain(Protocol):
         ...
 
     def learn(
-        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+        self,
+        held: Sequence[Any],
+        start: Floats,
+        pull: Floats,
+        most: int | None = None,
+        *,
+        curvature: bool = True,
     ) -> Fits:
         """Fit rewards to what clients hold.
 
@@ -248,6 +255,7 @@ class Domain(Protocol):
             start: Where each begins, `[m, j, d]`.
             pull: Weight of |theta - start|^2 / 2, `[m, j]`.
             most: Most optimiser steps of each; None: irl.iterations.
+            curvature: Whether hessians are asked for.
         """
         ...
 

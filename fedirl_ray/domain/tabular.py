@@ -219,7 +219,13 @@ class Tabular:
         return held
 
     def learn(
-        self, held: Sequence[Any], start: Floats, pull: Floats, most: int | None = None
+        self,
+        held: Sequence[Any],
+        start: Floats,
+        pull: Floats,
+        most: int | None = None,
+        *,
+        curvature: bool = True,
     ) -> Fits:
         """Fit all clients' rewards side by side."""
         m, j, d = start.shape
@@ -233,10 +239,11 @@ class Tabular:
             start=start.reshape(m * j, d),
             iterations=np.repeat(limits, j),
             proximal=pull.ravel(),
+            curvature=curvature,
         )
         return Fits(
             found.theta.reshape(m, j, d),
-            found.hessian.reshape(m, j, d, d),
+            None if found.hessian is None else found.hessian.reshape(m, j, d, d),
             found.negative_log_likelihood.reshape(m, j),
             found.iterations.reshape(m, j),
             found.converged.reshape(m, j),

@@ -99,18 +99,19 @@ class Clients(Worker):
         start[:, 1:] = order.broadcast
         pull = np.zeros((m, j))
         pull[:, 1:] = self.config.federation.proximal  # alone, there is nothing to stay close to
-        found = self._domain.learn([self._held[i] for i in order.clients], start, pull)
+        held, curved = [self._held[i] for i in order.clients], bool(order.hessian)
+        found = self._domain.learn(held, start, pull, curvature=curved)
         first = 1 if j > 1 else 0  # in the first round all federations share the one fit
         if self.config.privacy.unit == "client":
             found = self._guarded(order, found)
         sent = self._send(order, found.theta[:, first:])
         theta = np.concatenate([found.theta[:, :1], sent], axis=1)
-        curved = np.array(order.hessian, dtype=np.int64) - 1 + first
+        rows = np.array(order.hessian, dtype=np.int64) - 1 + first
         return [
             Upload(
                 order.key(client),
                 theta[i],
-                found.hessian[i, curved] if len(curved) else None,
+                None if found.hessian is None else found.hessian[i, rows],
                 float(found.objective[i, 0]),
                 int(found.iterations[i, 0]),
                 bool(found.converged[i, 0]),

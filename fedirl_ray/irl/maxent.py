@@ -14,6 +14,7 @@ Letters: `k` clients, `s` states, `a` actions, `d` features.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,9 @@ class Fit:
     """Optimiser steps, `[k]`."""
     converged: NDArray[np.bool_]
     """Whether the gradient fell below the tolerance, `[k]`; always False for adam."""
-    hessian: Floats
-    """Feature covariance plus lambda I at theta, `[k, d, d]`: how sure a client is."""
+    hessian: Floats | None
+    """Feature covariance plus lambda I at theta, `[k, d, d]`: how sure a client is; None where
+    nobody asked."""
 
     @property
     def unachievable(self) -> NDArray[np.bool_]:
@@ -102,6 +104,7 @@ def fit(
     start: Floats | None = None,
     iterations: NDArray[np.int64] | None = None,
     proximal: Floats | None = None,
+    curvature: bool = True,
 ) -> Fit:
     """Fit each client's reward to its own demonstrations.
 
@@ -113,6 +116,7 @@ def fit(
         start: First theta, `[k, d]`; default zero.
         iterations: Largest number of steps of each client, `[k]`; default config.iterations.
         proximal: Weight rho of the pull to the start, `[k]`; default 0.
+        curvature: Whether to work out hessians, which take longer than the fits with many features.
 
     Returns:
         The fits, in the clients' order. The same numbers as fitting each client alone.
@@ -131,12 +135,17 @@ def fit(
             start[tile],
             iterations[tile],
             proximal[tile],
+            curvature,
         )
         for tile in cut
     ]
     place = untile(cut)
-    names = Fit.__annotations__
-    return Fit(*(np.concatenate([getattr(p, name) for p in parts])[place] for name in names))
+
+    def joined(name: str) -> Any:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else np.concatenate(found)[place]
+
+    return Fit(*map(joined, Fit.__annotations__))
 
 
 def fit_pooled(
@@ -184,6 +193,7 @@ def _fit_tile(
     start: Floats,
     iterations: NDArray[np.int64],
     proximal: Floats,
+    curvature: bool,
 ) -> Fit:
     whole = Stack(worlds)
     held: tuple[NDArray[np.intp], Stack] = (np.arange(len(worlds)), whole)
@@ -213,9 +223,11 @@ def _fit_tile(
     theta = found.theta
     soft = _learner_policy(whole, theta, config, horizon)
     value, gradient = _dual_of(whole, soft, theta, counts, config)
-    covariance = feature_covariance(
-        whole, soft.policy, discount=config.discount, temperature=config.temperature
-    )
+    hessian = None
+    if curvature:
+        hessian = feature_covariance(
+            whole, soft.policy, discount=config.discount, temperature=config.temperature
+        ) + config.l2 * np.eye(theta.shape[1])
     pull = proximal[:, None] * (theta - start)
     settled = np.abs(value) <= ROUNDING * scale * (1.0 + np.abs(theta).sum(axis=1))
     return Fit(
@@ -224,7 +236,7 @@ def _fit_tile(
         mismatch=np.abs(gradient + config.l2 * theta + pull).max(axis=1),
         iterations=found.iterations,
         converged=found.converged,
-        hessian=covariance + config.l2 * np.eye(theta.shape[1]),
+        hessian=hessian,
     )
 
 

@@ -289,3 +289,13 @@ def test_an_expert_that_avoids_obstacles_is_learnt_to_avoid_them(seed, slip):
     assert (found.theta[:, 0] < 0.0).all()  # near the goal is better
     assert learnt.mean() <= expert.mean() + 0.05
     assert won.mean() >= 0.9 - expert.mean()
+
+
+def test_a_fit_does_not_depend_on_whether_its_curvature_is_asked_for():
+    worlds = [random_world(i) for i in range(3)]
+    counts = np.random.default_rng(0).normal(size=(3, worlds[0].shape[2]))
+    asked, plain = (fit(worlds, counts, IRLConfig(), 6, curvature=on) for on in (True, False))
+    assert asked.hessian.shape == (3, counts.shape[1], counts.shape[1])
+    assert plain.hessian is None
+    for name in ("theta", "negative_log_likelihood", "mismatch", "iterations"):
+        assert getattr(asked, name).tobytes() == getattr(plain, name).tobytes()
