@@ -8,8 +8,8 @@ from fedirl_ray.laws import names_function, require, require_once, require_posit
 
 RULE_NAMES = (
     "mean", "masked-mean", "median", "trimmed", "geometric-median", "precision", "blur", "register",
-    "arithmetic", "barycenter", "debiased", "gibbs", "signed",
-    "self-control", "self-debiased", "self-gibbs", "self-signed", "self-blur",
+    "arithmetic", "barycenter", "debiased", "gibbs", "signed", "signed-median",
+    "self-control", "self-debiased", "self-gibbs", "self-signed", "self-signed-median", "self-blur",
     "select", "auto",
 )  # fmt: skip
 """Fusion rules that come with the package, see `fedirl_ray.fusion.rules.RULES`."""
@@ -24,7 +24,7 @@ REFERENCES = ("local", "personal", "fine-tuned", "pooled", "expert", "ceiling", 
 place, the expert, the best policy, the true reward, and those that know nothing."""
 ON_MEASURES = ("arithmetic", "barycenter", "debiased", "self-control", "self-debiased")
 """Rules that read how a reward becomes a measure: measure, sigma, floor, gibbs-temperature, mass.
-`gibbs` and `signed` have ways of their own."""
+`gibbs` and the signed rules have ways of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ class FusionConfig:
         "ceiling",
     )
     """Rules to compare, and references beside them, separated by commas; also masked-mean, median,
-    trimmed, geometric-median, precision; gibbs, signed, and what they must beat, blur and register
-    (docs/why-transport.md); self-debiased, self-gibbs, self-signed, self-blur: a rule on copies of
-    the mean, as self-control is the barycenter; and module:function of your own
-    (docs/own-rule.md)."""
+    trimmed, geometric-median, precision; gibbs, signed, signed-median, and what they must beat,
+    blur and register (docs/why-transport.md); self-debiased, self-gibbs, self-signed,
+    self-signed-median, self-blur: a rule on copies of the mean, as self-control is the barycenter;
+    and module:function of your own (docs/own-rule.md)."""
     measure: Literal["shift", "gibbs"] = "shift"
     """Reward to probability measure: shift and normalise, or exp(r / temperature)."""
     sigma: Literal["shared", "client"] | float = "shared"
@@ -70,8 +70,8 @@ class FusionConfig:
     trim: float = 0.1
     """Share of clients the trimmed mean drops at each end."""
     tau: float = 0.1
-    """Rule signed: what of a client's map lies within this share of its highest deviation from the
-    median is averaged, what lies beyond is transported, at epsilon."""
+    """Rules signed and signed-median: what of a client's map lies within this share of its highest
+    deviation from the median is averaged, what lies beyond is transported, at epsilon."""
     gibbs_relative: float = 0.3
     """Temperature of the rule gibbs, in units of the clients' mean range of rewards."""
     gibbs_epsilon: float = 1.0
@@ -120,7 +120,7 @@ class FusionConfig:
         """Refuse a measure for rules with measures of their own, where no other rule reads it."""
         chosen = () if set(CHOOSING).isdisjoint(self.rules) else self.candidates
         rules = (*self.rules, *chosen)
-        own = [rule for rule in ("gibbs", "signed") if rule in rules]
+        own = [rule for rule in ("gibbs", "signed", "signed-median") if rule in rules]
         read = any(rule in ON_MEASURES or names_function(rule) for rule in rules)
         if not own or read:
             return

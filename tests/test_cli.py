@@ -147,9 +147,9 @@ def test_a_configuration_written_down_reads_back_the_same(run):
 
 RULES = (
     "mean, masked-mean, median, trimmed, geometric-median, precision, blur, register, arithmetic, "
-    "barycenter, debiased, gibbs, signed, self-control, self-debiased, self-gibbs, self-signed, "
-    "self-blur, select, auto, local, personal, fine-tuned, pooled, expert, ceiling, true, "
-    "plus-one, minus-one, random-1, random-2 or module:function"
+    "barycenter, debiased, gibbs, signed, signed-median, self-control, self-debiased, self-gibbs, "
+    "self-signed, self-signed-median, self-blur, select, auto, local, personal, fine-tuned, "
+    "pooled, expert, ceiling, true, plus-one, minus-one, random-1, random-2 or module:function"
 )
 
 

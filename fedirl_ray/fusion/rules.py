@@ -18,7 +18,7 @@ from fedirl_ray.fusion.measure import gibbs_measures, gibbs_reward, to_measures,
 from fedirl_ray.fusion.registration import registered
 from fedirl_ray.fusion.robust import geometric_median, trimmed_mean
 from fedirl_ray.fusion.selection import auto, select
-from fedirl_ray.fusion.signed import signed
+from fedirl_ray.fusion.signed import signed, signed_median
 from fedirl_ray.fusion.spec import Fused, Given, Need, RuleSpec
 from fedirl_ray.laws import require
 from fedirl_ray.problem.custom import load, user_code
@@ -212,6 +212,7 @@ _FUSING = {
     "debiased": RuleSpec(_debiased, "debiased barycenter", _DEBIASING, transports=True),
     "gibbs": RuleSpec(_gibbs, "debiased barycenter, exponential", _DEBIASING, transports=True),
     "signed": RuleSpec(signed, "barycenter of signed measures", transports=True),
+    "signed-median": RuleSpec(signed_median, "median of signed measures", transports=True),
 }
 
 
@@ -225,7 +226,7 @@ RULES: Mapping[str, RuleSpec] = _FUSING | {
     "self-control": _controlled("barycenter", "self control (blur alone)"),
     **{
         f"self-{rule}": _controlled(rule, f"self control of {rule}")
-        for rule in ("debiased", "gibbs", "signed", "blur")
+        for rule in ("debiased", "gibbs", "signed", "signed-median", "blur")
     },
     "select": RuleSpec(
         _select, "select (by clients' scores)", frozenset({"scores"}), transports=True

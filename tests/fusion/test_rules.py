@@ -20,7 +20,7 @@ CONFIG = FusionConfig(tolerance=1e-12)
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 CONTROLS = {"self-control": "barycenter"} | {
-    f"self-{rule}": rule for rule in ("debiased", "gibbs", "signed", "blur")
+    f"self-{rule}": rule for rule in ("debiased", "gibbs", "signed", "signed-median", "blur")
 }
 UNBLURRED = [rule for rule in RULES if not (RULES[rule].transports or RULES[rule].blurs)]
 THROUGH_MEASURES = {"arithmetic", "barycenter", "debiased", "gibbs"}

@@ -13,6 +13,7 @@ from fedirl_ray.fusion.rules import fuse
 from fedirl_ray.fusion.signed import split
 from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.lattice import Axis
+from fedirl_ray.transport.distance import divergences_to, wasserstein2
 
 SHARP = FusionConfig(tolerance=1e-10, iterations=5000)
 LATTICES = {"line": (25,), "grid": (11, 13), "cube": (7, 6, 8)}
@@ -262,3 +263,30 @@ def test_what_stands_out_by_more_than_tau_is_cut_off():
     for name, wanted in (("peaks", [0, 0, 0, 3, 0, 0, 0]), ("pits", [0, 0, 0, 0, 1, 0, 0]),
                          ("rest", [0, 0, 0, 1, -1, 0.3, 0])):  # fmt: skip
         np.testing.assert_allclose(getattr(parts, name)[0], wanted, atol=1e-15)
+
+
+def test_the_median_of_spikes_follows_the_majority_in_place_and_mass():
+    maps = np.zeros((5, 30))
+    for row, at, height in zip(maps, (9, 10, 11, 27, 10), (1.0, 2.0, 3.0, 90.0, -1.0), strict=True):
+        row[at] = height
+    config = replace(SHARP, tau=0.0)
+    found = fused("signed-median", maps, on((30,)).axes, config=config)
+    # The mass is the median of 1, 2, 3, 90 and 0; of pits, most have none.
+    np.testing.assert_allclose(found.sum(), 2.0, rtol=1e-9)
+    assert found.min() >= -1e-12
+    # Of 9, 10, 11 and 27 a median lies anywhere from 10 to 11, their mean at 14.25.
+    assert found.argmax() in (10, 11)
+    mean = fused("signed", maps, on((30,)).axes, config=config)
+    assert mean.argmax() == 14
+
+
+def test_a_median_is_reweighted_by_distances_that_are_sinkhorn_divergences():
+    rng = np.random.default_rng(0)
+    p, q = rng.random((3, 30)), rng.random(30)
+    p[0, 5:], q[7] = 0.0, 0.0
+    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum()
+    axes = (np.arange(5.0), np.arange(6.0))
+    found = divergences_to(p, q, axes, epsilon=0.5, cost_scale="none", tol=1e-9, max_iters=5000)
+    for row, one in zip(p, found, strict=True):
+        wanted = wasserstein2(row, q, axes, epsilon=0.5, cost_scale="none", tol=1e-10).divergence
+        np.testing.assert_allclose(one, wanted, rtol=1e-6)
