@@ -4,7 +4,6 @@ The docstring under a field is its help text; limits are checked on construction
 configuration that exists can be run. Numbers derived from others are properties elsewhere.
 """
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -18,6 +17,7 @@ from fedirl_ray.laws import (
     names_function,
     require,
     require_discount_or_one,
+    require_level,
     require_once,
     require_positive,
 )
@@ -47,7 +47,7 @@ class IRLConfig:
         require(self.iterations >= 0, "irl.iterations", ">= 0", self.iterations)
         require_positive("irl.step", self.step)
         require_positive("irl.tolerance", self.tolerance)
-        require(0.0 <= self.l2 < math.inf, "irl.l2", ">= 0 and finite", self.l2)
+        require_level("irl.l2", self.l2)
         require_discount_or_one("irl.discount", self.discount)
         require_positive("irl.temperature", self.temperature)
 
@@ -81,8 +81,7 @@ class FederationConfig:
         """Check every limit."""
         require(0.0 < self.aside < 1.0, "federation.aside", "in (0, 1)", self.aside)
         require(self.rounds >= 1, "federation.rounds", ">= 1", self.rounds)
-        law = ">= 0 and finite"
-        require(0.0 <= self.proximal < math.inf, "federation.proximal", law, self.proximal)
+        require_level("federation.proximal", self.proximal)
         law = "in (0, 1]"
         share = self.participation
         require(0.0 < share <= 1.0, "federation.participation", law, share)

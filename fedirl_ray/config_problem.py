@@ -1,6 +1,5 @@
 """Settings of the worlds and of the clients' data, and the dials that make clients unlike."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -92,13 +91,7 @@ class ProblemConfig:
         horizon = self.horizon
         require(horizon is None or horizon >= 1, "problem.horizon", ">= 1 or None", horizon)
         require(self.demonstrations >= 1, "problem.demonstrations", ">= 1", self.demonstrations)
-        temperature = self.expert_temperature
-        require(
-            temperature >= 0.0 and math.isfinite(temperature),
-            "problem.expert-temperature",
-            ">= 0 and finite",
-            temperature,
-        )
+        require_level("problem.expert-temperature", self.expert_temperature)
         require_discount_or_one("problem.expert-discount", self.expert_discount)
         require_share("problem.goal-shift", self.goal_shift)
         require(self.sites >= 1, "problem.sites", "an integer >= 1", self.sites)

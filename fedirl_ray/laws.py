@@ -7,6 +7,8 @@ from fedirl_ray.errors import ConfigError
 
 SHOWN = 200
 """Characters of a refused value that are shown."""
+TINY, HUGE = 1e-100, 1e100
+"""Between which squares and quotients of settings are numbers, too."""
 
 
 def require(holds: bool, name: str, law: str, got: object) -> None:
@@ -43,6 +45,8 @@ def require_level(name: str, value: float, most: float = math.inf) -> None:
     holds = 0.0 <= value <= most and math.isfinite(value) and math.copysign(1.0, value) > 0.0
     law = ">= 0 and finite" if math.isinf(most) else f"in [0, {most:g}]"
     require(holds, name, law, value)
+    usable = not math.isinf(most) or value == 0.0 or TINY <= value <= HUGE
+    require(usable, name, f"0 or in [{TINY:g}, {HUGE:g}]", value)
 
 
 def names_function(name: str) -> bool:
@@ -52,9 +56,10 @@ def names_function(name: str) -> bool:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Require a finite number above zero."""
+    """Require a finite number above zero with which can be calculated."""
     # `not x > 0` also refuses NaN.
     require(value > 0.0 and math.isfinite(value), name, "> 0 and finite", value)
+    require(TINY <= value <= HUGE, name, f"in [{TINY:g}, {HUGE:g}]", value)
 
 
 def require_discount(name: str, value: float) -> None:

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -61,10 +63,10 @@ class Cluster:
         }
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.partition(":")[2]
-        temporary = f"/tmp/fr{os.getpid()}"  # sockets below it must have short names
+        self.temporary = tempfile.mkdtemp(prefix="fr", dir="/tmp")  # sockets need short names
         self.runs = []
         self.head = self.node(
-            f"--head --port={port} --include-dashboard=false --temp-dir={temporary}", folder
+            f"--head --port={port} --include-dashboard=false --temp-dir={self.temporary}", folder
         )
         self.worker = self.node(f"--address={self.address}", folder)
         self.await_nodes(2)
@@ -96,11 +98,12 @@ class Cluster:
             timeout=120.0,
         )
 
-    def run(self, *words):
+    def run(self, *words, environment=None):
+        """Start a run in the cluster's folder; with its environment, unless another is given."""
         process = subprocess.Popen(
             [sys.executable, "-m", "fedirl_ray.run", *map(str, words)],
             cwd=self.folder,
-            env=self.environment,
+            env=environment or self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -114,6 +117,7 @@ class Cluster:
             process.communicate()
         for node in (self.worker, self.head):
             kill(node)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def kill(node):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fedirl_ray.cli import typed
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.record import ON_DEMAND, RUN
 from fedirl_ray.run import main
@@ -304,6 +306,43 @@ def test_a_finished_run_that_is_resumed_shows_its_table(reference, capsys):
     assert main(["--resume", str(reference)]) == 0
     assert capsys.readouterr().out.startswith((reference / "table.txt").read_text())
     assert contents(reference) == before
+
+
+@pytest.mark.parametrize("lost", [["arrays.npz"], ["rewards.npz", "summary.json"]])
+def test_a_finished_run_whose_files_are_gone_is_told_by_their_names(
+    reference, tmp_path, capsys, lost
+):
+    folder = shutil.copytree(reference, tmp_path / "run")
+    for name in lost:
+        (folder / name).unlink()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main(["--resume", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        f"resume must be a run with all its files (again: {typed(folder / 'config.yaml')}), got "
+        f"{folder}, which had ended, without {', '.join(lost)}\n"
+    )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("irl.l2", "1e100"),
+        ("irl.temperature", "1e-100"),
+        ("irl.temperature", "1e100"),
+        ("federation.proximal", "1e100"),
+        ("fusion.epsilon", "1e-100"),
+        ("fusion.epsilon", "1e100"),
+        ("problem.expert-temperature", "1e-100"),
+        ("problem.expert-temperature", "1e100"),
+    ],
+)
+def test_what_is_just_let_in_can_be_calculated_with(tmp_path, name, value):
+    words = ["--problem.size", "3", "--federation.rounds", "2", "--record.figure", "False"]
+    found = arrays(run(tmp_path / "run", f"--{name}", value, *words, seeds=1))
+    assert np.isfinite(found["client_theta"]).all()
 
 
 def test_a_run_is_replaced_only_when_asked_to(tmp_path, capsys):

@@ -42,7 +42,7 @@ import yaml
 
 import fedirl_ray
 from fedirl_ray.atomic import write_atomically
-from fedirl_ray.cli import settings
+from fedirl_ray.cli import settings, typed
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.reward import packed
@@ -58,26 +58,21 @@ from fedirl_ray.engine.result import (
 )
 from fedirl_ray.engine.tensorboard import TENSORBOARD, write_events
 from fedirl_ray.fusion.selection import choices
+from fedirl_ray.laws import require
 
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
 ON_DEMAND = frozenset((TENSORBOARD, "report.html", "rounds.parquet"))
 """What is in the folder only if it was asked for."""
+RESULTS = frozenset(
+    ("results.parquet", "summary.json", "arrays.npz", "rewards.npz", "timings.json", "table.txt")
+)
+"""What is in the folder of every run that has ended."""
 RUN = Kind(
     what="a run",
     settings=CONFIG,
     blank=frozenset((IDENTITY, "environment.json", EVENTS)),
-    made=ON_DEMAND
-    | {
-        "seeds",
-        "results.parquet",
-        "summary.json",
-        "arrays.npz",
-        "rewards.npz",
-        "timings.json",
-        "table.txt",
-        "figure.png",
-    },
+    made=ON_DEMAND | RESULTS | {"seeds", "figure.png"},
 )
 
 
@@ -126,11 +121,15 @@ class RunFolder:
         """Open the folder of a run to go on with it, and hold it.
 
         Raises:
-            ConfigError: There is no run there, or another process is at it.
+            ConfigError: There is no run there, what it had found is no longer there, or another
+                process is at it.
         """
         with reopen(path, RUN, "resume"):
             folder = cls(path)
             if folder.finished:
+                lost = ", ".join(sorted(name for name in RESULTS if not (path / name).is_file()))
+                law = f"a run with all its files (again: {typed(path / CONFIG)})"
+                require(not lost, "resume", law, f"{path}, which had ended, without {lost}")
                 folder.tidy_up()  # it died while it did
             else:
                 folder.seeds.mkdir(exist_ok=True)

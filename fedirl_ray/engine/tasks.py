@@ -2,9 +2,9 @@
 
 Seeds come back one by one, so that a run can be given up while it is under way.
 
-What a run itself is to blame for comes back as a value, `Failed`. Whatever Ray raises instead is
-the machine's doing, `Lost`: a worker killed, a node gone, memory short. The same run may well
-succeed when it is begun again.
+What a run itself is to blame for comes back as a value, `Failed`. Whatever Ray raises instead, and
+memory that gives out in a run, is the machine's doing, `Lost`: a worker killed, a node gone. The
+same run may well succeed when it is begun again, here or on a larger machine.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from fedirl_ray.config_engine import EngineConfig
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import SeedResult
-from fedirl_ray.errors import MOST, in_short
+from fedirl_ray.errors import MOST, in_short, reason
 
 
 class Failed(NamedTuple):
@@ -79,10 +79,12 @@ def run_seeds(config: RunConfig) -> Iterator[SeedResult]:
         yield result
 
 
-def told(config: RunConfig) -> Iterator[SeedResult | Failed]:
+def told(config: RunConfig) -> Iterator[SeedResult | Failed | Lost]:
     """Run a federation; what it raises comes as a value, since users' errors need not unpickle."""
     try:
         yield from run_seeds(config)
+    except MemoryError as err:
+        yield Lost(in_short(reason(err), MOST))
     except Exception as err:  # whatever a user's world may raise is its run's fault alone
         yield Failed.of(err)
 
@@ -94,7 +96,7 @@ class LocalTasks:
 
     def __init__(self) -> None:
         self._key = -1
-        self._seeds: Iterator[SeedResult | Failed] = iter(())
+        self._seeds: Iterator[SeedResult | Failed | Lost] = iter(())
 
     def start(self, key: int, config: RunConfig) -> None:
         """Begin a run."""

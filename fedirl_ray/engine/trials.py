@@ -14,12 +14,12 @@ from fedirl_ray.engine.tasks import Came, Failed, Lost, told
 class Runner(Worker):
     """Does one run after the other."""
 
-    def begin(self, config: RunConfig) -> SeedResult | Failed | None:
+    def begin(self, config: RunConfig) -> SeedResult | Failed | Lost | None:
         """Begin a run, and do its first seed."""
-        self._seeds: Iterator[SeedResult | Failed] = told(config)
+        self._seeds: Iterator[SeedResult | Failed | Lost] = told(config)
         return self.go_on()
 
-    def go_on(self) -> SeedResult | Failed | None:
+    def go_on(self) -> SeedResult | Failed | Lost | None:
         """Do its next seed; None: there is none."""
         return next(self._seeds, None)
 

@@ -21,6 +21,8 @@ from fedirl_ray.engine import session
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.fleet import open_workers
 from fedirl_ray.engine.jobs import Job
+from fedirl_ray.engine.result import SeedResult
+from fedirl_ray.engine.trials import RayTasks
 from fedirl_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +95,30 @@ def test_a_signal_while_ray_starts_is_acted_upon_when_it_has(tmp_path, place, be
     process = start(place, *STRESS, "--run-dir", tmp_path / "run", before=before)
     _, errors = process.communicate(timeout=180)
     assert (process.returncode, errors) == (code, f"{said}; nothing was measured\n")
+
+
+NEVER_UP = """
+import time, types
+import fedirl_ray.engine.cluster, ray._private.node as node, ray._private.services as services
+def nobody(*arguments):
+    raise RuntimeError("no such node")
+services.get_node = nobody
+node.time = types.SimpleNamespace(**vars(time))
+node.time.monotonic = lambda: 60.0 * time.monotonic()  # half a second is its half minute
+"""
+
+
+def test_a_ray_that_does_not_come_up_in_its_time_is_one_line(tmp_path, place):
+    run = tmp_path / "run"
+    process = start(place, *SMALL, "--seeds", "2", "--run-dir", run, before=NEVER_UP)
+    _, errors = process.communicate(timeout=180)
+    (line,) = errors.splitlines()
+    assert process.returncode == 1
+    assert line.startswith(
+        "Ray could not be started on this machine: The current node timed out during startup."
+    )
+    assert "engine.backend local does without Ray" in line
+    assert line.endswith(f"go on with: {PROG} --resume {run}")
 
 
 def begun(process, folder):
@@ -171,6 +197,20 @@ def test_a_job_imports_nothing_of_the_command_line(ray_session):
     with open_workers(EngineConfig(backend="ray")) as workers:
         ((_, found),) = workers.do([Job("looking", look, {})])
     assert not found["found"].any()
+
+
+def test_a_trial_of_a_sweep_imports_nothing_of_the_command_line(ray_session):
+    names = NOT_THERE
+
+    def look():
+        return {"found": np.array([name in sys.modules for name in (*names, "fedirl_ray")])}
+
+    with RayTasks(EngineConfig(), most=1) as tasks:
+        tasks.start(0, small())
+        came = [tasks.next().what for _ in range(2)]
+        ((_, found),) = tasks.do([Job("looking", look, {})])
+    assert isinstance(came[0], SeedResult)
+    assert found["found"].tolist() == [False] * len(names) + [True]
 
 
 def test_what_a_run_killed_with_its_watchdog_left_is_removed_and_a_live_ones_is_not(

@@ -28,6 +28,7 @@ from fedirl_ray.study.space import parse_study, read_study_file
 from fedirl_ray.study.storage import mend_journal
 from fedirl_ray.study.sweep import mend_tables, sweep
 from fedirl_ray.study.trials import publish, trial_table
+from fedirl_ray.transport import memory
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -414,6 +415,19 @@ def test_what_the_machine_lost_is_begun_again_with_the_same_settings(tmp_path):
         ends = list(sweep(study, found, torn, Losing(6), 4))
         assert [(end.number, end.params) for end in ends] == [(7, expected[1]), (8, expected[3])]
         assert [trial.number for trial in ended(found)] == [1, 5, 7, 8]
+
+
+def test_memory_that_gives_out_in_a_trial_is_the_machines_doing(tmp_path, monkeypatch, capsys):
+    path, folder = keep(tmp_path, trials=2), tmp_path / "s"
+    monkeypatch.setattr(memory, "available", lambda: 10)
+    assert main(["sweep", path, "--study-dir", str(folder), *QUIET]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("2 of 2 trials have not ended, the machine did not let them (trial 5: ")
+    assert "needs 0.0 GiB and 0.0 GiB are available" in line
+    assert trials(folder)["state"] == ["LOST"] * 2
+    monkeypatch.undo()
+    assert main(["sweep", "--resume", str(folder), *QUIET]) == 0
+    assert trials(folder)["state"] == ["COMPLETE"] * 2
 
 
 def test_trials_lost_for_good_one_after_the_other_end_a_study(tmp_path):
