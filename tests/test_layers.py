@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,13 +45,22 @@ def room_of(path):
     return path.parts[0].removesuffix(".py")
 
 
+@cache
+def nodes(path):
+    """Everything that a module says."""
+    return list(ast.walk(ast.parse((ROOT / path).read_text())))
+
+
+@cache
 def imports(path):
     """Every dotted name that a module imports, wherever in the file."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    found = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
 
 
 def loaded(*steps):
@@ -66,56 +76,68 @@ def loaded(*steps):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_imports_run_one_way(path):
-    room = room_of(path)
-    if room == "__init__":
-        return  # looks its names up late
-    assert room in ORDER, f"{room} has no place in the order of rooms"
-    right = ORDER[ORDER.index(room) + 1 :]
-    wrong = [
-        found
-        for found, later in itertools.product(imports(path), right)
-        if f"{found}.".startswith(f"fedirl_ray.{later}.")
-    ]
-    assert not wrong, f"{path} must not import {wrong}, which lies to its right"
+def test_there_is_something_to_look_at():
+    assert len(MODULES) > 150
+    assert {"engine", "transport", "run"} <= set(map(room_of, MODULES))
+    assert sum(len(imports(path)) for path in MODULES) > 1000
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_a_library_is_imported_only_in_its_room(path):
-    for library, rooms in ONLY_IN.items():
-        found = any(f"{name}.".startswith(f"{library}.") for name in imports(path))
-        assert not found or room_of(path) in rooms, f"{library} belongs to {rooms}"
+def test_imports_run_one_way():
+    for path in MODULES:
+        room = room_of(path)
+        if room == "__init__":
+            continue  # looks its names up late
+        assert room in ORDER, f"{room} has no place in the order of rooms"
+        right = ORDER[ORDER.index(room) + 1 :]
+        wrong = [
+            found
+            for found, later in itertools.product(imports(path), right)
+            if f"{found}.".startswith(f"fedirl_ray.{later}.")
+        ]
+        assert not wrong, f"{path} must not import {wrong}, which lies to its right"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_no_module_is_longer_than_one_sitting(path):
-    assert len((ROOT / path).read_text().splitlines()) <= 400
+@pytest.mark.parametrize(("library", "rooms"), ONLY_IN.items())
+def test_a_library_is_imported_only_in_its_room(library, rooms):
+    users = {
+        room_of(path)
+        for path in MODULES
+        if any(f"{name}.".startswith(f"{library}.") for name in imports(path))
+    }
+    assert users
+    assert users <= set(rooms), f"{library} belongs to {rooms}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_package_files_are_empty_and_imports_are_absolute(path):
-    tree = ast.parse((ROOT / path).read_text())
-    if path.name == "__init__.py" and len(path.parts) > 1:
-        assert not tree.body
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            assert all(alias.name != "*" for alias in node.names)
+def test_no_module_is_longer_than_one_sitting():
+    long = [path for path in MODULES if len((ROOT / path).read_text().splitlines()) > 400]
+    assert not long
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) == "engine"], ids=str)
-def test_nothing_in_the_engine_names_a_kind_of_world(path):
-    for room, known in FOR_THE_ENGINE.items():
-        start = f"fedirl_ray.{room}."
-        found = [name.removeprefix(start) for name in imports(path) if f"{name}.".startswith(start)]
-        wrong = [one for one in found if not any(f"{one}.".startswith(f"{may}.") for may in known)]
-        assert not wrong, f"{path} must not import {wrong} of {room}"
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Attribute):
-            assert node.attr != "control", f"{path} reads settings of one kind of world"
-        if isinstance(node, ast.Constant):
-            assert node.value not in (*CALLS, *TABULAR, *CONTROL), f"{path} names {node.value}"
+def test_package_files_are_empty_and_imports_are_absolute():
+    for path in MODULES:
+        if path.name == "__init__.py" and len(path.parts) > 1:
+            assert not ast.parse((ROOT / path).read_text()).body, path
+        for node in nodes(path):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                assert all(alias.name != "*" for alias in node.names), path
+
+
+def test_nothing_in_the_engine_names_a_kind_of_world():
+    for path in MODULES:
+        if room_of(path) != "engine":
+            continue
+        for room, known in FOR_THE_ENGINE.items():
+            start = f"fedirl_ray.{room}."
+            found = [n.removeprefix(start) for n in imports(path) if f"{n}.".startswith(start)]
+            wrong = [one for one in found if not any(f"{one}.".startswith(f"{k}.") for k in known)]
+            assert not wrong, f"{path} must not import {wrong} of {room}"
+        for node in nodes(path):
+            if isinstance(node, ast.Attribute):
+                assert node.attr != "control", f"{path} reads settings of one kind of world"
+            if isinstance(node, ast.Constant):
+                known = (*CALLS, *TABULAR, *CONTROL)
+                assert node.value not in known, f"{path} names {node.value}"
 
 
 def test_importing_the_maths_loads_nothing_heavy():
