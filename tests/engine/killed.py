@@ -1,6 +1,6 @@
 """A run that kills itself: `python killed.py MOMENT COUNT WORDS`.
 
-It has kept COUNT of what is kept at that moment: `round`s of the first seed, or `job`s.
+It has kept COUNT of what is kept at that moment: `round`s of the first seed, `seed`s or `job`s.
 """
 
 import os
@@ -11,7 +11,11 @@ from fedirl_ray.api import running
 from fedirl_ray.engine.checkpoint import Checkpoints, Shelf
 from fedirl_ray.run import main
 
-MOMENTS = {"round": (Checkpoints, "save_round"), "job": (Shelf, "put")}
+MOMENTS = {
+    "round": (Checkpoints, "save_round"),
+    "seed": (Checkpoints, "save_seed"),
+    "job": (Shelf, "put"),
+}
 
 
 def arm(moment, count):

@@ -5,7 +5,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from processes import begin, wait_for
 
 from fedirl_ray.run import main
 from fedirl_ray.study.asking import open_study
@@ -77,21 +77,14 @@ def server():
                 [*serve, "-c", "listen_addresses="], stdout=log, stderr=log, cwd="/", **who
             )
         try:
-            wait_for(process, lambda: (folder / ".s.PGSQL.5432").exists())
             ask = [where / "pg_isready", "-q", "-h", folder]
-            wait_for(process, lambda: subprocess.run(ask).returncode == 0)
+            while subprocess.run(ask).returncode != 0:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.02)
             yield f"postgresql://tester:{SECRET}@/postgres?host={folder}"
         finally:
             process.send_signal(signal.SIGINT)  # ends its sessions
             process.wait(timeout=30)
-
-
-def wait_for(process, sign):
-    deadline = time.monotonic() + 60.0
-    while not sign():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_study_in_postgresql_outlives_kills_without_its_password_being_kept(
@@ -102,16 +95,12 @@ def test_a_study_in_postgresql_outlives_kills_without_its_password_being_kept(
     words = [plan, "--study-dir", folder, "--storage", server]
     monkeypatch.setenv("PGPASSWORD", SECRET)
     for _ in range(KILLS):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fedirl_ray.run", "sweep", *words, "--progress", "False"],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = begin("sweep", *words, "--progress", "False")
         before = len(list(folder.glob("trials/*.parquet")))
         wait_for(process, lambda: len(list(folder.glob("trials/*.parquet"))) > before)  # noqa: B023
         process.kill()
-        process.wait()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         words = ["--resume", folder]
     assert main(["sweep", "--resume", str(folder), "--progress", "False"]) == 0
     table = pq.read_table(folder / "trials.parquet").to_pydict()
@@ -142,21 +131,17 @@ def test_a_server_that_goes_away_is_one_line(server, tmp_path):
     plan, folder = tmp_path / "plan.yaml", tmp_path / "s"
     plan.write_text(yaml.safe_dump(PLAN | {"sampler": "random", "trials": 1000}))
     words = [plan, "--study-dir", folder, "--storage", server, "--progress", "False"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fedirl_ray.run", "sweep", *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(process, lambda: list(folder.glob("trials/*.parquet")))
+    said = tmp_path / "said"
+    process = begin("sweep", *words, said=said)
+    assert wait_for(process, lambda: list(folder.glob("trials/*.parquet")))
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where pid <> pg_backend_pid() and usename = 'tester'"
         )
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    _, line = errors.splitlines()  # the first tells of the password
+    process.join()
+    assert process.exitcode == 1
+    _, line = said.read_text().splitlines()  # the first tells of the password
     assert line.startswith("the database postgresql://tester@/postgres?host=")
     assert line.endswith(f"go on with: python -m fedirl_ray.run sweep --resume {folder}")
 

@@ -1,6 +1,5 @@
 """Studies run through the command line, killed, interrupted, damaged and gone on with."""
 
-import multiprocessing
 import random
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from processes import begin, wait_for
 
 from fedirl_ray.command import sweep as command
 from fedirl_ray.domain.kinds import domain_of
@@ -135,31 +135,7 @@ def start(*words):
     )
 
 
-@pytest.fixture(scope="module")
-def beside():
-    """Begins a sweep in a process beside this one, whose imports are done: ten starts take a second
-    each, and no test is about them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fedirl_ray.command.sweep", "fedirl_ray.engine.driver"])
-
-    def begin(*words):
-        process = context.Process(target=main, args=(["sweep", *map(str, words), *QUIET],))
-        process.start()
-        return process
-
-    return begin
-
-
-def wait_for(process, sign, seconds=60.0):
-    """Wait until a sign is there, or the process has ended."""
-    alive = getattr(process, "is_alive", lambda: process.poll() is None)
-    deadline = time.monotonic() + seconds
-    while not sign() and alive():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_ten_kills_lose_no_trial_and_repeat_none(beside, tmp_path):
+def test_ten_kills_lose_no_trial_and_repeat_none(tmp_path):
     search = {
         "fusion.epsilon": [0.1 * i for i in range(1, 15)],
         "fusion.sigma": ["shared", "client"],
@@ -168,7 +144,7 @@ def test_ten_kills_lose_no_trial_and_repeat_none(beside, tmp_path):
     moments = random.Random(0)
     words = [path, "--study-dir", folder]
     for kill in range(KILLS):
-        process = beside(*words)
+        process = begin("sweep", *words, *QUIET)
         before = len(list(folder.glob("trials/*.parquet")))
         wait_for(process, lambda: len(list(folder.glob("trials/*.parquet"))) > before)  # noqa: B023
         time.sleep(0.1 * moments.random())
@@ -190,9 +166,11 @@ def test_ten_kills_lose_no_trial_and_repeat_none(beside, tmp_path):
 def test_ctrl_c_leaves_a_study_that_can_be_gone_on_with(tmp_path):
     path, folder = keep(tmp_path, trials=400), tmp_path / "s"
     process = start(path, "--study-dir", folder)
-    wait_for(process, lambda: list(folder.glob("trials/*.parquet")))
+    while not list(folder.glob("trials/*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     (line,) = errors.splitlines()
     assert line.endswith(f"go on with: python -m fedirl_ray.run sweep --resume {folder}")
@@ -332,9 +310,9 @@ def test_the_tables_of_a_study_under_way_are_written_again_and_again(tmp_path, m
     assert seen == [1, 2, 3, 3]
 
 
-def test_a_second_driver_is_refused_while_the_first_is_at_it(beside, tmp_path, capsys):
+def test_a_second_driver_is_refused_while_the_first_is_at_it(tmp_path, capsys):
     path, folder = keep(tmp_path, trials=400), tmp_path / "s"
-    first = beside(path, "--study-dir", folder)
+    first = begin("sweep", path, "--study-dir", folder, *QUIET)
     wait_for(first, lambda: list(folder.glob("trials/*.parquet")))
     for words in (["--resume", str(folder)], [path, "--study-dir", str(folder)]):
         assert main(["sweep", *words, *QUIET]) == 2
