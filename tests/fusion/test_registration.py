@@ -1,5 +1,7 @@
 """Registration of maps: shifts between them, offsets from all pairs, and maps moved back."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from scipy.ndimage import shift as scipy_shift
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.registration import kind_of, moved, offsets, registered, shifts
 from fedirl_ray.problem.lattice import Axis
+from fedirl_ray.run import main
 
 
 def line(m):
@@ -153,3 +156,36 @@ def test_costs_of_ones_own_are_no_lattice():
     own = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 2.0], [4.0, 2.0, 0.0]])
     with pytest.raises(ConfigError, match=r"fusion\.rules register needs a lattice.* got 3 points"):
         registered(np.zeros((2, 3)), (own,), np.full(2, 0.5))
+
+
+def test_a_run_whose_support_is_no_lattice_ends_before_anything_is_learnt(
+    tmp_path, capsys, monkeypatch
+):
+    def learn(*_):
+        raise AssertionError("clients were asked")
+
+    monkeypatch.setattr("fedirl_ray.engine.local.Clients.learn", learn)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "roads.py").write_text(
+        "import numpy as np\n"
+        "from dataclasses import replace\n"
+        "from fedirl_ray.config import ProblemConfig\n"
+        "from fedirl_ray.problem.family import draw_world\n"
+        "def world(role, index, rng):\n"
+        "    drawn = draw_world(ProblemConfig(size=3), int(rng.integers(9)), 0, role, index)\n"
+        "    far = np.add.outer(np.arange(9.0), np.arange(9.0))\n"
+        "    return replace(drawn, axes=(np.where(np.eye(9) == 1, 0.0, far),))\n"
+    )
+    code = main([
+        "--problem.name", "roads:world", "--clients", "2", "--seeds", "1",
+        "--problem.demonstrations", "2", "--evaluation.held-out", "1",
+        "--fusion.rules", "mean,register", "--engine.backend", "local",
+        "--record.figure", "False", "--run-dir", str(tmp_path / "run"),
+    ])  # fmt: skip
+    sys.modules.pop("roads")
+    said = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert said[-1].endswith(
+        "fusion.rules register needs a lattice, whose axes are coordinates, periodic, or "
+        "categories equally far apart; got 9 points with costs of their own"
+    )
