@@ -178,7 +178,8 @@ class RunConfig:
         privacy, file, rules = self.privacy, self.problem.demonstrations_file, self.fusion.rules
         held = self.problem.demonstrations if file is None else None
         shared = (self.fusion.measure, self.fusion.sigma) == ("shift", "shared")
-        privacy.require_covered(rules, self.clients, held, shared=shared)
+        hidden = self.heterogeneity.hidden_support
+        privacy.require_covered(rules, self.clients, held, shared=shared, hidden=hidden)
         again = file is not None and privacy.unit in ("client", "central") and self.seeds > 1
         law = f"1 with recorded demonstrations and privacy.unit {privacy.unit}: each looks at them"
         require(not again, "seeds", law, self.seeds)

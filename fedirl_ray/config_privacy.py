@@ -80,7 +80,13 @@ class PrivacyConfig:
         require(self.delta <= 1.0 / units, "privacy.delta", law, self.delta)
 
     def require_covered(
-        self, rules: tuple[str, ...], clients: int, demonstrations: int | None, *, shared: bool
+        self,
+        rules: tuple[str, ...],
+        clients: int,
+        demonstrations: int | None,
+        *,
+        shared: bool,
+        hidden: float,
     ) -> None:
         """Refuse rules and numbers of clients that a mode does not cover.
 
@@ -89,6 +95,7 @@ class PrivacyConfig:
             clients: How many there are.
             demonstrations: Most that a client holds; None: a file says.
             shared: Whether measures are shifted by what everyone's ranges decide together.
+            hidden: `heterogeneity.hidden_support`.
 
         Raises:
             ConfigError: Says which, and why.
@@ -100,14 +107,15 @@ class PrivacyConfig:
             self.require_delta(demonstrations, "demonstrations of a client")
         if self.unit in ("client", "central"):
             self.require_delta(clients, "clients")
-        if self.aggregation != "clear":
-            law = f"at least privacy.min-cohort {self.min_cohort} with sums of clients alone"
-            require(clients >= self.min_cohort, "clients", law, clients)
-            law = (
-                "client or a number where the server sees sums alone; shared asks everyone's range"
-            )
-            asked = shared and any(rule in MEASURED for rule in rules)
-            require(not asked, "fusion.sigma", law, "shared")
+        if self.aggregation == "clear":
+            return
+        law = f"at least privacy.min-cohort {self.min_cohort} with sums of clients alone"
+        require(clients >= self.min_cohort, "clients", law, clients)
+        law = "0 with sums of clients alone: hidden points are filled from single uploads"
+        require(hidden == 0.0, "heterogeneity.hidden-support", law, hidden)
+        law = "client or a number with sums of clients alone: shared reads everyone's range"
+        asked = shared and any(rule in MEASURED for rule in rules)
+        require(not asked, "fusion.sigma", law, "shared")
 
     def _not_covered(self, rule: str) -> str:
         """Why a rule or reference would show what is to be hidden; empty if it does not."""
@@ -128,7 +136,17 @@ class PrivacyConfig:
 
 MEASURED = ("arithmetic", "barycenter", "debiased")
 """Rules whose clients make measures of their own rewards."""
-SUMMED = ("mean", *MEASURED, "self-control")
+OF_MEANS = (
+    "blur",
+    "self-control",
+    "self-debiased",
+    "self-gibbs",
+    "self-signed",
+    "self-signed-median",
+    "self-blur",
+)
+"""Rules that read nothing but the clients' mean theta."""
+SUMMED = ("mean", *MEASURED, *OF_MEANS)
 """Rules that sums over clients suffice for."""
 SCORING = ("select", "auto", "personal")
 """Rules and references that read demonstrations kept aside."""

@@ -15,7 +15,7 @@ from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.checkpoint import Checkpoints
 from fedirl_ray.engine.driver import Keep, federate
-from fedirl_ray.engine.federation import Federation
+from fedirl_ray.engine.federation import Federation, require_hidden
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.folder import failing_late
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, identify
@@ -105,6 +105,7 @@ def checked(config: RunConfig) -> Identity:
     require_writer(config)
     require_accountant(config.privacy.unit)
     find_rules(config.fusion)
+    require_hidden(config)
     given_weights(config)
     require_memory(config)
     domain_of(config).check()

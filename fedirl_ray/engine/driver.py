@@ -188,7 +188,7 @@ def run_seed(
     chosen[:, fused], displacement[:, fused] = state.chosen, state.displacement
     none = Adapted(np.full_like(state.own, np.nan), np.full(config.clients, np.nan))
     iterations[fused], converged[fused] = state.iterations, state.converged
-    if central:
+    if central or config.privacy.aggregation != "clear":
         state = state.without_clients()
     return SeedResult(
         client_theta=state.own,

@@ -7,12 +7,13 @@ from typing import Literal, NamedTuple
 class Event(NamedTuple):
     """One line of events.jsonl."""
 
-    what: Literal["placed", "fused", "refused", "missing", "skipped", "restarted", "late"]
+    what: Literal["placed", "fused", "refused", "missing", "skipped", "summed", "restarted", "late"]
     """placed: clients were given to actors; fused: where barycenters are computed, and why
     (told once, and when that changes); refused: an upload was not let in, by the rules named or by
     all; missing: a client was left out of a round; skipped: a rule missed its quorum in a round and
-    kept its reward; restarted: an actor died or hung and was replaced; late: an answer came after
-    it had been given up, and was thrown away."""
+    kept its reward; summed: what a server that sees sums alone was sent, and
+    which clients were lost on the way; restarted: an actor died or hung and was replaced; late: an
+    answer came after it had been given up, and was thrown away."""
     reason: str
     seed: int | None = None
     round: int | None = None

@@ -18,6 +18,7 @@ from fedirl_ray.engine.identity import name_of
 from fedirl_ray.engine.upload import Floats, Order
 from fedirl_ray.fusion.rules import needs_of
 from fedirl_ray.fusion.spec import Fused, Need, Support
+from fedirl_ray.laws import require
 from fedirl_ray.seeds import stream
 
 
@@ -102,7 +103,7 @@ class Federation:
         )
 
     def without_clients(self) -> Self:
-        """The same without what clients learnt, which a trusted server keeps to itself."""
+        """The same without what single clients learnt, which nobody else is to see."""
         return replace(
             self,
             own=np.full_like(self.own, np.nan),
@@ -199,6 +200,20 @@ def in_need(config: RunConfig, need: Need) -> tuple[int, ...]:
     """
     each = (needs_of(rule, config.fusion) for rule in federated(config))
     return tuple(q for q, needs in enumerate(each) if need in needs)
+
+
+def require_hidden(config: RunConfig) -> None:
+    """Refuse rules of the user's own that read what privacy hides; settings tell of all others.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    unit, rules = config.privacy.unit, federated(config)
+    read: dict[Need, bool] = {"scores": unit != "none", "curvature": unit == "client"}
+    for need, hidden in read.items():
+        for q in in_need(config, need) if hidden else ():
+            law = f"without {rules[q]} here: it needs {need}, which have no noise of their own"
+            require(False, "fusion.rules", law, ",".join(config.fusion.rules))
 
 
 def sample(config: RunConfig, seed: int, number: int) -> tuple[int, ...]:

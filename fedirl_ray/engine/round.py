@@ -15,10 +15,11 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.engine.door import Admission, Terms, admit
 from fedirl_ray.engine.event import Event, Report
-from fedirl_ray.engine.federation import Federation, federated, in_need
+from fedirl_ray.engine.federation import Federation, federated, in_need, require_hidden
 from fedirl_ray.engine.fleet import Fleet
 from fedirl_ray.engine.polling import Pollster
 from fedirl_ray.engine.stopwatch import Stopwatch
+from fedirl_ray.engine.sums import fuse_by_sums
 from fedirl_ray.engine.upload import Answer, Order, curvatures_of
 from fedirl_ray.engine.weights import alpha, given_weights
 from fedirl_ray.errors import RunError
@@ -56,6 +57,7 @@ def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> St
         ConfigError: A rule needs a lattice, and the support is none.
     """
     config, ground = domain.config, domain.ground(seed)
+    require_hidden(config)
     terms = Terms(
         d=ground.support.features.shape[1],
         norm_bound=config.federation.norm_bound,
@@ -112,7 +114,7 @@ def run_round(
                 score=poll if q in stage.scoring else None,
             )
             try:
-                fused.append(_fused(rule, given, stage.guard, order.round))
+                fused.append(_fuse(config, rule, given, who, order, stage.guard, report))
             except NoScoresError as err:
                 _skip(order, rule, str(err), report)
                 fused.append(None)
@@ -120,12 +122,22 @@ def run_round(
     return state.close(order.clients, admission, fused, polls, choices(config.fusion))
 
 
-def _fused(rule: str, given: Given, guard: CentralGuard | None, number: int) -> Fused:
-    """What a rule makes of uploads, with a trusted server's noise where that is asked for."""
+def _fuse(
+    config: RunConfig,
+    rule: str,
+    given: Given,
+    who: Sequence[int],
+    order: Order,
+    guard: CentralGuard | None,
+    report: Report,
+) -> Fused | None:
+    """What a rule makes of uploads, by a server that sees as much of them as it is to."""
+    if config.privacy.aggregation != "clear":
+        return fuse_by_sums(config, rule, given, who, order.seed, order.round, report)
     if guard is None:
         return fuse(rule, given)
     found = fuse(rule, replace(given, thetas=guard.clip(given.thetas)))
-    return replace(found, theta=guard.mean(found.theta, given.weights, number))
+    return replace(found, theta=guard.mean(found.theta, given.weights, order.round))
 
 
 def receive(

@@ -1,6 +1,7 @@
 """Privacy, from the settings to what leaves a client, a server, a folder."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import stack
 from fedirl_ray.errors import ConfigError
+from fedirl_ray.fusion.spec import RuleSpec
 from fedirl_ray.irl.block import counts_ball_of, prepare
 from fedirl_ray.privacy.accountant import multiplier_for, spent
 from fedirl_ray.privacy.mechanism import sensitivity
@@ -232,6 +234,10 @@ def test_a_run_that_promises_nothing_says_nothing_of_it(tmp_path):
             "without barycenter here: privacy.unit central adds noise to the mean alone",
         ),
         (
+            "--privacy.unit trajectory --fusion.rules mean,barycenter,select",
+            "without select here: it scores rewards by demonstrations kept aside",
+        ),
+        (
             "--privacy.unit client --privacy.clip 1 --fusion.rules mean,precision",
             "without precision here: curvatures have no noise",
         ),
@@ -254,6 +260,30 @@ def test_what_would_leak_another_way_is_refused_in_one_line(words, said, tmp_pat
     assert said in told
     assert told.count("\n") == 1
     assert not folder.exists()
+
+
+def curious(given):
+    return given.weights @ given.thetas
+
+
+SCORING = RuleSpec(curious, needs=frozenset({"scores"}))
+BENT = RuleSpec(curious, needs=frozenset({"curvature"}))
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "said"),
+    [("trajectory", "SCORING", "needs scores"), ("client", "BENT", "needs curvature")],
+)
+def test_a_rule_of_ones_own_that_reads_what_is_hidden_is_refused(
+    unit, name, said, tmp_path, monkeypatch
+):
+    rule = f"privacy_rules:{name}"
+    monkeypatch.setitem(sys.modules, "privacy_rules", sys.modules[__name__])
+    fusion = FusionConfig(rules=("mean", rule))
+    with pytest.raises(ConfigError, match=f"without {rule} here: it {said}"):
+        run(replace(private(unit), fusion=fusion), folder=tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"without {rule} here: it {said}"):
+        results(replace(private(unit), fusion=fusion))
 
 
 def test_recorded_demonstrations_bound_delta_too(tmp_path):
