@@ -1,6 +1,7 @@
 """Settings of fusion: which rules are compared, and what each of them reads."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -129,6 +130,11 @@ class FusionConfig:
                 law = f"{one.default} for {','.join(self.rules)}, none of which reads it"
                 got = getattr(self, one.name)
                 require(got == one.default, f"fusion.{one.name.replace('_', '-')}", law, got)
+
+
+def fusing(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some columns that fuse, in their order; the others are references."""
+    return tuple(name for name in names if name not in REFERENCES)
 
 
 def _require_rule(name: str, setting: str) -> None:

@@ -7,7 +7,7 @@ points, `d` features, `j` rewards a client learns, `c` rules, `p` policies, `r` 
 import math
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import REFERENCES
+from fedirl_ray.config_fusion import fusing
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.evaluate.planner import POLICY_BYTES, policies
 from fedirl_ray.fusion.rules import needs_of
@@ -46,7 +46,7 @@ def tabular_bytes(config: RunConfig) -> int:
     axes, a, d = _shape(problem)
     s = math.prod(axes) if axes else 0
     w, r = config.evaluation.held_out, config.federation.rounds
-    fused_by = [rule for rule in config.fusion.rules if rule not in REFERENCES]
+    fused_by = fusing(config.fusion.rules)
     debiasing = any("debiasing" in needs_of(rule, config.fusion) for rule in fused_by)
     c, p, q = len(config.fusion.rules), len(policies(config)), len(fused_by)
     j = 1 + q

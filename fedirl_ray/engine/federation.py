@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import REFERENCES
+from fedirl_ray.config_fusion import fusing
 from fedirl_ray.engine.door import Admission
 from fedirl_ray.engine.identity import name_of
 from fedirl_ray.engine.upload import Floats, Order
@@ -189,7 +189,7 @@ class Federation:
 
 def federated(config: RunConfig) -> tuple[str, ...]:
     """The rules that fuse, each of which keeps a federation of its own, in the table's order."""
-    return tuple(rule for rule in config.fusion.rules if rule not in REFERENCES)
+    return fusing(config.fusion.rules)
 
 
 def in_need(config: RunConfig, need: Need) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import CHOOSING, REFERENCES, FusionConfig
+from fedirl_ray.config_fusion import CHOOSING, REFERENCES, FusionConfig, fusing
 from fedirl_ray.fusion.maps import blurred
 from fedirl_ray.fusion.measure import gibbs_measures, gibbs_reward, to_measures, to_reward
 from fedirl_ray.fusion.registration import registered
@@ -71,9 +71,8 @@ def find_rules(config: FusionConfig) -> None:
     Raises:
         ConfigError: One cannot be imported, or takes other arguments.
     """
-    for rule in config.rules:
-        if rule not in REFERENCES:
-            needs_of(rule, config)
+    for rule in fusing(config.rules):
+        needs_of(rule, config)
 
 
 def needs_of(rule: str, config: FusionConfig) -> frozenset[Need]:

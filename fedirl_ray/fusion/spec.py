@@ -15,7 +15,7 @@ from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.displacement import Evidence
 from fedirl_ray.fusion.maps import filled
 from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP
+from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP, locked
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
 from fedirl_ray.transport.solver import Solver
 
@@ -169,21 +169,15 @@ class Given:
 
     def read_only(self) -> Self:
         """The same, in arrays that refuse to be written to: other rules go on with them."""
-        features, *axes = map(_locked, (self.support.features, *self.support.axes))
+        features, *axes = map(locked, (self.support.features, *self.support.axes))
         return replace(
             self,
-            thetas=_locked(self.thetas),
-            weights=_locked(self.weights),
+            thetas=locked(self.thetas),
+            weights=locked(self.weights),
             support=Support(features, tuple(axes)),
-            seen=None if self.seen is None else _locked(self.seen),
-            curvatures=None if self.curvatures is None else _locked(self.curvatures),
+            seen=None if self.seen is None else locked(self.seen),
+            curvatures=None if self.curvatures is None else locked(self.curvatures),
         )
-
-
-def _locked(array: Any) -> Any:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 @dataclass(frozen=True)

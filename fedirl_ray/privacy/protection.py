@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import REFERENCES
+from fedirl_ray.config_fusion import fusing
 from fedirl_ray.config_privacy import PrivacyConfig
 from fedirl_ray.privacy.accountant import Spent, multiplier_for, spent
 from fedirl_ray.privacy.mechanism import Ball, Source, add_noise, keyed, private_mean, seeded
@@ -84,7 +84,7 @@ def releases(config: RunConfig) -> int:
     the mean of every round.
     """
     rounds = config.federation.rounds
-    fused = sum(rule not in REFERENCES for rule in config.fusion.rules)
+    fused = len(fusing(config.fusion.rules))
     match config.privacy.unit:
         case "client":
             return 1 + (rounds - 1) * (1 + fused)

@@ -7,9 +7,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedirl_ray.errors import (
     ConfigError,
@@ -110,6 +111,26 @@ def load(name: str, setting: str, arguments: Sequence[str] | None) -> Callable[.
     except ValueError:
         pass  # a builtin that does not tell its arguments
     return cast(Callable[..., object], function)
+
+
+def as_numbers(found: object, law: str) -> NDArray[Any]:
+    """What a user's function returned, if that is an array of numbers.
+
+    Raises:
+        ConfigError: It is something else; the law, and what it is.
+    """
+    if not isinstance(found, np.ndarray):
+        raise ConfigError(f"{law}, got a {type(found).__name__}")
+    if found.dtype.kind not in "biuf":
+        raise ConfigError(f"{law}, got an array of {found.dtype}")
+    return found
+
+
+def require_finite(numbers: NDArray[Any], law: str, along: str) -> None:
+    """Refuse numbers that are not finite, by the first and where along the first axis it is."""
+    bad = ~np.isfinite(numbers)
+    if bad.any():
+        raise ConfigError(f"{law}, got {numbers[bad][0]} in {along} {np.argwhere(bad)[0, 0]}")
 
 
 @contextmanager

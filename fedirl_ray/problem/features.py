@@ -14,7 +14,7 @@ import numpy as np
 
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.custom import load, user_code
+from fedirl_ray.problem.custom import as_numbers, load, require_finite, user_code
 from fedirl_ray.problem.mdp import Floats, TabularMDP, read_only
 
 
@@ -60,17 +60,12 @@ def as_features(found: object, world: TabularMDP, name: str) -> Floats:
     s, a, _, _ = world.shape
     shapes = f"({s}, 1, d), ({s}, {a}, d) or ({s}, d)"
     law = f"problem.features {name} must return finite numbers of shape {shapes}"
-    if not isinstance(found, np.ndarray):
-        raise ConfigError(f"{law}, got a {type(found).__name__}")
-    if found.dtype.kind not in "biuf":
-        raise ConfigError(f"{law}, got an array of {found.dtype}")
-    shape = found.shape
-    placed = found[:, None] if found.ndim == 2 else found
+    numbers = as_numbers(found, law)
+    shape = numbers.shape
+    placed = numbers[:, None] if numbers.ndim == 2 else numbers
     if placed.ndim != 3 or len(placed) != s or placed.shape[1] not in (1, a) or 0 in placed.shape:
         raise ConfigError(f"{law}, got shape {shape}")
-    if not np.isfinite(placed).all():
-        state = int(np.argwhere(~np.isfinite(placed))[0, 0])
-        raise ConfigError(f"{law}, got {placed[~np.isfinite(placed)][0]} in state {state}")
+    require_finite(placed, law, "state")
     return np.array(placed, dtype=np.float64)
 
 

@@ -122,12 +122,13 @@ def read_only(world: TabularMDP) -> TabularMDP:
     for field in fields(world):
         held = getattr(world, field.name)
         if held is not None:
-            locked = tuple(map(_locked, held)) if isinstance(held, tuple) else _locked(held)
-            object.__setattr__(same, field.name, locked)
+            view = tuple(map(locked, held)) if isinstance(held, tuple) else locked(held)
+            object.__setattr__(same, field.name, view)
     return same
 
 
-def _locked(array: NDArray[Any]) -> NDArray[Any]:
+def locked(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, refusing to be written to."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedirl_ray.config import EvaluationConfig, FederationConfig, IRLConfig, RunConfig
 from fedirl_ray.config_engine import EngineConfig
-from fedirl_ray.config_fusion import REFERENCES, FusionConfig
+from fedirl_ray.config_fusion import FusionConfig, fusing
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import lay, run_seed
@@ -55,8 +55,7 @@ class StressConfig:
         for count in self.clients:
             require(count >= 1, "clients", "integers >= 1", count)
         require(len(self.clients) > 0, "clients", "a list of integers", "none")
-        fused = [rule for rule in self.rules if rule not in REFERENCES]
-        require(fused == list(self.rules), "rules", "rules that fuse", ",".join(self.rules))
+        require(fusing(self.rules) == self.rules, "rules", "rules that fuse", ",".join(self.rules))
         if self.time_budget is not None:
             require_positive("time-budget", self.time_budget)
         self.run(self.clients[0])  # the run's own limits

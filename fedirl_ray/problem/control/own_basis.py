@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.problem.custom import load, user_code
+from fedirl_ray.problem.custom import as_numbers, load, require_finite, user_code
 from fedirl_ray.problem.lattice import Lattice
 from fedirl_ray.problem.mdp import Floats
 
@@ -79,14 +79,8 @@ def as_rows(found: object, m: int, name: str) -> Floats:
         ConfigError: It is no array of that many rows of finite numbers; one line.
     """
     law = f"{SETTING} {name} must return finite numbers of shape ({m}, d)"
-    if not isinstance(found, np.ndarray):
-        raise ConfigError(f"{law}, got a {type(found).__name__}")
-    if found.dtype.kind not in "biuf":
-        raise ConfigError(f"{law}, got an array of {found.dtype}")
-    if found.ndim != 2 or len(found) != m or found.shape[1] == 0:
-        raise ConfigError(f"{law}, got shape {found.shape}")
-    finite = np.isfinite(found)
-    if not finite.all():
-        row = int(np.argwhere(~finite)[0, 0])
-        raise ConfigError(f"{law}, got {found[~finite][0]} in row {row}")
-    return np.array(found, dtype=np.float64)
+    rows = as_numbers(found, law)
+    if rows.ndim != 2 or len(rows) != m or rows.shape[1] == 0:
+        raise ConfigError(f"{law}, got shape {rows.shape}")
+    require_finite(rows, law, "row")
+    return np.array(rows, dtype=np.float64)

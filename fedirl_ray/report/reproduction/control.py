@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedirl_ray.config_fusion import REFERENCES
+from fedirl_ray.config_fusion import fusing
 from fedirl_ray.domain.control_judging import FACTS
 from fedirl_ray.domain.domain import SPLITS, Split
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
@@ -72,7 +72,7 @@ def _returns(rows: Sequence[Record]) -> list[str]:
     columns = columns_of(rows)
     # A fused rule has a second line: its reward at the mean's level.
     lines = [(name, "") for name in columns]
-    fused = [name for name in columns if name != "mean" and name not in REFERENCES]
+    fused = [name for name in fusing(columns) if name != "mean"]
     lines += [(name, MATCHED) for name in fused if _is_judged(rows, name)]
     lines.sort(key=lambda line: columns.index(line[0]))
     gaps = {
