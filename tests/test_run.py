@@ -141,7 +141,7 @@ def test_the_saved_configuration_fed_back_gives_the_same_run(reference, tmp_path
 
 def test_a_seed_is_the_same_however_many_follow_and_another_root_differs(reference, tmp_path):
     whole, part = arrays(reference), arrays(run(tmp_path / "part", seeds=2))
-    names = {"rules", "judges", "metrics", "steps", "fact_names"}
+    names = {"rules", "judges", "metrics", "steps", "choices", "fact_names"}
     for name, array in part.items():
         np.testing.assert_array_equal(array, whole[name] if name in names else whole[name][:2])
     other = arrays(run(tmp_path / "other", "--seed", "1", seeds=1))
