@@ -25,7 +25,7 @@ from fedirl_ray.report.figure import reward_maps
 from fedirl_ray.report.measure import Measure, measure_of
 
 _ARRAYS = frozenset(field.name for field in fields(SeedResult)) - {TIMED}
-_NAMES = frozenset(("rules", "judges", "metrics", "steps", "fact_names"))
+_NAMES = frozenset(("rules", "choices", "judges", "metrics", "steps", "fact_names"))
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -177,9 +177,7 @@ def _score_table(run: Run, judge: str) -> Table:
 
 
 def _choices(run: Run) -> list[str]:
-    """What rules that choose have chosen, and why; nothing of a run of an earlier version."""
-    if "chosen" not in run.arrays:
-        return []
+    """What rules that choose have chosen, and why."""
     names, rules = run.arrays["choices"].tolist(), run.config.fusion.rules
     found = choices_text(rules, names, run.arrays["chosen"], run.arrays["displacement"])
     return [*found, *adapted_text(rules, run.arrays["own_share"])]

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from fedirl_ray.config_fusion import REFERENCES
+from fedirl_ray.domain.adapting import ADAPTATIONS
 from fedirl_ray.domain.domain import SPLITS, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges, sent
 from fedirl_ray.errors import DataError
@@ -17,7 +18,7 @@ DIFFERENCE = "difference"
 """Of the metric that tables are of, beyond the mean's; like every metric, by the first judge."""
 COSTS = ("seconds", "bytes_down", "bytes_up")
 """Of a rule, a seed."""
-UNTIMED = tuple(name for name in REFERENCES if name not in ("local", "pooled"))
+UNTIMED = tuple(name for name in REFERENCES if name not in ("local", *ADAPTATIONS, "pooled"))
 """References that nobody learns."""
 
 
@@ -54,6 +55,8 @@ class Objective:
         rule: Any = rest[-1]
         untimed = metric == "seconds" and rule in UNTIMED
         require(not untimed, "objectives", f"of a rule that learns, {rule} takes no seconds", name)
+        homeless = placed and rest[0] == SPLITS[1] and rule in ADAPTATIONS
+        require(not homeless, "objectives", f"{SPLITS[0]} of {rule}, which is a client's own", name)
         nothing = metric == "difference" and rule == "mean"
         require(not nothing, "objectives", "of a rule that differs from mean", name)
         return cls(metric, rest[0] if placed else None, rule)

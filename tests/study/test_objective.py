@@ -85,6 +85,13 @@ def test_what_would_always_be_no_number_is_refused(rule, small_run):
         parse(f"seconds/{rule}", *config.fusion.rules)
 
 
+def test_what_is_a_clients_own_has_no_held_out_worlds():
+    rules = ("mean", "personal", "fine-tuned")
+    with pytest.raises(ConfigError, match="in-distribution of personal, which is a client's"):
+        parse("success/held-out/personal", *rules)
+    parse("success/in-distribution/personal", *rules)
+
+
 def test_every_other_rule_takes_seconds(small_run):
     config, results = small_run
     for rule in config.fusion.rules:
