@@ -90,7 +90,7 @@ def adapt_clients(
         return Adapted(*best_blend(tried, domain.score(held, tried)[..., 1], alone))._asdict()
     start = np.broadcast_to(theta, (m, 1, theta.size))
     pull = np.full((m, 1), config.federation.proximal)
-    found = domain.learn(held, start, pull, most=config.evaluation.fine_tune_steps)
+    found = domain.learn(held, start, pull, most=config.evaluation.fine_tune_steps, curvature=False)
     return Adapted(found.theta[:, 0], np.full(m, np.nan))._asdict()
 
 

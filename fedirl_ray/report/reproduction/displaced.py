@@ -17,10 +17,9 @@ from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import Setting
 
 INSIDE, OUTSIDE = SPLITS
-JUDGE = "greedy-0.95"
 VALUE = Measure("value", 100.0, "%", "points", "policy", 1)
 BASE, EXPERT, RANDOM = "mean", "expert", "plus-one"
-REFERENCES = ("local", EXPERT, RANDOM)
+REFERENCES = ("local", "personal", EXPERT, RANDOM)
 NOTE = (
     "Value: discounted true reward of the greedy policy, 0 what a random policy earns in the same "
     "worlds and 100 what the expert does. Differences are paired, rule minus parameter mean on the "
@@ -29,10 +28,12 @@ NOTE = (
 
 
 class Judged:
-    """What one setting's rewards come to, by seed."""
+    """What one setting's rewards come to under the main judge, by seed."""
 
     def __init__(self, rows: Sequence[Record], setting: Setting) -> None:
-        own = [r for r in rows if r["setting"] == setting.name and r["judge"] == JUDGE]
+        own = [row for row in rows if row["setting"] == setting.name and row["judge"]]
+        own = [row for row in own if row["judge"] == own[0]["judge"]]
+        self.setting = setting
         self.rules = [
             rule for rule in dict.fromkeys(row["rule"] for row in own) if rule not in REFERENCES
         ]
@@ -41,70 +42,74 @@ class Judged:
         }
         self._seeds = sorted({row["seed"] for row in own})
 
-    def of(self, rule: str, split: Split, metric: str) -> Floats:
-        """`[seeds]`."""
-        return np.array([self._found[split, metric, rule, seed] for seed in self._seeds])
+    def of(self, rule: str, split: Split, metric: Measure) -> Floats:
+        """What a rule comes to, `[seeds]`."""
+        if metric is VALUE:
+            return self.value(rule, split)
+        return self._read(rule, split, metric.metric)
 
     def value(self, rule: str, split: Split) -> Floats:
         """Return as a share of what lies between a random policy's and the expert's, `[seeds]`."""
-        least = self.of(RANDOM, split, "return")
-        share: Floats = (self.of(rule, split, "return") - least) / (
-            self.of(EXPERT, split, "return") - least
-        )
+        own, most, least = (self._read(name, split, "return") for name in (rule, EXPERT, RANDOM))
+        share: Floats = (own - least) / (most - least)
         return share
 
+    def over(self, rule: str, other: str, split: Split, metric: Measure) -> Interval:
+        """Paired difference of two rules."""
+        return paired(self.of(rule, split, metric), self.of(other, split, metric))
+
+    def _read(self, rule: str, split: Split, metric: str) -> Floats:
+        return np.array([self._found[split, metric, rule, seed] for seed in self._seeds])
+
     @property
-    def seeds(self) -> int:
-        """How many there are."""
-        return len(self._seeds)
+    def name(self) -> str:
+        """The setting, in a table's first column."""
+        one = self.setting
+        size = "" if one.size is None else f"{one.size}x{one.size}, "
+        return f"{one.title} ({size}{one.clients} clients, {one.seeds} seeds)"
 
 
 def displaced_text(rows: Sequence[Record], plan: Plan) -> list[str]:
     """Value held out, success held out, and value in the clients' own worlds."""
-    asked = settings(plan)
-    found = [Judged(rows, setting) for setting in asked]
+    found = [Judged(rows, setting) for setting in settings(plan)]
     text = [NOTE]
     for title, split, metric in (
         ("Held out, where nothing is displaced: value", OUTSIDE, VALUE),
         ("Held out: success in %", OUTSIDE, SUCCESS),
         ("The clients' own, displaced worlds: value", INSIDE, VALUE),
     ):
-        lines = [
-            _line(setting, one, split, metric) for setting, one in zip(asked, found, strict=True)
-        ]
-        others = [rule for rule in found[0].rules if rule != BASE]
-        head = ("what is displaced", label_of(BASE), *(label_of(rule) for rule in others))
-        text += ["", f"### {title}", "", *marked(head, lines, {one.seeds for one in found})]
-    text += ["", "### Signed beside the others, held out: value", ""]
+        text += ["", f"### {title}", "", *beside_the_mean(found, split, metric)]
     rivals = [rule for rule in found[0].rules if rule not in (BASE, "signed")]
-    lines = [
-        [
-            _name(setting),
-            *(paired(one.value("signed", OUTSIDE), one.value(rival, OUTSIDE)) for rival in rivals),
-        ]
-        for setting, one in zip(asked, found, strict=True)
+    lines: list[Row] = [
+        [one.name, *(one.over("signed", rival, OUTSIDE, VALUE) for rival in rivals)]
+        for one in found
     ]
     head = ("what is displaced", *(f"signed - {label_of(rival)}" for rival in rivals))
-    text += marked(head, lines, {one.seeds for one in found})
-    return [*text, "", *(f"- {_name(one)}: {command_of(one, plan)}" for one in asked)]
+    text += ["", "### Signed beside the others, held out: value", ""]
+    text += marked(head, lines, {one.setting.seeds for one in found})
+    return [*text, "", *commands(found, plan)]
 
 
-def _line(setting: Setting, one: Judged, split: Split, metric: Measure) -> Row:
-    def samples(rule: str) -> Floats:
-        if metric is VALUE:
-            return one.value(rule, split)
-        return one.of(rule, split, metric.metric)
-
-    base = samples(BASE)
-    differences: list[Interval] = [
-        paired(samples(rule), base) for rule in one.rules if rule != BASE
+def beside_the_mean(
+    found: Sequence[Judged], split: Split, metric: Measure, first: str = "what is displaced"
+) -> list[str]:
+    """A table: the mean's level, and every rule's paired difference to it; a line a setting."""
+    others = [rule for rule in found[0].rules if rule != BASE]
+    lines: list[Row] = [
+        [
+            one.name,
+            metric.with_half(interval(one.of(BASE, split, metric)).mean),
+            *(one.over(rule, BASE, split, metric) for rule in others),
+        ]
+        for one in found
     ]
-    return [_name(setting), metric.with_half(interval(base).mean), *differences]
+    head = (first, label_of(BASE), *(label_of(rule) for rule in others))
+    return marked(head, lines, {one.setting.seeds for one in found})
 
 
-def _name(setting: Setting) -> str:
-    grid = f"{setting.size}x{setting.size}, {setting.clients} clients, {setting.seeds} seeds"
-    return f"{setting.title} ({grid})"
+def commands(found: Sequence[Judged], plan: Plan) -> list[str]:
+    """What runs each setting by itself."""
+    return [f"- {one.name}: {command_of(one.setting, plan)}" for one in found]
 
 
 def displaced_figure(rows: Sequence[Record]) -> bytes | None:

@@ -13,6 +13,7 @@ from fedirl_ray.report.reproduction.refinement import (
 )
 from fedirl_ray.report.reproduction.tables import choices_text, table1_text, table2_text
 from fedirl_ray.report.reproduction.theory import communication_text, gaussians_text, theorem_text
+from fedirl_ray.report.reproduction.unseen import unseen_text
 from fedirl_ray.study.reproduction.parts import NAMES, PARTS, Name
 from fedirl_ray.study.reproduction.plan import Plan, Record
 
@@ -25,6 +26,7 @@ TEXTS: dict[Name, Callable[[Sequence[Record], Plan], list[str]]] = {
     "gaussians": gaussians_text,
     "communication": communication_text,
     "displaced": displaced_text,
+    "unseen": unseen_text,
     "figure2": control_text,
     "figure3": control_text,
     "refinement": refinement_text,

@@ -123,8 +123,10 @@ def table1_text(rows: Sequence[Record], plan: Plan) -> list[str]:
     settings = table1(plan)
     lines: list[Row] = []
     seeds = set()
-    for size in dict.fromkeys(setting.size for setting in settings):
+    for size in TABLE_1:
         here = [setting for setting in settings if setting.size == size]
+        if not here:
+            continue
         grid = f"{size}x{size}, {here[0].clients}"
         lines.append([f"{grid}: **the paper**", *published(TABLE_1[size])])
         for setting in here:

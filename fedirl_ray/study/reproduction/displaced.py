@@ -13,7 +13,7 @@ from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import Setting
 
 FUSED = ("mean", "barycenter", "blur", "register", "signed", "gibbs", "self-signed")
-RULES = ",".join(("local", *FUSED, "expert", "plus-one"))
+RULES = ",".join(("local", "personal", *FUSED, "select", "auto", "expert", "plus-one"))
 """A constant reward, plus-one, leaves every action as good: its policy is the random one."""
 SITES = (
     "--problem.name SitesWorld --problem.features one-hot --problem.slip 0.2 "

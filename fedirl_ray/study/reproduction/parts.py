@@ -13,6 +13,7 @@ from fedirl_ray.study.reproduction import (
     scenes,
     tables,
     theorems,
+    unseen,
 )
 from fedirl_ray.study.reproduction.plan import Part, Plan
 
@@ -25,13 +26,14 @@ Name = Literal[
     "gaussians",
     "communication",
     "displaced",
+    "unseen",
     "figure2",
     "figure3",
     "refinement",
     "scale",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
-GRID: tuple[Name, ...] = NAMES[: NAMES.index("figure2")]
+GRID: tuple[Name, ...] = NAMES[: NAMES.index("unseen")]
 """The parts on grid-worlds and synthetic rewards, which need nothing more installed."""
 
 
@@ -54,6 +56,7 @@ PARTS: dict[Name, Part] = {
     ),
     "communication": Part("Bytes by rule and round", 0.1, communication.steps, communication.run),
     "displaced": Part("Displaced maps", 3.0, displaced.steps, displaced.run),
+    "unseen": Part("The registered test of auto", 3.0, unseen.steps, unseen.run),
     "figure2": _tasks("Figure 2: Pendulum and CartPole", 150.0, figures.FIGURE_2),
     "figure3": _tasks("Figure 3: LunarLander and Acrobot", 600.0, figures.FIGURE_3),
     "refinement": Part(

@@ -54,7 +54,8 @@ class Setting:
 
     title: str
     flags: str
-    size: int
+    size: int | None
+    """Side of the grid; None: what the world has."""
     clients: int
     seeds: int
     rules: str = RULES
@@ -62,11 +63,13 @@ class Setting:
     @property
     def name(self) -> str:
         """What its rows are marked with."""
-        return f"{self.title}: {self.size}x{self.size}, {self.clients} clients"
+        grid = "" if self.size is None else f"{self.size}x{self.size}, "
+        return f"{self.title}: {grid}{self.clients} clients"
 
     def arguments(self, plan: Plan) -> str:
         """The flags that say the same to `federate`."""
-        grid = f"--problem.size {self.size} --clients {self.clients} --seeds {self.seeds}"
+        grid = "" if self.size is None else f"--problem.size {self.size} "
+        grid += f"--clients {self.clients} --seeds {self.seeds}"
         root = f" --seed {plan.seed}" if plan.seed else ""
         return f"{grid}{root} --fusion.rules {self.rules} {self.flags}".strip()
 
