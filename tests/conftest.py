@@ -41,7 +41,7 @@ def only_marked_tests_start_ray(request, monkeypatch):
 @pytest.fixture(scope="session")
 def small_run():
     """A run of three seeds in this process, with every rule: configuration and results."""
-    others = [name for name in REFERENCES if name not in ("local", "true")]
+    others = [name for name in REFERENCES if name != "local"]
     rules = ("local", *RULE_NAMES, *others)
     config = RunConfig(
         clients=3,

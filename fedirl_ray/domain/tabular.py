@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import BLIND
+from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.domain import (
     SPLITS,
     Channel,
@@ -72,9 +72,7 @@ class Tabular:
     kind: Kind = "tabular"
     metric = "success"
     facts = ()
-    references = frozenset(
-        ("local", "personal", "fine-tuned", "pooled", "expert", "ceiling", *BLIND)
-    )
+    references = frozenset(REFERENCES)
     sizes = SIZES
 
     def __init__(self, config: RunConfig) -> None:

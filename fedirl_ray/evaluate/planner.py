@@ -4,6 +4,7 @@ Letters: `k` worlds, `c` rewards (columns), `p` policies, `d` features.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def judge(
     return Judgement(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))
 
 
-UNLEARNT: tuple[str, ...] = ("expert", "ceiling")
+UNLEARNT: tuple[str, ...] = ("expert", "ceiling", "true")
 """Rows that plan with no learnt reward, in the order of `judge_references`' columns."""
 
 
@@ -86,7 +87,7 @@ def judge_references(
     temperatures: Floats | None = None,
     recorded: Outcome | None = None,
 ) -> Outcome:
-    """What the demonstrators earn, and what the policies of the largest success there is.
+    """What demonstrators earn, policies of the largest success there is, and the true reward's.
 
     Args:
         worlds: `k` worlds.
@@ -95,31 +96,31 @@ def judge_references(
         recorded: What came of demonstrations brought along instead of experts, `[k]`.
 
     Returns:
-        `[k, 2]`: the demonstrator, and the policy of the largest success.
+        `[k, 3]`: the demonstrator, the policy of the largest success, and the optimal one for the
+        true reward, which is the demonstrator's where it acts optimally.
     """
     own = metrics_named(config.evaluation.metrics)
     steps, discount = horizon(config.problem), config.problem.expert_discount
+    optimal = replace(config.problem, expert_temperature=0.0)
+
+    def follow(stack: Stack, policy: Floats) -> Outcome:
+        return roll_out(stack, policy[..., None], horizon=steps, discount=discount, metrics=own)
+
     parts = []
     cut = tiles(worlds)
     for tile in cut:
         stack = Stack([worlds[i] for i in tile])
         each = None if temperatures is None else temperatures[tile]
-        surest = roll_out(
-            stack,
-            surest_policy(stack, steps)[..., None],
-            horizon=steps,
-            discount=discount,
-            metrics=own,
-        )
-        if recorded is None:
-            policy = expert_policy(stack, config.problem, steps, each)
-            shown = roll_out(
-                stack, policy[..., None], horizon=steps, discount=discount, metrics=own
-            )
-        else:
+        surest = follow(stack, surest_policy(stack, steps))
+        best = follow(stack, expert_policy(stack, optimal, steps))
+        if recorded is not None:
             shown = Outcome(*(table[tile, None] for table in recorded))
+        elif each is None and config.problem == optimal:
+            shown = best
+        else:
+            shown = follow(stack, expert_policy(stack, config.problem, steps, each))
         parts.append(
-            Outcome(*(np.concatenate(pair, axis=1) for pair in zip(shown, surest, strict=True)))
+            Outcome(*(np.concatenate(o, axis=1) for o in zip(shown, surest, best, strict=True)))
         )
     place = untile(cut)
     return Outcome(*(np.concatenate(part)[place] for part in zip(*parts, strict=True)))

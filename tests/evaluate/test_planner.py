@@ -117,6 +117,19 @@ def test_the_expert_is_what_its_policy_earns():
         np.testing.assert_array_equal(found.value[:, :1], expected.value)
 
 
+@pytest.mark.parametrize("noisy", [{"expert_temperature": 0.5}, {}])
+def test_the_true_rewards_plan_is_an_expert_that_never_errs(noisy):
+    run = dataclasses.replace(RUN, problem=ProblemConfig(size=4, **noisy))
+    drawn = worlds(run=run)
+    optimal = judge_references(drawn, RUN)
+    for temperatures in (None, np.linspace(0.2, 1.0, len(drawn))):
+        found = judge_references(drawn, run, temperatures=temperatures)
+        for own, best in zip(found[:2], optimal[:2], strict=True):
+            np.testing.assert_array_equal(own[:, 2], best[:, 0])
+        errs = bool(noisy) or temperatures is not None
+        assert (found.value[:, 0] < found.value[:, 2]).all() == errs
+
+
 def test_no_reward_earns_more_than_the_expert():
     run = dataclasses.replace(RUN, problem=ProblemConfig(size=4, slip=0.4, horizon=300))
     directions = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
@@ -133,8 +146,8 @@ def test_no_policy_succeeds_more_often_than_the_ceiling():
     thetas = everywhere(rng.normal(size=(40, 2)))
     found = judge(worlds(run=run), thetas, thetas, run).success
     references = judge_references(worlds(run=run), run).success
-    assert (found <= references[:, 1:, None] + 1e-12).all()
-    assert (references[:, 0] <= references[:, 1] + 1e-12).all()
+    assert (found <= references[:, [1], None] + 1e-12).all()
+    assert (references[:, [0, 2]] <= references[:, [1]] + 1e-12).all()
 
 
 @pytest.mark.parametrize("cache", [1, 200_000])

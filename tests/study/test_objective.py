@@ -73,7 +73,7 @@ def test_what_is_no_objective_is_refused(name):
         parse(name, "mean", "median")
 
 
-UNTIMED = ("expert", "ceiling", *BLIND)
+UNTIMED = ("expert", "ceiling", "true", *BLIND)
 
 
 @pytest.mark.parametrize("rule", UNTIMED)
