@@ -3,10 +3,13 @@
 import logging
 import os
 import signal
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
+from xdist.scheduler import LoadFileScheduling
 
 from fedirl_ray.config import EvaluationConfig, RunConfig
 from fedirl_ray.config_fusion import REFERENCES, RULE_NAMES, FusionConfig
@@ -21,6 +24,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repeatable")
+
+
+class OneRay(LoadFileScheduling):
+    """A file's tests run in one process, and all files that share a Ray in the same, first."""
+
+    def _split_scope(self, nodeid):
+        return _scope(super()._split_scope(nodeid))
+
+
+@cache
+def _scope(file):
+    return "ray" if "ray_session" in Path(__file__).parents[1].joinpath(file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Spread tests over the processes so that one Ray is enough."""
+    return OneRay(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
