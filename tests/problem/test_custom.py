@@ -8,6 +8,7 @@ import yaml
 
 from fedirl_ray.errors import ConfigError, UserCodeError
 from fedirl_ray.problem.custom import load, user_code
+from fedirl_ray.run import main
 
 
 @pytest.fixture
@@ -163,12 +164,15 @@ def command(module_dir, words):
 
 @pytest.mark.parametrize("source", ["sys.exit(0)", ""], ids=["import", "call"])
 @pytest.mark.parametrize("arguments", ["role, index, rng", "i"], ids=["tables", "control"])
-def test_an_exit_from_a_users_code_is_an_error_of_the_command(tmp_path, arguments, source):
+def test_an_exit_from_a_users_code_is_an_error_of_the_command(
+    module, tmp_path, monkeypatch, capsys, arguments, source
+):
     lines = ["import sys", source, f"def world({arguments}):", "    sys.exit(0)"]
-    (tmp_path / "quits.py").write_text("\n".join(lines))
+    module("quits", "\n".join(lines))
+    monkeypatch.chdir(tmp_path)
     words = ["--problem.name", "quits:world", "--seeds", "1", "--run-dir", "r"]
-    code, said = command(tmp_path, [*words, "--engine.backend", "local"])
-    assert code == 2
+    assert main([*words, "--engine.backend", "local"]) == 2
+    said = capsys.readouterr().err
     line = 4 if not source else 2
     assert f"SystemExit: 0, at {tmp_path / 'quits.py'}:{line}" in said
     assert said.count("\n") == 1
@@ -203,17 +207,15 @@ def test_a_users_error_that_cannot_be_pickled_comes_whole_from_a_client_on_ray(t
     assert said == f"problem.name worlds:world failed: Odd: odd, at {path}:11\n"
 
 
-def test_a_trial_that_failed_in_a_users_code_says_where(tmp_path):
-    path = tmp_path / "worlds.py"
-    path.write_text(WORLDS)
+def test_a_trial_that_failed_in_a_users_code_says_where(module, tmp_path, monkeypatch, capsys):
+    path = module("worlds", WORLDS)
+    monkeypatch.chdir(tmp_path)
     fixed = {"problem.name": "worlds:world", "problem.horizon": 10, "clients": 2, "seeds": 1}
     fixed |= {"engine.backend": "local", "evaluation.held-out": 3, "fusion.rules": ["mean"]}
     search = {"irl.l2": {"low": 0.1, "high": 1.0}}
     study = {"fixed": fixed, "search": search, "objectives": {"success/held-out/mean": "maximize"}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "trials": 1, "max-failures": 1}))
-    code, said = command(
-        tmp_path, ["sweep", "study.yaml", "--study-dir", "s", "--progress", "False"]
-    )
-    assert code == 1
+    assert main(["sweep", "study.yaml", "--study-dir", "s", "--progress", "False"]) == 1
+    said = capsys.readouterr().err
     assert f"UserCodeError: problem.name worlds:world failed: Odd: odd, at {path}:11" in said
     assert "Traceback" not in said

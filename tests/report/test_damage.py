@@ -43,18 +43,18 @@ def test_files_cut_short_or_with_a_flipped_byte_end_in_one_line_or_in_a_page(
     refused = 0
     names = sorted(path.name for path in source.iterdir() if path.is_file())
     for name in (name for name in names if name not in (".lock", "report.html", "figure.png")):
-        for i in range(4):
+        for i in range(2):
             folder = shutil.copytree(source, tmp_path / f"{name}{i}")
             (folder / "report.html").unlink(missing_ok=True)
             data = bytearray((folder / name).read_bytes())
-            if i < 2 or not data:
+            if i == 0 or not data:
                 data = data[: draw.randrange(max(len(data), 1))]
             else:
                 for _ in range(3):
                     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
             (folder / name).write_bytes(data)
             refused += reported(folder, capsys)[0] == 2
-    assert refused > len(names)
+    assert refused > len(names) / 2
 
 
 @pytest.mark.parametrize(
