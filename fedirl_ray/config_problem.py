@@ -143,7 +143,8 @@ class HeterogeneityConfig:
     adversaries: float = 0.0
     """Share of clients that upload something else than they learnt; see attack."""
     attack: Literal["flip", "scale", "noise"] = "flip"
-    """What adversaries upload: -theta, 100 theta, or a random direction of theta's length."""
+    """What adversaries upload: -theta, 100 theta, or a random direction of theta's length; asked to
+    score rewards, 2 less the score, or anything."""
 
     def __post_init__(self) -> None:
         """Check every limit."""

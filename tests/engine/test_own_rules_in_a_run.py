@@ -11,10 +11,12 @@ import yaml
 from fedirl_ray.config import EvaluationConfig, FederationConfig, RunConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
+from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.event import unwatched
 from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.result import sent
 from fedirl_ray.engine.upload import traffic
 from fedirl_ray.run import main
 
@@ -33,6 +35,20 @@ precise = RuleSpec(needy, needs=frozenset({"curvature"}))
 
 def moved(given):
     return RULES["barycenter"].fuse(given)
+
+def ask(given):
+    own = given.thetas
+    scores = given.score(own)
+    found = own[np.nanmean(scores, axis=0).argmax()]
+    assert scores.shape == (len(own), len(own))
+    return found
+
+choosy = RuleSpec(ask, needs=frozenset({"scores"}))
+
+def greedy(given):
+    return given.score(given.thetas[:, :1])
+
+wrong = RuleSpec(greedy, needs=frozenset({"scores"}))
 
 def fails(given):
     raise ValueError("no idea")
@@ -241,3 +257,28 @@ def test_before_anything_but_jobs_is_kept_a_mended_rule_goes_on_with_them(
     assert main([*CART, *rules, "--run-dir", "anew"]) == 0
     for name in ("results.parquet", "identity.json", "rewards.npz"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "anew" / name).read_bytes()
+
+
+def test_a_rule_of_ones_own_can_ask_clients_for_scores():
+    config = RunConfig(
+        clients=3,
+        seeds=1,
+        problem=ProblemConfig(size=4, demonstrations=5),
+        fusion=FusionConfig(rules=("mean", "own_rules:choosy")),
+        evaluation=EvaluationConfig(held_out=2, discounts=()),
+    )
+    ((_, found),) = federate(config, Clients(config, range(3)))
+    assert found.asked_scores.tolist() == [[[0] * 3, [3] * 3]]
+    assert found.scores_heard.tolist() == found.asked_scores.tolist()
+    assert (found.theta[1] == found.client_theta).all(axis=1).sum() == 1
+    assert (found.chosen == -1).all()  # it took nobody else's answer
+    d = found.theta.shape[1]
+    heard = sent("own_rules:choosy", found, domain_of(config))
+    assert heard == (8 * 3 * (d + 3 * d), 8 * 3 * (d + 3))
+
+
+def test_what_cannot_be_scored_is_told_in_one_line(tmp_path, capsys):
+    argv = [*SMALL, "--fusion.rules", "mean,own_rules:wrong", "--run-dir", "run"]
+    assert main(argv) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "a rule must have finite rewards of shape [c, 2] or [2, c, 2] scored, got (2, 1)" in line
