@@ -8,7 +8,7 @@ from fedirl_ray.laws import require, require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Where a run runs; never changes a result."""
+    """Where a run runs; never changes a result (beyond rounding, on a GPU)."""
 
     backend: Literal["ray", "local"] = "ray"
     """ray: clients are Ray actors; local: the same in this process."""
@@ -23,6 +23,9 @@ class EngineConfig:
     fuse_workers: Literal["auto"] | int = "auto"
     """Actors that share a barycenter large enough to be quicker that way (5 million clients times
     support points); auto: one a CPU. Read by the ray engine."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where barycenters are computed; cuda: on a GPU, by torch (pip install 'fedirl-ray[torch]'),
+    equal to about 1e-10 and not to the byte. The ray engine gives an actor a GPU of its own."""
 
     def __post_init__(self) -> None:
         """Check every limit."""

@@ -14,6 +14,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.checkpoint import Checkpoints
+from fedirl_ray.engine.device import require_device
 from fedirl_ray.engine.driver import Keep, federate
 from fedirl_ray.engine.federation import Federation, require_hidden
 from fedirl_ray.engine.fleet import open_fleet
@@ -104,6 +105,7 @@ def checked(config: RunConfig) -> Identity:
     """
     require_writer(config)
     require_accountant(config.privacy.unit)
+    require_device(config.engine)
     find_rules(config.fusion)
     require_hidden(config)
     given_weights(config)
@@ -133,6 +135,7 @@ def taken_up(folder: RunFolder, schema: type[T], argv: Sequence[str] = ()) -> tu
     config = read_settings(schema, [file, *argv], prog=PROG, description="", whole=True)
     require_writer(config)
     require_accountant(config.privacy.unit)
+    require_device(config.engine)
     identity = identify(config)
     alone = read_settings(schema, [file], prog=PROG, description="", whole=True)
     begun = begun or identify(alone)

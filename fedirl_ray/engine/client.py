@@ -10,7 +10,8 @@ from typing import Any
 from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.job import Arrays
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.engine.cluster import homes, ray
+from fedirl_ray.engine.cluster import gpus, homes, ray
+from fedirl_ray.engine.device import on_device
 from fedirl_ray.engine.door import hear
 from fedirl_ray.engine.event import Event, Report, Started, ignore, on_change, unwatched
 from fedirl_ray.engine.local import Clients
@@ -128,9 +129,13 @@ class RayFleet(Seats):
         Raises:
             RunError: Its actors keep dying, or get no CPU.
         """
-        asked = self._config.engine.fuse_workers
-        # More would wait for a CPU.
-        workers = self.cpus if asked == "auto" else min(asked, self.cpus)
+        engine = self._config.engine
+        asked, solver = engine.fuse_workers, on_device(solver, engine)
+        # More would wait for a CPU, or for a GPU.
+        most = self.cpus if engine.device == "cpu" else gpus()
+        if most == 0:
+            raise RunError("engine.device cuda: the cluster has no GPU")
+        workers = most if asked == "auto" else min(asked, most)
         try:
             found, where = barycenter_on_ray(
                 measures,
@@ -144,6 +149,8 @@ class RayFleet(Seats):
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as err:
             raise RunError(f"the barycenter's actors were lost ({type(err).__name__})") from err
         why = f"engine.fuse-workers {asked} on {self.cpus} CPUs"
+        if engine.device != "cpu":
+            why += f" and {most} GPUs"
         self._tell_fused(Event("fused", f"barycenter {where}, {why}"))
         return found
 

@@ -191,6 +191,12 @@ def _first_line(said: object) -> str:
     return next((line.strip() for line in str(said).splitlines() if line.strip()), "")
 
 
+def gpus() -> int:
+    """Return how many GPUs the cluster has."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(there.get("GPU", 0))
+
+
 def homes(count: int) -> list[Any]:
     """Spread actors over the nodes in proportion to their CPUs.
 

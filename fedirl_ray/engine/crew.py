@@ -32,7 +32,10 @@ SeenT = TypeVar("SeenT")
 
 
 class Crew(Generic[StepT, SeenT]):
-    """The actors of one barycenter, of one CPU each; a context manager that ends them."""
+    """The actors of one barycenter, of one CPU each, or of one CPU and GPU each.
+
+    A context manager that ends them.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Crew(Generic[StepT, SeenT]):
         parts: Sequence[tuple[Any, ...]],
         ask: Callable[[Sequence[Any], StepT, float], SeenT],
         deadline: float = 600.0,
+        gpus: int = 0,
     ) -> None:
         """Start the actors.
 
@@ -48,9 +52,10 @@ class Crew(Generic[StepT, SeenT]):
             parts: What each actor is made with.
             ask: Takes one step: (actors, step, deadline) -> what the driver sees of it.
             deadline: Seconds to wait for one step before its workers count as dead.
+            gpus: That each actor has to itself.
         """
         # Ray gives a worker as many BLAS threads as it has CPUs: one.
-        self._made: Any = ray.remote(num_cpus=1)(holder)
+        self._made: Any = ray.remote(num_cpus=1, num_gpus=gpus)(holder)
         self._parts, self._ask, self.deadline = parts, ask, deadline
         self.actors: list[Any] = [self._made.remote(*part) for part in parts]
         self._since: list[StepT] = []

@@ -186,7 +186,10 @@ def modules_digest(setting: str, names: Iterable[str]) -> dict[str, str]:
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Settings of a run that decide its results."""
     tree = settings(narrowed(config, RunConfig))
-    return {name: value for name, value in tree.items() if name not in FREE}
+    found = {name: value for name, value in tree.items() if name not in FREE}
+    if config.engine.device != "cpu":
+        found["engine.device"] = config.engine.device  # equal to rounding, not to the byte
+    return found
 
 
 def name_of(config: RunConfig) -> str:

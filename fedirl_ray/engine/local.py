@@ -11,6 +11,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Fits
 from fedirl_ray.domain.job import Arrays
 from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.engine.device import on_device
 from fedirl_ray.engine.event import Event, Report, ignore, on_change
 from fedirl_ray.engine.jobs import Worker
 from fedirl_ray.engine.upload import Answer, Ballot, Order, Poll, Upload
@@ -60,8 +61,11 @@ class Clients(Worker):
         self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`."""
-        self._tell_fused(Event("fused", "barycenter in this process (engine.backend local)"))
-        return barycenter_in_process(measures, axes, weights, solver)
+        engine = self.config.engine
+        where = "" if engine.device == "cpu" else f", engine.device {engine.device}"
+        told = f"barycenter in this process (engine.backend local){where}"
+        self._tell_fused(Event("fused", told))
+        return barycenter_in_process(measures, axes, weights, on_device(solver, engine))
 
     def equip(self, laid: Sequence[Arrays]) -> None:
         """Take what the run has made for each member."""

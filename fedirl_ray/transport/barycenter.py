@@ -4,20 +4,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fedirl_ray.transport.advance import in_process
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
-from fedirl_ray.transport.backend import Backend, Precision, asnumpy, namespace
+from fedirl_ray.transport.backend import (
+    NUMPY,
+    Array,
+    Backend,
+    Place,
+    asnumpy,
+    located,
+    namespace_of,
+)
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import axis_order
 from fedirl_ray.transport.measure import checked_measures, checked_weights, reordered
 from fedirl_ray.transport.memory import demand, estimate, slots_for
 from fedirl_ray.transport.projection import PLAIN_REACH
-from fedirl_ray.transport.shard import Problem, in_process, make_shard
-from fedirl_ray.transport.solver import Solution, Solver, solve
+from fedirl_ray.transport.shard import Problem, make_shard
+from fedirl_ray.transport.solver import Dtype, Solution, Solver, solve
 from fedirl_ray.transport.step import Scaling
 
 
@@ -26,7 +35,7 @@ class BarycenterResult:
     """A barycenter and how it was reached."""
 
     measure: Floats
-    """The barycenter `[*shape]`, non-negative, of sum 1."""
+    """The barycenter `[*shape]`, non-negative, of sum 1; a tensor where the measures were."""
     converged: bool
     """Whether `error <= tol`; if not, raise `max_iters` or `epsilon`."""
     iterations: int
@@ -44,7 +53,7 @@ class BarycenterResult:
 
 
 def barycenter(
-    measures: ArrayLike,
+    measures: ArrayLike | Array,
     axes: Sequence[ArrayLike],
     *,
     weights: ArrayLike | None = None,
@@ -56,7 +65,8 @@ def barycenter(
     max_iters: int = 10_000,
     shards: int = 1,
     backend: Backend = "numpy",
-    dtype: Precision = "float64",
+    device: str | None = None,
+    dtype: Dtype = "float64",
     domain: Scaling | None = None,
     anderson: int | None = None,
 ) -> BarycenterResult:
@@ -67,7 +77,8 @@ def barycenter(
     of `m` points, and memory is a few times the measures.
 
     Args:
-        measures: `[k, *shape]` or `[k, n]`, non-negative; each is normalised to sum 1.
+        measures: `[k, *shape]` or `[k, n]`, non-negative; each is normalised to sum 1. With
+            backend `"torch"` tensors too, or a list of them, which all lie on one device.
         axes: One entry per lattice axis: strictly increasing coordinates `[m]`, whose cost is the
             squared distance, or a symmetric non-negative matrix `[m, m]` that is itself the cost
             between the axis' categories (and is scaled like the others).
@@ -81,10 +92,14 @@ def barycenter(
         tol: Largest `error` to call converged; about 1e-12 is the least that float64 reaches.
         max_iters: Most projections onto each measure.
         shards: Number of blocks of clients, stepped on a thread each (give BLAS one thread then);
-            leaves no trace in the result's bytes.
-        backend: `"numpy"`, or `"torch"` (on the GPU if it sees one).
+            leaves no trace in the result's bytes (on a GPU, none beyond rounding).
+        backend: `"numpy"`, or `"torch"`, which is made for GPUs: a CPU is quicker with numpy.
+        device: Where torch computes, `"cpu"`, `"cuda"` or `"cuda:1"`; by default where tensors
+            lie, and on the CPU what are none.
         dtype: Precision of the scalings. `"float32"` halves time and memory; the barycenter is
             then right to about 1e-5 in L1 at epsilon .05, and `tol` below 1e-5 is not reached.
+            `"tf32"` is float32 with a GPU's products of ten-bit mantissas: `tol` below 1e-2 is not
+            to be relied on.
         domain: `"plain"` or `"log"` to insist; by default plain wherever its range suffices.
         anderson: Past steps to mix (each takes two numbers per client and point); by default up
             to 10, from the start where the largest cost exceeds 50 epsilon, else after 30 steps.
@@ -94,7 +109,7 @@ def barycenter(
 
     Raises:
         ValueError: If an argument breaks its law; the message names it.
-        MemoryError: If the machine cannot hold the problem.
+        MemoryError: If the machine or its GPU cannot hold the problem.
     """
     solver = Solver(
         epsilon=epsilon,
@@ -104,6 +119,7 @@ def barycenter(
         tol=tol,
         max_iters=max_iters,
         backend=backend,
+        device=device,
         dtype=dtype,
         domain=domain,
         anderson=anderson,
@@ -112,7 +128,7 @@ def barycenter(
 
 
 def barycenter_in_process(
-    measures: ArrayLike,
+    measures: ArrayLike | Array,
     axes: Sequence[ArrayLike],
     weights: ArrayLike | None,
     solver: Solver,
@@ -120,14 +136,14 @@ def barycenter_in_process(
 ) -> BarycenterResult:
     """Return `barycenter`, which see, by a solver given whole."""
     begin = perf_counter()
-    task = prepare(measures, axes, weights, solver)
     if shards < 1:
         raise ValueError(f"shards must be >= 1, got {shards}")
-    advance = in_process(
-        [make_shard(task.problem, *block) for block in split(task.rows, task.weights, shards)]
-    )
-    solution = solve(advance, task.problem, task.weights, solver)
-    return make_result(task, solution, perf_counter() - begin)
+    with solver.refusing_what_does_not_fit():
+        task = prepare(measures, axes, weights, solver)
+        blocks = split(task.rows, task.weights, shards)
+        advance = in_process([make_shard(task.problem, *block) for block in blocks])
+        solution = solve(advance, task.problem, task.weights, solver)
+        return make_result(task, solution, perf_counter() - begin)
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,7 @@ class Task:
 
     problem: Problem
     solver: Solver
-    rows: Floats
+    rows: Array
     """The measures of the clients whose weight is not zero `[k, n]`, rows of sum 1; the lattice's
     axes in `order`."""
     weights: Floats
@@ -145,76 +161,107 @@ class Task:
     """Of the lattice."""
     order: tuple[int, ...]
     """Of its axes inside the problem, for speed."""
+    home: Any = None
+    """The device of the tensors that the measures were, to which the barycenter goes back."""
 
 
 def prepare(
-    measures: ArrayLike, axes: Sequence[ArrayLike], weights: ArrayLike | None, solver: Solver
+    measures: ArrayLike | Array,
+    axes: Sequence[ArrayLike],
+    weights: ArrayLike | None,
+    solver: Solver,
 ) -> Task:
     """Check and normalise the arguments of `barycenter`, which see.
 
     Raises:
         ValueError: If an argument breaks its law; the message names it.
-        MemoryError: If the machine cannot hold the problem.
+        MemoryError: If the machine or its GPU cannot hold the problem.
     """
     costs = ground_costs(axes, cost_scale=solver.cost_scale, periodic=solver.periodic)
     shape = tuple(len(cost) for cost in costs)
     solver.check()
-    rows = checked_measures(measures, shape)
+    place = located(measures, solver.backend, solver.device)
+    order = axis_order(shape, place.choices.merge_up_to)
+    ordered = tuple(costs[i] for i in order)
+    if place.on_gpu:
+        # Before the measures are brought there.
+        make_problem(ordered, len(measures), solver, place)  # type: ignore[arg-type]
+    rows = checked_measures(measures, shape, place=place)
     alphas = checked_weights(weights, len(rows))
     counted = alphas > 0
     if not counted.all():
-        rows, alphas = rows[counted], alphas[counted]
-    order = axis_order(shape)
-    problem = make_problem(tuple(costs[i] for i in order), len(rows), solver)
-    return Task(problem, solver, reordered(rows, shape, order), alphas, shape, order)
+        rows, alphas = rows[np.flatnonzero(counted).tolist()], alphas[counted]
+    problem = make_problem(ordered, len(rows), solver, place)
+    first = measures[0] if isinstance(measures, list | tuple) and len(measures) else measures
+    home = getattr(first, "device", None) if isinstance(first, type(rows)) else None
+    return Task(
+        problem,
+        solver,
+        reordered(rows, shape, order),
+        alphas,
+        shape,
+        order,
+        home if solver.backend == "torch" else None,
+    )
 
 
-def make_problem(costs: tuple[Floats, ...], k: int, solver: Solver) -> Problem:
+def make_problem(
+    costs: tuple[Floats, ...],
+    k: int,
+    solver: Solver,
+    place: Place = NUMPY,
+) -> Problem:
     """Return what the shards of `k` clients share, with the number of kept steps chosen.
 
     Raises:
         ValueError: If a field of the solver breaks its law.
-        MemoryError: If the machine cannot hold the problem.
+        MemoryError: If the machine or its GPU cannot hold the problem.
     """
-    backend, dtype, anderson = solver.backend, solver.dtype, solver.anderson
-    namespace(backend)
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    dtype, anderson = solver.dtype, solver.anderson
+    if dtype not in ("float64", "float32", "tf32"):
+        raise ValueError(f"dtype must be 'float64', 'float32' or 'tf32', got {dtype!r}")
+    if dtype == "tf32" and not place.on_gpu:
+        raise ValueError("dtype must be 'float64' or 'float32' without a GPU, got 'tf32'")
     if anderson is not None and anderson < 0:
         raise ValueError(f"anderson must be >= 0, got {anderson}")
+    precision = solver.precision
     lengths = [len(cost) for cost in costs]
     n = math.prod(lengths)
     reach = sum(float(cost.max()) for cost in costs) / solver.epsilon
-    slots = slots_for(k, n, dtype) if anderson is None else anderson + 1
-    needed = estimate(k, lengths, slots, dtype, second_kernel=solver.debiased)
-    demand(needed, f"a barycenter of {k} measures on {n} points")
+    slots = slots_for(k, n, precision) if anderson is None else anderson + 1
+    needed = estimate(k, lengths, slots, precision, second_kernel=solver.debiased, place=place)
+    demand(needed, f"a barycenter of {k} measures on {n} points", place=place)
     # A bound on |log K'u|: potentials differ by at most the reach; and float64 itself ends at 745.
     bound = 8 * reach + 64
     if reach <= PLAIN_REACH["float64"]:
         bound = min(bound, 1024.0)
-    return Problem(costs, FixedPoint.reaching(bound), slots, backend, dtype)
+    return Problem(costs, FixedPoint.reaching(bound), slots, place, precision, tf32=dtype == "tf32")
 
 
-def split(rows: Floats, weights: Floats, shards: int) -> list[tuple[Floats, Floats]]:
+def split(rows: Array, weights: Floats, shards: int) -> list[tuple[Array, Floats]]:
     """Return the clients' rows and weights in at most `shards` consecutive blocks."""
-    parts = min(shards, len(rows))
-    return list(zip(np.array_split(rows, parts), np.array_split(weights, parts), strict=True))
+    places = np.array_split(np.arange(len(rows)), min(shards, len(rows)))
+    cuts = [slice(int(place[0]), int(place[-1]) + 1) for place in places]
+    return [(rows[cut], weights[cut]) for cut in cuts]
 
 
 def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterResult:
     """Return the result of a solved task."""
-    log_b = asnumpy(solution.log_b)
-    measure = np.exp(log_b)
-    if not 0.0 < measure.sum() < np.inf:
+    log_b = solution.log_b if task.home is not None else asnumpy(solution.log_b)
+    xp = namespace_of(log_b)
+    measure = xp.exp(log_b)
+    if not 0.0 < float(measure.sum()) < np.inf:
         # Debiased and stopped early: only the mass is out of range, which is divided out.
-        measure = np.exp(log_b - log_b.max())
-    inside = (measure / measure.sum()).reshape([task.shape[i] for i in task.order])
+        measure = xp.exp(log_b - log_b.max())
+    inside = tuple(task.shape[i] for i in task.order)
+    undone = tuple(int(i) for i in np.argsort(task.order))
+    measure = reordered((measure / measure.sum())[None], inside, undone)[0].reshape(task.shape)
     return BarycenterResult(
-        measure=np.ascontiguousarray(inside.transpose(np.argsort(task.order))),
+        measure=measure if task.home is None else measure.to(task.home),
         converged=solution.error <= task.solver.tol,
         iterations=solution.iterations,
         error=solution.error,
         seconds=seconds,
-        objective=task.solver.epsilon * float(task.weights @ solution.duals),
+        objective=task.solver.epsilon * float(task.weights @ asnumpy(solution.duals)),
         domain=solution.domain,
     )

@@ -8,12 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fedirl_ray.transport.advance import in_process
 from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
 from fedirl_ray.transport.barycenter import make_problem
 from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel, positive_definite
 from fedirl_ray.transport.measure import checked_measures, reordered
 from fedirl_ray.transport.memory import demand
-from fedirl_ray.transport.shard import in_process, make_shard
+from fedirl_ray.transport.shard import make_shard
 from fedirl_ray.transport.simplex import Transport, exact_transport
 from fedirl_ray.transport.solver import Solver, solve
 

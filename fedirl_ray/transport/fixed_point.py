@@ -46,7 +46,7 @@ class FixedPoint:
 
         Adding the pivot to a term rounds it to the quantum and leaves the count of quanta in the
         float64's low bits, where integer addition reads it: two passes, no conversion. The pivot's
-        own bits ride along, once a row, until `settle` takes them away.
+        own bits ride along, once a row: `start` takes them away beforehand.
 
         Args:
             terms: Overwritten, unless there is `work`.
@@ -60,10 +60,15 @@ class FixedPoint:
         bits = terms.view(namespace_of(terms).int64)
         total += bits[0] if len(bits) == 1 else bits.sum(axis=0)
 
-    def settle(self, total: Array, rows: int) -> None:
-        """Take away from `total` what the pivot added to it with so many rows."""
+    def start(self, values: Array, rows: int) -> Array:
+        """Return what a sum of so many rows like `values` `[n]` begins with.
+
+        The pivots' bits that are going to be added, taken away.
+        """
+        xp = namespace_of(values)
         # 64-bit wrap-around keeps the rest exact.
-        total -= (self.pivot_bits * rows + 2**63) % 2**64 - 2**63
+        taken = (-self.pivot_bits * rows + 2**63) % 2**64 - 2**63
+        return xp.full_like(values, taken, dtype=xp.int64)
 
     def decode(self, total: Array) -> Array:
         """Return the float64 values of a sum of integers `[n]`."""

@@ -16,12 +16,17 @@ from types import ModuleType
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, Precision, asarray, asnumpy, namespace_of
+from fedirl_ray.transport.backend import (
+    CHOICES,
+    NUMPY,
+    Array,
+    Place,
+    Precision,
+    asnumpy,
+    multiply,
+    namespace_of,
+)
 from fedirl_ray.transport.factor import SHORTEST, factors_pay, gaussian_factor
-
-MERGE_UP_TO = 32
-"""Axes are merged while their product has at most so many points: below that one matrix product is
-quicker than two."""
 
 LOST = {"float64": 1e-280, "float32": 1e-30}
 """A sum below this, of terms scaled to at most 1, may have lost some of them to underflow."""
@@ -79,18 +84,18 @@ class Kernel:
         """
         if self.factored:
             return self.expand(*self.reduce(x, spare))
-        xp, (k, n) = namespace_of(x), x.shape
+        k, n = x.shape
         post = n
         for group in self.groups:
             m = len(group)
             post //= m
             if post > 1:
                 lines = (k * (n // (m * post)), m, post)
-                xp.matmul(group.matrix, x.reshape(lines), out=spare.reshape(lines))
+                multiply(group.matrix, x.reshape(lines), spare.reshape(lines))
             else:
                 # The matrix is symmetric, and read faster as it lies than transposed.
                 lines = (k, n // m, m)
-                xp.matmul(x.reshape(lines), group.matrix, out=spare.reshape(lines))
+                multiply(x.reshape(lines), group.matrix, spare.reshape(lines))
             x, spare = spare, x
         return x, spare
 
@@ -101,23 +106,23 @@ class Kernel:
         return products % 2 == 1
 
     def reduce(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
-        """Project from axis `first` on; the core begins the rows of the buffer returned first."""
-        xp, lengths = namespace_of(x), self.ranks[:first] + self.lengths[first:]
+        """Project from axis `first` on; the cores begin the buffer returned first."""
+        lengths = self.ranks[:first] + self.lengths[first:]
         for axis in range(first, len(lengths)):
             group = self.groups[axis]
             matrix = group.matrix if group.factor is None else group.factor.T
-            _multiply_along(xp, x, lengths, axis, matrix, spare)
+            _multiply_along(x, lengths, axis, matrix, spare)
             lengths[axis] = len(matrix)
             x, spare = spare, x
         return x, spare
 
     def expand(self, x: Array, spare: Array, first: int = 0) -> tuple[Array, Array]:
         """Undo `reduce` from the last axis down to `first`, which completes the product."""
-        xp, lengths = namespace_of(x), self.ranks
+        lengths = self.ranks
         for axis in reversed(range(first, len(lengths))):
             factor = self.groups[axis].factor
             if factor is not None:
-                _multiply_along(xp, x, lengths, axis, factor, spare)
+                _multiply_along(x, lengths, axis, factor, spare)
                 lengths[axis] = len(factor)
                 x, spare = spare, x
         return x, spare
@@ -156,7 +161,7 @@ def gibbs_kernel(
     costs: Sequence[Floats],
     epsilon: float,
     *,
-    xp: ModuleType = np,
+    place: Place = NUMPY,
     precision: Precision = "float64",
     low_rank: bool = True,
     weigh_axis: int | None = None,
@@ -166,7 +171,7 @@ def gibbs_kernel(
     Args:
         costs: One matrix per lattice axis.
         epsilon: Entropic regularisation.
-        xp: The array library of the matrices.
+        place: The array library of the matrices, and where they lie.
         precision: Of the matrices.
         low_rank: Whether axes may be held as factors where that is quicker and as accurate.
         weigh_axis: Multiply the kernel's entries by this axis' cost: summed over the axes, the
@@ -177,7 +182,7 @@ def gibbs_kernel(
     if weigh_axis is not None:
         with np.errstate(divide="ignore"):
             logs[weigh_axis] = logs[weigh_axis] + np.log(costs[weigh_axis])
-    parts = merged(logs)
+    parts = merged(logs, place.choices.merge_up_to)
     factors = [gaussian_factor(part, precision) if low_rank else None for part in parts]
     ranks = [None if factor is None else factor.shape[1] for factor in factors]
     if not factors_pay([len(part) for part in parts], ranks):
@@ -188,9 +193,9 @@ def gibbs_kernel(
         matrix = np.where(log > np.log(np.finfo(precision).tiny), np.exp(log), 0.0)
         groups.append(
             AxisKernel(
-                asarray(xp, matrix, precision),
-                asarray(xp, log, precision),
-                None if factor is None else asarray(xp, factor, precision),
+                place.asarray(matrix, precision),
+                place.asarray(log, precision),
+                None if factor is None else place.asarray(factor, precision),
                 LOST[precision] if not matrix.min() > LOST[precision] else 0.0,
             )
         )
@@ -215,7 +220,9 @@ def positive_definite(costs: Sequence[Floats], epsilon: float) -> bool:
     return True
 
 
-def axis_order(lengths: Sequence[int]) -> tuple[int, ...]:
+def axis_order(
+    lengths: Sequence[int], merge_up_to: int = CHOICES["numpy"].merge_up_to
+) -> tuple[int, ...]:
     """Return the order of the axes in which products along them are quickest.
 
     Every axis is multiplied along where it lies, as matrices times what follows it: long axes that
@@ -229,16 +236,16 @@ def axis_order(lengths: Sequence[int]) -> tuple[int, ...]:
         return math.prod(lengths[i] for i in group)
 
     short.sort(key=points)
-    while len(short) > 1 and points(short[0]) * points(short[1]) <= MERGE_UP_TO:
+    while len(short) > 1 and points(short[0]) * points(short[1]) <= merge_up_to:
         short = sorted([short[0] + short[1], *short[2:]], key=points)
     return tuple(i for group in [*long, *short] for i in group)
 
 
-def merged(costs: Sequence[Floats]) -> list[Floats]:
+def merged(costs: Sequence[Floats], merge_up_to: int) -> list[Floats]:
     """Return the outer sums of neighbouring `costs` that are small enough to share a matrix."""
     groups: list[Floats] = []
     for cost in costs:
-        if groups and len(groups[-1]) * len(cost) <= MERGE_UP_TO:
+        if groups and len(groups[-1]) * len(cost) <= merge_up_to:
             last, m = groups[-1], len(groups[-1]) * len(cost)
             groups[-1] = (last[:, None, :, None] + cost[None, :, None, :]).reshape(m, m)
         else:
@@ -246,28 +253,23 @@ def merged(costs: Sequence[Floats]) -> list[Floats]:
     return groups
 
 
-def _multiply_along(
-    xp: ModuleType, x: Array, lengths: Sequence[int], axis: int, matrix: Array, out: Array
-) -> None:
-    """Write to the front of `out` each row of `x` times `matrix` `[r, m]` along one axis.
+def _multiply_along(x: Array, lengths: Sequence[int], axis: int, matrix: Array, out: Array) -> None:
+    """Write to the front of `out` the rows at the front of `x` times `matrix` along one axis.
 
     Args:
-        xp: The array library.
-        x: `[k, n]`; each row begins with a lattice of `lengths`.
+        x: `[k, n]`; begins with `k` lattices of `lengths`, one after the other.
         lengths: Of the lattice's axes, that of `axis` being `m`.
         axis: The axis to multiply along.
         matrix: `[r, m]`.
-        out: `[k, n]`; each row will begin with a lattice whose `axis` has length `r`.
+        out: `[k, n]`; will begin with `k` lattices whose `axis` has length `r`.
     """
     k, (r, m) = len(x), matrix.shape
     pre, post = math.prod(lengths[:axis]), math.prod(lengths[axis + 1 :])
-    source, target = x[:, : pre * m * post], out[:, : pre * r * post]
-    for row in range(k):
-        if post == 1:
-            xp.matmul(source[row].reshape(pre, m), matrix.T, out=target[row].reshape(pre, r))
-        else:
-            lines = source[row].reshape(pre, m, post)
-            xp.matmul(matrix, lines, out=target[row].reshape(pre, r, post))
+    source, target = x.reshape(-1)[: k * pre * m * post], out.reshape(-1)[: k * pre * r * post]
+    if post == 1:
+        multiply(source.reshape(k, pre, m), matrix.T, target.reshape(k, pre, r))
+    else:
+        multiply(matrix, source.reshape(k * pre, m, post), target.reshape(k * pre, r, post))
 
 
 def _log_lines(lines: Array, group: AxisKernel, work: Array, out: Array) -> None:
@@ -282,7 +284,7 @@ def _log_lines(lines: Array, group: AxisKernel, work: Array, out: Array) -> None
     peak[peak == -np.inf] = 0.0
     xp.subtract(lines, peak, out=work)
     xp.exp(work, out=work)
-    xp.matmul(work.swapaxes(1, 2), group.matrix, out=out)
+    multiply(work.swapaxes(1, 2), group.matrix, out)
     weak = out < group.lost_below if group.lost_below > 0 else None
     xp.log(out, out=out)
     out += peak.swapaxes(1, 2)

@@ -1,19 +1,27 @@
 """Checks on the measures and weights handed in; what passes is a fresh, normalised copy."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.axis import Floats
+from fedirl_ray.transport.backend import NUMPY, Array, Place, asnumpy, namespace_of
 
 
-def checked_measures(measures: ArrayLike, shape: tuple[int, ...], name: str = "measures") -> Floats:
+def checked_measures(
+    measures: ArrayLike | Array,
+    shape: tuple[int, ...],
+    name: str = "measures",
+    place: Place = NUMPY,
+) -> Array:
     """Return the rows of `measures` `[k, *shape]` or `[k, n]` as `[k, n]`, each of sum 1.
 
     Raises:
         ValueError: If a measure does not fit `shape`, or is negative, not finite or zero.
     """
-    values = np.array(measures, dtype=np.float64)
-    n = int(np.prod(shape))
+    values = _copied(measures, place)
+    xp, n = place.xp, math.prod(shape)
     if values.ndim < 2 or (values.shape[1:] != shape and values.shape[1:] != (n,)):
         raise ValueError(
             f"{name} must have shape [k, *{list(shape)}] or [k, {n}] to match the axes, "
@@ -23,8 +31,8 @@ def checked_measures(measures: ArrayLike, shape: tuple[int, ...], name: str = "m
         raise ValueError(f"{name} must hold at least one measure, got none")
     rows = values.reshape(len(values), n)
     # Extremes are finite only if every entry is.
-    peaks, lows = rows.max(axis=1), rows.min(axis=1)
-    bad = ~(np.isfinite(peaks) & np.isfinite(lows) & (lows >= 0) & (peaks > 0))
+    peaks, lows = xp.amax(rows, axis=1), xp.amin(rows, axis=1)
+    bad = asnumpy(~(xp.isfinite(peaks) & xp.isfinite(lows) & (lows >= 0) & (peaks > 0)))
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(f"{name}[{i}] {_flaw(rows[i])}")
@@ -35,9 +43,21 @@ def checked_measures(measures: ArrayLike, shape: tuple[int, ...], name: str = "m
     return rows
 
 
-def _flaw(row: Floats) -> str:
+def _copied(measures: ArrayLike | Array, place: Place) -> Array:
+    """A copy in float64 of an array, of a tensor, or of a sequence of either."""
+    xp = place.xp
+    if xp is np:
+        return np.array(measures, dtype=np.float64)
+    if isinstance(measures, list | tuple) and any(isinstance(one, xp.Tensor) for one in measures):
+        measures = xp.stack([place.asarray(one) for one in measures])
+    if not isinstance(measures, xp.Tensor):
+        measures = np.array(measures, dtype=np.float64)
+    return place.asarray(measures.detach() if isinstance(measures, xp.Tensor) else measures).clone()
+
+
+def _flaw(row: Array) -> str:
     """What is wrong with a row that is no measure."""
-    strange = ~np.isfinite(row)
+    strange = ~namespace_of(row).isfinite(row)
     if strange.any():
         return f"must be finite, got {row[strange][0]}"
     if (row < 0).any():
@@ -45,7 +65,7 @@ def _flaw(row: Floats) -> str:
     return "must have positive mass, got all zeros"
 
 
-def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
+def checked_weights(weights: ArrayLike | Array | None, k: int) -> Floats:
     """Return `weights` `[k]` with sum 1; equal ones for `None`.
 
     Raises:
@@ -53,7 +73,8 @@ def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
     """
     if weights is None:
         return np.full(k, 1.0 / k)
-    values = np.array(weights, dtype=np.float64)
+    given: Array = weights
+    values = np.array(asnumpy(given) if hasattr(given, "cpu") else given, dtype=np.float64)
     if values.shape != (k,):
         raise ValueError(f"weights must have shape [{k}], got {list(values.shape)}")
     bad = ~((values >= 0) & np.isfinite(values))
@@ -66,9 +87,10 @@ def checked_weights(weights: ArrayLike | None, k: int) -> Floats:
     return np.asarray(values / values.sum())
 
 
-def reordered(rows: Floats, shape: tuple[int, ...], order: tuple[int, ...]) -> Floats:
+def reordered(rows: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
     """Return `rows` `[k, n]` over a lattice of `shape` with its axes in `order`."""
     if order == tuple(range(len(shape))):
         return rows
     lattice = rows.reshape(len(rows), *shape)
-    return lattice.transpose(0, *(1 + i for i in order)).reshape(rows.shape)
+    source, there = tuple(1 + i for i in order), tuple(range(1, 1 + len(order)))
+    return namespace_of(rows).moveaxis(lattice, source, there).reshape(rows.shape)

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fedirl_ray.transport.backend import Precision
+from fedirl_ray.transport.backend import NUMPY, Place, Precision
 
 ADVICE = "dtype='float32', anderson=0, a coarser lattice, or shards on several machines"
 
@@ -20,13 +20,13 @@ what else runs on the machine."""
 MOST_KEPT = 11
 """Kept steps where memory allows; more gained nothing by measurement."""
 
-BATCH_UP_TO = 2**17
-"""Clients are stepped together while their vectors hold at most so many numbers: fewer calls, until
-the vectors no longer fit the cache and one client at a time is quicker and needs less memory."""
-
 AXIS_COPIES = 6
 """Dense matrices of every axis at once, in float64: its cost, and while the kernel of one epsilon
 replaces that of another the exponents and the entries of both, and one temporary."""
+
+WORK = 4
+LOOK = 3
+"""Arrays of the clients that are stepped together: to work in, and for a look at the error."""
 
 KERNEL_COPIES = 2
 """Further ones where the caller has a kernel of its own (debiased barycenters, divergences)."""
@@ -46,7 +46,13 @@ def item_size(precision: Precision) -> int:
 
 
 def estimate(
-    k: int, lengths: Sequence[int], slots: int, precision: Precision, *, second_kernel: bool
+    k: int,
+    lengths: Sequence[int],
+    slots: int,
+    precision: Precision,
+    *,
+    second_kernel: bool,
+    place: Place = NUMPY,
 ) -> int:
     """Return the bytes a barycenter takes beside its input.
 
@@ -59,10 +65,13 @@ def estimate(
         slots: Kept steps.
         precision: Of the scalings.
         second_kernel: Whether the loop has a kernel of its own beside the shards'.
+        place: Where it is computed: with torch all clients are stepped together.
     """
     n = math.prod(lengths)
     kept = 2 * slots if slots > 1 else 1
-    together = 4 * max(1, min(k, BATCH_UP_TO // n))
+    most = place.choices.together
+    # A look at the error takes temporaries of all clients that are stepped together.
+    together = (WORK + LOOK) * k if most is None else WORK * max(1, min(k, most // n))
     vectors = 12 + (6 * slots if slots > 1 else 6)
     return (
         item_size(precision) * n * (k * (1 + kept) + together)
@@ -77,20 +86,29 @@ def axes_bytes(lengths: Sequence[int], *, second_kernel: bool = False) -> int:
     return 8 * copies * sum(m * m for m in lengths)
 
 
-def demand(needed: int, what: str, advice: str = ADVICE) -> None:
-    """Log a large estimate; refuse one that this machine cannot hold.
+def demand(needed: int, what: str, advice: str = ADVICE, place: Place = NUMPY) -> None:
+    """Log a large estimate; refuse one that the machine or its GPU cannot hold.
 
     Raises:
         MemoryError: If `needed` bytes exceed the memory that is available.
     """
-    there = available()
+    there, where = available(), ""
+    if place.on_gpu:
+        there, where = _free_on_gpu(place), f" on {place.device}"
     if there is not None and needed > there:
         raise MemoryError(
-            f"{what} needs {needed / 2**30:.1f} GiB and {there / 2**30:.1f} GiB are available; "
-            f"use {advice}"
+            f"{what} needs {needed / 2**30:.1f} GiB and {there / 2**30:.1f} GiB are available"
+            f"{where}; use {advice}"
         )
     if needed >= WORTH_SAYING:
-        _LOG.warning("%s needs %.1f GiB", what, needed / 2**30)
+        _LOG.warning("%s needs %.1f GiB%s", what, needed / 2**30, where)
+
+
+def _free_on_gpu(place: Place) -> int:
+    """What is free on a GPU, and what torch holds of it without using it."""
+    cuda = place.xp.cuda
+    unused = cuda.memory_reserved(place.device) - cuda.memory_allocated(place.device)
+    return int(cuda.mem_get_info(place.device)[0] + unused)
 
 
 def available() -> int | None:

@@ -28,7 +28,14 @@ Letters: `h` kept steps, `n` lattice points.
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, asnumpy, like, namespace_of
+from fedirl_ray.transport.backend import (
+    Array,
+    asnumpy,
+    beside,
+    like,
+    namespace_of,
+    solve_linear,
+)
 from fedirl_ray.transport.step import alone
 
 RIDGE = 1e-10
@@ -55,17 +62,31 @@ class Mixer:
     `log_b`; or that, the next `log_b` and the next `log_d` (debiased).
     """
 
-    def __init__(self, slots: int, *, by_residual: bool = False) -> None:
+    def __init__(self, slots: int, *, by_residual: bool = False, every: int = 1) -> None:
+        """Keep nothing yet.
+
+        Args:
+            slots: Most kept steps.
+            by_residual: Judge mixed steps by the residual.
+            every: Steps from one that is judged to the next, where each look has the host wait for
+                a GPU; fewer than there are slots, so that what was judged last is still kept.
+        """
         self.slots, self.by_residual = slots, by_residual
+        self.every = min(every, max(1, slots - 1))
         self.order: list[int] = []
         """Slots in use, oldest first."""
         self.filled = 0
         """Slots written since the last `clear`; those not in `order` get no weight."""
-        self.gram: Floats = np.zeros((slots, slots))
+        self.gram: Array = None
+        """`[h, h]`; what belongs to slots that are not in `order` is not read."""
         self.errors: Floats = np.zeros(slots)
-        """L1 error seen by each kept step."""
+        """L1 error seen by each kept step that was judged."""
         self.blended = False
         """Whether the weights returned last were of more than one step."""
+        self._tried = False
+        """Whether any were, since a step was judged."""
+        self._judged: int | None = None
+        """Slot of the last step that was judged and counted."""
         self.least = np.inf
         """Least error seen since the last `clear`."""
         self.stale = 0
@@ -73,9 +94,17 @@ class Mixer:
         self.failures = 0
         """How often mixing failed, less the new least errors it led to."""
         self.pause = 0
-        """Plain steps still to take before the next mixed one."""
+        """Looks at plain steps still to take before steps are mixed again."""
         self._states: Array = None
         self._residuals: Array = None
+        self._in_use: Array = None
+        """`[h]`, whether a slot is in `order`, where not all are: held beside the states, so that
+        nothing has to be sent there."""
+
+    @property
+    def judging(self) -> bool:
+        """Whether there is a step to judge the next ones against."""
+        return self._judged is not None
 
     def next_slot(self) -> int:
         """Return the slot the next step goes to: a free one, else the oldest."""
@@ -83,11 +112,12 @@ class Mixer:
 
     def clear(self) -> None:
         """Forget every step."""
-        self.order.clear()
+        self._use([])
+        self._judged, self._tried = None, False
         self.filled = self.stale = self.failures = self.pause = 0
         self.least = np.inf
 
-    def keep(self, state: Array, residual: Array, products: Floats, error: float) -> bool:
+    def keep(self, state: Array, residual: Array, products: Array, error: float | None) -> bool:
         """Keep a step in the next slot; return whether it counts.
 
         Args:
@@ -95,56 +125,77 @@ class Mixer:
             residual: `[c, n]`: `c`, then, if the state has three rows, `e - c` and the residual of
                 `log_d`. Not read if only one step is kept.
             products: `sum_k alpha_k <x_k, x'_k>` with each slot's step `[h]`.
-            error: L1 error of the marginals. Not read if only one step is kept.
+            error: L1 error of the marginals; `None` if the step is not judged. Not read if only one
+                step is kept.
 
-        A mixed step that does not count leaves the one before it as the newest of all.
+        Mixed steps that do not count leave the last one that did as the newest of all.
         """
         slot = self.next_slot()
         if self.slots == 1:
             self._states, self.order, self.filled = state[None], [0], 1
             return True
         if self._states is None or self._states.shape[1:] != state.shape:
-            xp = namespace_of(state)
-            self._states = xp.zeros((self.slots, *state.shape), dtype=state.dtype, **like(state))
-            self._residuals = xp.zeros_like(self._states)
+            self._make_room(state)
         self._states[slot], self._residuals[slot] = state, residual
         self.filled = max(self.filled, slot + 1)
         self.order = [*(s for s in self.order if s != slot), slot]
-        row = products - asnumpy(self._residuals[:, 0] @ residual[0])
+        if len(self.order) < self.filled:
+            self._in_use[slot] = True
+        row = products - self._residuals[:, 0] @ residual[0]
         for part in range(1, len(residual)):
-            row = row + asnumpy(self._residuals[:, part] @ residual[part])
+            row = row + self._residuals[:, part] @ residual[part]
         self.gram[slot], self.gram[:, slot] = row, row
+        if error is None:
+            return True
         self.errors[slot] = error
-        counts = self._judge(slot, error)
-        if counts and row[slot] > RESTART * self.gram[self.order, self.order].min():
-            self.order = [slot]
+        squares = asnumpy(self.gram.diagonal())
+        counts = self._judge(slot, error, squares)
+        if counts and squares[slot] > RESTART * squares[self.order].min():
+            self._use([slot])
         return counts
 
-    def _judge(self, slot: int, error: float) -> bool:
+    def _make_room(self, state: Array) -> None:
+        xp, beside_it = namespace_of(state), like(state)
+        self._states = xp.zeros((self.slots, *state.shape), dtype=state.dtype, **beside_it)
+        self._residuals = xp.zeros_like(self._states)
+        self.gram = xp.zeros((self.slots, self.slots), dtype=state.dtype, **beside_it)
+        self._in_use = xp.zeros(self.slots, dtype=xp.bool, **beside_it)
+
+    def _use(self, order: list[int]) -> None:
+        """Mix only steps of these slots, oldest first."""
+        self.order = order
+        if self._in_use is not None:
+            self._in_use[:] = False
+            for slot in order:
+                self._in_use[slot] = True
+
+    def _judge(self, slot: int, error: float, squares: Floats) -> bool:
         """Return whether the step just put in `slot` counts, and decide what to do next."""
-        counts, better = True, error < self.least
-        if not self.blended:
+        counts, better, before = True, error < self.least, self._judged
+        if not self._tried or before is None:
             self.pause = max(0, self.pause - 1)
         else:
-            before = self.order[-2]
             # An error that is not a number is not within anything.
             rise = RISE_BY_RESIDUAL if self.by_residual else RISE
             counts = bool(error <= max(self.errors[before], rise * self.least))
             if self.by_residual:
-                counts = counts and bool(self.gram[slot, slot] <= self.gram[before, before])
+                counts = counts and bool(squares[slot] <= squares[before])
                 better = better and counts
-            self.stale += 1
+            self.stale += self.every
             if better:
                 self.failures = max(0, self.failures - 1)
-            elif not counts or self.stale > PATIENT:
-                self.order = [slot if counts else before]
+            elif not counts or self.stale > PATIENT * self.every:
+                self._use([slot if counts else before])
                 self.pause = 2**self.failures
                 self.failures, self.stale = self.failures + 1, 0
         if better:
             self.least, self.stale = error, 0
+        if counts:
+            self._judged = slot
+        self._tried = False
         return counts
 
-    def weights(self, *, plain: bool) -> tuple[float, ...]:
+    def weights(self, *, plain: bool) -> Array | tuple[float, ...]:
         """Return the weight of each filled slot: those whose combined residual is smallest.
 
         Args:
@@ -153,27 +204,41 @@ class Mixer:
         self.blended = False
         if self.filled < 2:
             return (1.0,) * self.filled
-        newest, past = self.order[-1], self.order[:-1]
-        weights = np.zeros(self.filled)
-        weights[newest] = 1.0
-        if past and not plain and not self.pause:
-            cross = self.gram[past, newest] - self.gram[newest, newest]
-            differences = self.gram[np.ix_(past, past)] - self.gram[newest, newest]
-            differences -= cross[:, None] + cross[None, :]
-            ridge = RIDGE * float(np.trace(differences))
-            if ridge > 0 and np.isfinite(ridge):
-                differences[np.diag_indices(len(past))] += ridge
-                weights[past] = np.linalg.solve(differences, -cross)
-                weights[newest] -= weights[past].sum()
-                self.blended = True
-        return tuple(weights.tolist())
+        newest = self.order[-1]
+        if len(self.order) > 1 and not plain and not self.pause:
+            weights = self._blend(newest)
+            if weights is not None:
+                self.blended = self._tried = True
+                return weights
+        return tuple(float(slot == newest) for slot in range(self.filled))
 
-    def mixed(self, weights: tuple[float, ...]) -> Array:
+    def _blend(self, newest: int) -> Array | None:
+        """Solve for the weights `[filled]`; `None` where all steps have the same residual."""
+        gram = self.gram[: self.filled, : self.filled]
+        # Of each step's residual less the newest one's; that of the newest itself is nothing.
+        right = gram[newest, newest] - gram[newest]
+        matrix = gram - gram[newest, newest] + (right[:, None] + right[None, :])
+        if len(self.order) < self.filled:
+            # Slots that are not in use, and the newest, keep the ridge alone: they get nothing.
+            xp, used = namespace_of(gram), self._in_use[: self.filled]
+            nothing = xp.zeros_like(matrix)
+            matrix = xp.where(used[:, None] & used[None, :], matrix, nothing)
+            right = xp.where(used, right, nothing[0])
+        ridge = RIDGE * matrix.diagonal().sum()
+        if self.every == 1 and not (ridge > 0 and np.isfinite(float(ridge))):
+            return None
+        diagonal = matrix.reshape(-1)[:: self.filled + 1]
+        diagonal += ridge
+        weights = solve_linear(matrix, right)
+        of_newest = weights[newest : newest + 1]
+        of_newest += 1.0 - weights.sum()
+        return weights
+
+    def mixed(self, weights: Array | tuple[float, ...]) -> Array:
         """Return the weighted sum of the kept states `[c, n]`."""
         only = alone(weights)
         if only is not None:
             return self._states[only]
         states = self._states[: len(weights)]
-        xp = namespace_of(states)
-        row = xp.asarray(np.array(weights), **like(states))
+        row = beside(states, weights)
         return (row @ states.reshape(len(weights), -1)).reshape(states.shape[1:])

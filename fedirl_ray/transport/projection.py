@@ -9,16 +9,13 @@ from types import ModuleType
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array, asarray, asnumpy, like, namespace_of
+from fedirl_ray.transport.backend import Array, beside, namespace_of
 from fedirl_ray.transport.kernel import Kernel
 from fedirl_ray.transport.step import Measured, Step
 
 PLAIN_REACH = {"float64": 300.0, "float32": 35.0}
 """Largest cost over epsilon at which no number of the plain iteration can leave the float's range:
 potentials differ by at most this much, so a sum lies within twice of it from 1, in logarithms."""
-
-CACHED = 2**15
-"""Numbers worked on at once where several passes over them follow each other."""
 
 NONE: Floats = np.empty(0)
 UNMEASURED = Measured(NONE, NONE, NONE, np.empty((0, 0)))
@@ -39,6 +36,8 @@ class Block:
     """`[k, n]` each, to be overwritten."""
     linear: bool
     """Whether `logs` holds `K'u` itself, as the plain domain does when steps are not mixed."""
+    cached: int | None
+    """Numbers worked on at once where several passes over them follow each other."""
 
 
 def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
@@ -48,7 +47,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
         kernel: The Gibbs kernel at the step's epsilon.
         block: The clients; its slots and buffers are overwritten.
         step: Where to start from.
-        b: `exp(step.log_b)` `[n]` in the precision of the block.
+        b: `exp(step.log_b)` `[n]` in the precision of the block, where the step needs it.
 
     Returns:
         `log K'u` `[k, n]` in one of the buffers, to be overwritten, and what was measured.
@@ -56,7 +55,7 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
     if step.domain == "plain" and step.slots == 1:
         usual = block.linear and step.rescale == 1.0 and not step.measure
         factor = kernel.groups[0].factor
-        if usual and factor is not None:
+        if usual and factor is not None and block.cached is not None:
             return _project_fused(kernel, factor, block, b), UNMEASURED
         return _project_unmixed(kernel, block, step, b)
     return _project_kept(kernel, block, step, b)
@@ -94,7 +93,7 @@ def _project_fused(kernel: Kernel, factor: Array, block: Block, b: Array) -> Arr
     xp, (m, rank) = namespace_of(b), factor.shape
     columns = b.shape[0] // m
     one, two, three, log_ktu = block.buffers
-    few = max(1, CACHED // m)
+    few = max(1, (block.cached or columns * m) // m)
     parts = [slice(start, min(columns, start + few)) for start in range(0, columns, few)]
     for row in range(len(block.measures)):
         p, ktu, out = (
@@ -137,7 +136,7 @@ def _columns(work: Array, m: int, part: slice) -> Array:
 
 def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
     """Work from and to logarithms, which can be mixed with those of past steps."""
-    xp = namespace_of(b)
+    xp = namespace_of(block.measures)
     one, two, three, four = block.buffers
     log_v = _log_scaling(block, step, four)
     if step.domain == "plain":
@@ -156,23 +155,23 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
             duals = _row_sums(block.measures * xp.where(held, log_u, xp.zeros_like(log_u)))
         log_ktu = kernel.apply_log(log_u, (one, free, log_u))
     log_v += log_ktu
-    log_v -= asarray(xp, step.log_b, kernel.precision)
-    ratio, products, errors = log_v, UNMEASURED.products, NONE
+    log_b, products, errors = beside(log_v, step.log_b), UNMEASURED.products, NONE
+    ratio = block.ratios[:, step.slot] if step.slots > 1 else log_v
+    xp.subtract(log_v, log_b, out=ratio)
     if step.slots > 1:
-        block.ratios[:, step.slot] = ratio
-        products = asnumpy(xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0])
+        products = xp.matmul(block.ratios, ratio[:, :, None])[:, :, 0]
     block.logs[:, step.slot] = log_ktu
-    if step.measure or step.slots > 1:
-        xp.exp(ratio, out=ratio)
-        ratio *= b
-        ratio -= b
-        errors = _row_sums(abs(ratio))
+    if step.measure or step.judge:
+        gap = xp.exp(ratio, out=log_v)
+        gap *= b
+        gap -= b
+        errors = _row_sums(abs(gap))
     return log_ktu, Measured(errors, duals, margins, products)
 
 
 def _plain_pair(
     kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool, out: Array
-) -> tuple[Array, Array, Floats, Floats]:
+) -> tuple[Array, Array, Array, Array]:
     """Write `K'u` to `out`; return it and a free buffer, and duals and margins if measured."""
     xp = namespace_of(v)
     guarded = measure and kernel.reach > PLAIN_REACH[kernel.precision]
@@ -188,8 +187,8 @@ def _plain_pair(
     ktu, spare = kernel.apply(u, out if kernel.swaps else spare)
     if most_v is not None and least_kv is not None and most_u is not None:
         least_ktu = -_row_peaks(-ktu)
-        margins = np.minimum(
-            least_kv / np.maximum(most_v, 1.0), least_ktu / np.maximum(most_u, 1.0)
+        margins = xp.minimum(
+            least_kv / xp.clip(most_v, 1.0, None), least_ktu / xp.clip(most_u, 1.0, None)
         )
     return ktu, spare, duals, margins
 
@@ -197,8 +196,7 @@ def _plain_pair(
 def _log_scaling(block: Block, step: Step, out: Array) -> Array:
     """Write `log v` to `out`."""
     xp: ModuleType = namespace_of(out)
-    log_b = asarray(xp, step.log_b, "float32" if out.dtype == xp.float32 else "float64")
-    filled, only = len(step.mix), step.only
+    log_b, filled, only = beside(out, step.log_b), len(step.mix), step.only
     if filled == 0:
         out[...] = log_b
     elif only is not None:
@@ -206,19 +204,18 @@ def _log_scaling(block: Block, step: Step, out: Array) -> Array:
         kept = xp.log(block.logs[:, 0]) if block.linear else block.logs[:, only]
         xp.subtract(log_b, kept, out=out)
     else:
-        weights = xp.zeros((1, 1, filled), dtype=out.dtype, **like(out))
-        weights[0, 0] = asarray(xp, np.array(step.mix))
-        mixed = xp.matmul(weights, block.logs[:, :filled])
+        mixed = xp.matmul(beside(out, step.mix)[None, None], block.logs[:, :filled])
         xp.subtract(log_b, mixed[:, 0], out=out)
     if step.rescale != 1.0:
         out *= step.rescale
     return out
 
 
-def _row_sums(values: Array) -> Floats:
-    return asnumpy(values.sum(axis=1)).astype(np.float64)
-
-
-def _row_peaks(values: Array) -> Floats:
+def _row_sums(values: Array) -> Array:
     xp = namespace_of(values)
-    return asnumpy(xp.amax(values, axis=1)).astype(np.float64)
+    return xp.asarray(values.sum(axis=1), dtype=xp.float64)
+
+
+def _row_peaks(values: Array) -> Array:
+    xp = namespace_of(values)
+    return xp.asarray(xp.amax(values, axis=1), dtype=xp.float64)

@@ -9,33 +9,17 @@ Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps ar
 """
 
 import math
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import (
-    Array,
-    Backend,
-    Precision,
-    asarray,
-    asnumpy,
-    like,
-    namespace,
-)
+from fedirl_ray.transport.backend import NUMPY, Array, Place, Precision, asnumpy, like
 from fedirl_ray.transport.fixed_point import FixedPoint
 from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
-from fedirl_ray.transport.memory import BATCH_UP_TO
-from fedirl_ray.transport.projection import CACHED, Block, project
-from fedirl_ray.transport.step import Advance, Step, Term, gather, join
-
-THREADS_FROM = 2**16
-"""Clients times points of a shard from which it is worth a thread of its own."""
+from fedirl_ray.transport.projection import Block, project
+from fedirl_ray.transport.step import Step, Term, join
 
 
 @dataclass(frozen=True)
@@ -48,8 +32,11 @@ class Problem:
     """The grid on which the shards' terms add exactly."""
     slots: int = 1
     """Most kept steps `h`; more than one allows mixing."""
-    backend: Backend = "numpy"
+    place: Place = NUMPY
+    """Where the shards' arrays lie, and the loop's."""
     precision: Precision = "float64"
+    tf32: bool = False
+    """Whether a GPU takes products of float32 matrices in TF32."""
     low_rank: bool = True
 
     @cached_property
@@ -64,9 +51,12 @@ class Problem:
 
     def kernel(self, epsilon: float) -> Kernel:
         """Return the Gibbs kernel at `epsilon`."""
-        xp = namespace(self.backend)
         return gibbs_kernel(
-            self.costs, epsilon, xp=xp, precision=self.precision, low_rank=self.low_rank
+            self.costs,
+            epsilon,
+            place=self.place,
+            precision=self.precision,
+            low_rank=self.low_rank,
         )
 
 
@@ -89,6 +79,8 @@ class Shard:
     """Four arrays to work in, as large as the clients that are stepped together."""
     wide: Array = None
     """A small one in float64, for some of the terms of the sum; none if all are in float64."""
+    scaled: tuple[Floats, Array | float] | None = None
+    """The weights, and the same beside the measures: see `_alphas`."""
 
 
 Saved = tuple[Array, Array, bool]
@@ -97,9 +89,8 @@ Saved = tuple[Array, Array, bool]
 
 def make_shard(problem: Problem, measures: Floats, weights: Floats) -> Shard:
     """Return a shard of the clients' normalised `measures` `[k, n]` and `weights` `[k]`."""
-    xp = namespace(problem.backend)
-    rows = asarray(xp, measures, problem.precision)
-    empty = xp.empty_like(rows[:, None])
+    rows = problem.place.asarray(measures, problem.precision)
+    empty = problem.place.xp.empty_like(rows[:, None])
     return Shard(problem, rows, weights, empty, empty[:, :0])
 
 
@@ -107,25 +98,28 @@ def advance_shard(shard: Shard, step: Step) -> Term:
     """Step every client of `shard` in place and return their part of the next `log_b`."""
     if shard.kernel is None or shard.kernel.epsilon != step.epsilon:
         shard.kernel = shard.problem.kernel(step.epsilon)
-    problem, xp = shard.problem, namespace(shard.problem.backend)
+    problem, place = shard.problem, shard.problem.place
+    xp, choices = place.xp, place.choices
     k, n = shard.measures.shape
-    if not step.mix:
+    if len(step.mix) == 0:
         _forget(shard, step.slots)
     elif step.slots > shard.logs.shape[1]:
         _keep_more(shard, step.slots)
-    batch = max(1, min(k, BATCH_UP_TO // n))
+    batch = k if choices.together is None else max(1, min(k, choices.together // n))
+    cached = n if choices.cached is None else choices.cached
     if not shard.buffers:
         first = shard.measures[:batch]
         shard.buffers = tuple(xp.empty_like(first) for _ in range(4))
         if first.dtype != xp.float64:
-            shard.wide = xp.empty_like(first[:, :CACHED], dtype=xp.float64)
-    b = asarray(xp, xp.exp(step.log_b), problem.precision)
-    # One number where all weights are equal: numpy multiplies by it twice as fast.
-    equal = bool((shard.weights == shard.weights[0]).all())
-    alphas = None if equal else asarray(xp, shard.weights)[:, None]
-    total = xp.zeros_like(b, dtype=xp.int64)
-    seen = []
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+            shard.wide = xp.empty_like(first[:, :cached], dtype=xp.float64)
+    log_b = place.asarray(step.log_b)
+    b = place.asarray(xp.exp(log_b), problem.precision) if step.needs_b else None
+    total = problem.fixed_point.start(log_b, k)
+    alphas, seen = _alphas(shard), []
+    with (
+        np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"),
+        place.multiplying(tf32=problem.tf32),
+    ):
         for start in range(0, k, batch):
             rows = slice(start, min(k, start + batch))
             one, two, three, four = (buffer[: rows.stop - start] for buffer in shard.buffers)
@@ -135,27 +129,39 @@ def advance_shard(shard: Shard, step: Step) -> Term:
                 shard.ratios[rows],
                 (one, two, three, four),
                 shard.linear,
+                choices.cached,
             )
             log_ktu, measured = project(shard.kernel, block, step, b)
-            alpha = float(shard.weights[0]) if alphas is None else alphas[rows]
-            for part in range(0, n, CACHED):
-                columns = slice(part, min(n, part + CACHED))
+            alpha = alphas if isinstance(alphas, float) else alphas[rows]
+            for part in range(0, n, cached):
+                columns = slice(part, min(n, part + cached))
                 terms, work = log_ktu[:, columns], None
                 terms *= alpha
                 if shard.wide is not None:
                     work = shard.wide[: rows.stop - start, : columns.stop - part]
                 problem.fixed_point.add_rows(terms, total[columns], work)
             seen.append(measured)
-    problem.fixed_point.settle(total, k)
     shard.linear = step.domain == "plain" and step.slots == 1
     return Term(total, join(seen))
 
 
+def _alphas(shard: Shard) -> Array | float:
+    """The weights beside the measures `[k, 1]`, sent there once as long as they are the same.
+
+    One number where all are equal: numpy multiplies by it twice as fast.
+    """
+    weights = shard.weights
+    if shard.scaled is None or shard.scaled[0] is not weights:
+        equal = bool((weights == weights[0]).all())
+        beside = shard.problem.place.asarray(weights)[:, None]
+        shard.scaled = weights, float(weights[0]) if equal else beside
+    return shard.scaled[1]
+
+
 def _forget(shard: Shard, slots: int) -> None:
     """Make room for `slots` steps without keeping any: every attempt begins like this."""
-    xp = namespace(shard.problem.backend)
     if shard.logs.shape[1] != slots:
-        empty = xp.empty_like(shard.measures[:, None])
+        empty = shard.problem.place.xp.empty_like(shard.measures[:, None])
         shard.logs, shard.ratios = empty, empty[:, :0]
     shard.linear = False
     if slots > 1:
@@ -164,7 +170,7 @@ def _forget(shard: Shard, slots: int) -> None:
 
 def _keep_more(shard: Shard, slots: int) -> None:
     """Make room for `slots` kept steps, the newest becoming the first of them."""
-    xp = namespace(shard.problem.backend)
+    xp = shard.problem.place.xp
     k, n = shard.measures.shape
     precision = getattr(xp, shard.problem.precision)
     logs = xp.zeros((k, slots, n), dtype=precision, **like(shard.measures))
@@ -179,26 +185,6 @@ def snapshot(shard: Shard) -> Saved:
 
 def restore(shard: Shard, saved: Saved) -> None:
     """Put back what `snapshot` returned."""
-    xp, precision = namespace(shard.problem.backend), shard.problem.precision
-    shard.logs, shard.ratios = (asarray(xp, part.copy(), precision) for part in saved[:2])
+    place, precision = shard.problem.place, shard.problem.precision
+    shard.logs, shard.ratios = (place.asarray(part.copy(), precision) for part in saved[:2])
     shard.linear = saved[2]
-
-
-def in_process(shards: Sequence[Shard]) -> Advance:
-    """Advance all shards in this process, large ones each in a thread of its own.
-
-    The array libraries release the interpreter's lock while they compute, and the terms add exactly
-    in any order, so threads change the time alone.
-    """
-    if len(shards) == 1 or max(math.prod(s.measures.shape) for s in shards) < THREADS_FROM:
-        return lambda step: gather([advance_shard(shard, step) for shard in shards])
-    threads = ThreadPoolExecutor(
-        min(len(shards), os.cpu_count() or 1), thread_name_prefix="barycenter"
-    )
-
-    def advance(step: Step) -> Term:
-        # Each with the caller's handling of floating-point errors, which belongs to a context.
-        terms = [threads.submit(copy_context().run, advance_shard, one, step) for one in shards]
-        return gather([term.result() for term in terms])
-
-    return advance

@@ -4,16 +4,19 @@ The loop holds vectors `[n]` and asks an injected `advance` for everything that 
 so it does not know whether the shards are in this process or elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from fedirl_ray.transport.advance import Alone
 from fedirl_ray.transport.axis import CostScale, Floats
-from fedirl_ray.transport.backend import Array, Backend, Precision, asarray, namespace, namespace_of
+from fedirl_ray.transport.backend import Array, Backend, Precision, beside, namespace, namespace_of
 from fedirl_ray.transport.kernel import LOST, Kernel
+from fedirl_ray.transport.looks import Looks
 from fedirl_ray.transport.mixing import Mixer
 from fedirl_ray.transport.projection import NONE, PLAIN_REACH
 from fedirl_ray.transport.shard import Problem
@@ -41,6 +44,9 @@ LEVEL_STEPS = 30
 ends at this error or after so many steps: it only has to hand on a good start."""
 
 
+Dtype = Literal["float64", "float32", "tf32"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Solver:
     """How a barycenter is to be computed; `fedirl_ray.barycenter` says what each field means."""
@@ -52,7 +58,8 @@ class Solver:
     tol: float = 1e-7
     max_iters: int = 10_000
     backend: Backend = "numpy"
-    dtype: Precision = "float64"
+    device: str | None = None
+    dtype: Dtype = "float64"
     domain: Scaling | None = None
     anderson: int | None = None
 
@@ -70,6 +77,27 @@ class Solver:
             raise ValueError(f"max_iters must be >= 1, got {self.max_iters}")
         if self.domain not in (None, "plain", "log"):
             raise ValueError(f"domain must be None, 'plain' or 'log', got {self.domain!r}")
+
+    @property
+    def precision(self) -> Precision:
+        """Of the scalings."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    @contextmanager
+    def refusing_what_does_not_fit(self) -> Iterator[None]:
+        """Turn a GPU's way of being out of memory into Python's.
+
+        Raises:
+            MemoryError: It was.
+        """
+        if self.backend != "torch":
+            yield
+            return
+        torch = namespace("torch")
+        try:
+            yield
+        except torch.OutOfMemoryError as err:
+            raise MemoryError(f"the GPU ran out of memory: {str(err).split('. ')[0]}") from err
 
 
 @dataclass(frozen=True)
@@ -160,14 +188,17 @@ class _Loop:
         mixing: bool,
         spent: int,
     ) -> None:
-        self.advance, self.problem, self.weights, self.solver = advance, problem, weights, solver
-        self.held = held
+        self.advance, self.problem, self.solver, self.held = advance, problem, solver, held
+        self.weights = problem.place.asarray(weights)
         self.domain: Scaling = domain
         self.slots = problem.slots if mixing else 1
         self.mixer = Mixer(1)
-        self.zeros = asarray(namespace(problem.backend), np.zeros(problem.size))
+        self.every = problem.place.choices.every
+        self.zeros = problem.place.asarray(np.zeros(problem.size))
         self.log_b = self.total = self.zeros
         self.error = np.inf
+        self.seen: float | None = None
+        """Error of the last step, if it was looked for."""
         self.iterations = spent
 
     def run(self) -> Solution:
@@ -195,21 +226,43 @@ class _Loop:
         stop, tol = solver.max_iters, solver.tol
         if not last:
             stop, tol = min(stop - 1, self.iterations + LEVEL_STEPS), LEVEL_TOL
-        taken, measure = 0, False
+        taken, measure, looks = 0, False, Looks(tol, self.every)
         while True:
+            ahead = min(looks.at - taken, stop - self.iterations) - 1
+            if taken and kernel is None:
+                taken += self._repeat(epsilon, ahead)
             taken += 1
             self.iterations += 1
             ending = self.iterations >= stop
-            measure = measure or ending or taken in (2, 5) or taken % 10 == 0
+            measure = measure or ending or taken >= looks.at
             # A plain step counts whatever it sees: levels begin and end with one.
             plain = ending or taken == 1
             scale = rescale if taken == 1 else 1.0
             measured = self._step(epsilon, scale, kernel, plain=plain, measure=measure)
+            looks.see(taken, self.seen, self.mixer.slots)
             if measured is None:
                 continue
-            if ending or (measure and self.error <= tol):
+            if ending or (len(measured.duals) > 0 and self.error <= tol):
                 return measured
             measure = False
+
+    def _repeat(self, epsilon: float, most: int) -> int:
+        """Take unmeasured plain steps where nobody but the only shard is needed; return how many.
+
+        Not where every step is checked for lost digits, nor once steps are mixed.
+        """
+        if self._guarded(epsilon) or self.mixer.slots > 1 or self.held is not None:
+            return 0
+        if self.slots > 1:
+            if self.problem.reach / epsilon > EASY_REACH:
+                return 0
+            most = min(most, PATIENCE - self.iterations)
+        if most < 1 or not isinstance(self.advance, Alone):
+            return 0
+        self.log_b = self.total = self.advance.repeat(Step(self.log_b, epsilon, self.domain), most)
+        self.mixer.keep(self.total[None], self.total[None], NONE, None)
+        self.iterations += most
+        return most
 
     def _step(
         self, epsilon: float, rescale: float, kernel: Kernel | None, *, plain: bool, measure: bool
@@ -217,7 +270,7 @@ class _Loop:
         """Ask the shards for one step, keep it, and move `log_b`; `None` if it does not count."""
         mixer, reach = self.mixer, self.problem.reach / epsilon
         mix = mixer.weights(plain=plain)
-        start = mixer.mixed(mix) if mix else self.zeros[None]
+        start = mixer.mixed(mix) if len(mix) else self.zeros[None]
         # One row: the total is the next log_b, and the mean of the clients' log v is zero.
         simple = kernel is None and self.held is None
         before, log_d = (start[0], self.zeros) if len(start) == 1 else (start[1], start[2])
@@ -228,11 +281,18 @@ class _Loop:
             before = before - _log_mass(before)
         wanted = self.slots if kernel is None or epsilon == self.solver.epsilon else 1
         if mixer.slots < wanted and (reach > EASY_REACH or self.iterations > PATIENCE):
-            mixer = self.mixer = Mixer(wanted, by_residual=wide)
+            # The debiased loop comes to the host in every step, for `log Kd`.
+            every = 1 if kernel is not None else self.every or 1
+            mixer = self.mixer = Mixer(wanted, by_residual=wide, every=every)
         elif rescale != 1.0:
             mixer.clear()
         slots, slot = mixer.slots, mixer.next_slot()
-        term = self.advance(Step(before, epsilon, self.domain, mix, slots, slot, rescale, measure))
+        # What mixed steps are judged against is the error of a plain one.
+        measure = measure or (slots > 1 and mixer.every > 1 and not mixer.judging)
+        judge = measure or (slots > 1 and mixer.every == 1)
+        term = self.advance(
+            Step(before, epsilon, self.domain, mix, slots, slot, rescale, measure, judge)
+        )
         total = self.problem.fixed_point.decode(term.total)
         log_b, moved_d, unbalanced = total, self.zeros, 0.0
         if self.held is not None:
@@ -247,15 +307,19 @@ class _Loop:
             # algorithm 1).
             moved_d = 0.5 * (log_b - log_kd - log_d)
             unbalanced = _distance(log_d + log_kd, log_b)
-        error = np.inf
-        if measure or slots > 1:
+        error = None
+        if judge:
             error = float(term.measured.errors.max()) + _distance(log_b, before) + unbalanced
+        self.seen = error
         if simple and slots == 1:
             mixer.keep(total[None], total[None], NONE, error)
         else:
-            products = self.weights @ term.measured.products if slots > 1 else NONE
-            mean_log_v = rescale * (before - start[0])
-            centre = total + mean_log_v - before
+            products = NONE
+            if slots > 1:
+                products = self.weights @ beside(self.weights, term.measured.products)
+            centre = total - before
+            if len(start) > 1:
+                centre += rescale * (before - start[0])  # the mean of the clients' log v
             state, residual = total[None], centre[None]
             if not simple:
                 stack = namespace_of(total).stack
@@ -264,18 +328,30 @@ class _Loop:
             if not mixer.keep(state, residual, products, error):
                 return None
         self._check_range(total, term.measured, epsilon, measure)
-        if measure:
+        if measure and error is not None:
             self.error = error
         self.log_b, self.total = log_b, total
         return term.measured
 
     def _check_range(self, total: Array, measured: Measured, epsilon: float, measure: bool) -> None:
-        precision = self.problem.precision
-        guarded = self.domain == "plain" and self.problem.reach / epsilon > PLAIN_REACH[precision]
-        if (guarded or measure) and not self.problem.fixed_point.holds(total):
+        fixed_point, lost_below = self.problem.fixed_point, LOST[self.problem.precision]
+        guarded = self._far(epsilon)
+        if (measure or self._guarded(epsilon)) and not fixed_point.holds(total):
             raise LostDigitsError(self.iterations)
-        if guarded and measure and not bool((measured.margins > LOST[precision]).all()):
+        if guarded and measure and not bool((measured.margins > lost_below).all()):
             raise LostDigitsError(self.iterations)
+
+    def _far(self, epsilon: float) -> bool:
+        """Whether a number may leave the float's range."""
+        reach = self.problem.reach / epsilon
+        return self.domain == "plain" and reach > PLAIN_REACH[self.problem.precision]
+
+    def _guarded(self, epsilon: float) -> bool:
+        """Whether every step is checked for that: on a GPU only those whose errors are looked at.
+
+        What a step between two looks lost is lost still, or made good by plain steps since.
+        """
+        return self.every is None and self._far(epsilon)
 
 
 def _log_mass(log_b: Array) -> float:

@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from fedirl_ray.transport.axis import Floats
-from fedirl_ray.transport.backend import Array
+from fedirl_ray.transport.backend import Array, namespace_of
 
 Scaling = Literal["plain", "log"]
 """What the iteration holds: scalings, or their logarithms."""
@@ -24,8 +21,9 @@ class Step:
     """`[n]`, the barycenter to start from."""
     epsilon: float
     domain: Scaling
-    mix: tuple[float, ...] = (1.0,)
-    """Weights of the kept `log K'u`, by slot, of sum 1; empty at the very start."""
+    mix: Array | tuple[float, ...] = (1.0,)
+    """Weights of the kept `log K'u`, by slot, of sum 1: an array if they blend several; empty at
+    the very start."""
     slots: int = 1
     """How many steps are kept from this one on; growing forgets all but the newest."""
     slot: int = 0
@@ -34,6 +32,13 @@ class Step:
     """Old epsilon over new where epsilon changes: the potential `epsilon log v` is kept."""
     measure: bool = False
     """Whether to measure, which costs a few passes over the clients."""
+    judge: bool = False
+    """Whether to measure the errors alone, of steps that are mixed."""
+
+    @property
+    def needs_b(self) -> bool:
+        """Whether `b` itself is asked for, and not its logarithm alone."""
+        return self.measure or self.judge or (self.domain == "plain" and self.slots == 1)
 
     @property
     def only(self) -> int | None:
@@ -41,8 +46,13 @@ class Step:
         return alone(self.mix)
 
 
-def alone(weights: Sequence[float]) -> int | None:
-    """Return the place of the only weight that is not zero, if there is just one."""
+def alone(weights: Array | Sequence[float]) -> int | None:
+    """Return the place of the only weight that is not zero, if there is just one.
+
+    That of a blend, which is an array, is not looked for: on a GPU it would have to be waited for.
+    """
+    if not isinstance(weights, tuple):
+        return None
     held = [i for i, weight in enumerate(weights) if weight != 0.0]
     return held[0] if len(held) == 1 else None
 
@@ -51,16 +61,16 @@ def alone(weights: Sequence[float]) -> int | None:
 class Measured:
     """What a step saw of each client `[k]`; empty arrays where not asked for.
 
-    Errors and products are there whenever steps are mixed.
+    Products are there whenever steps are kept for mixing.
     """
 
-    errors: Floats
+    errors: Array
     """L1 distance of the plan's second marginal from `b`; its first one is exact."""
-    duals: Floats
+    duals: Array
     """`<log u, p>`."""
-    margins: Floats
+    margins: Array
     """Plain domain: the smallest sum that matters over the largest term it could have."""
-    products: Floats
+    products: Array
     """`[k, h]`: `<log(q / b), log(q' / b')>` with each kept step, `q` the second marginal."""
 
 
@@ -90,8 +100,12 @@ def join(parts: Sequence[Measured]) -> Measured:
     if len(parts) == 1:
         return parts[0]
     return Measured(
-        np.concatenate([part.errors for part in parts]),
-        np.concatenate([part.duals for part in parts]),
-        np.concatenate([part.margins for part in parts]),
-        np.concatenate([part.products for part in parts]),
+        _joined([part.errors for part in parts]),
+        _joined([part.duals for part in parts]),
+        _joined([part.margins for part in parts]),
+        _joined([part.products for part in parts]),
     )
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return namespace_of(parts[0]).concatenate(parts)

@@ -44,7 +44,7 @@ def spoilt(value):
         ({"max_iters": 0}, "max_iters must be >= 1, got 0"),
         ({"shards": 0}, "shards must be >= 1, got 0"),
         ({"backend": "jax"}, "backend must be 'numpy' or 'torch', got 'jax'"),
-        ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
+        ({"dtype": "float16"}, "dtype must be 'float64', 'float32' or 'tf32', got 'float16'"),
         ({"domain": "linear"}, "domain must be None, 'plain' or 'log', got 'linear'"),
         ({"anderson": -1}, "anderson must be >= 0, got -1"),
     ],
