@@ -1,15 +1,20 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedirl_ray.config import RunConfig
+from fedirl_ray.config import EvaluationConfig, IRLConfig, RunConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
+from fedirl_ray.domain.control_learning import parted
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import demonstrations_of, prepare
 from fedirl_ray.problem.aside import kept_aside
+from fedirl_ray.problem.control.arena import play
+from fedirl_ray.problem.control.paper import PENDULUM
 from fedirl_ray.problem.demonstrations import feature_expectation
 
 
@@ -57,6 +62,29 @@ def test_the_first_client_that_is_shown_too_few_is_named():
     )
     said = f"^demonstrations of client \\d in seed \\d+ {LAW}, got 1$"
     with pytest.raises(ConfigError, match=said):
+        domain_of(config).check()
+
+
+def test_episodes_of_control_are_parted_whole():
+    rng = np.random.default_rng(0)
+    task = replace(PENDULUM, steps=5)
+    shown = play(task, [1.0] * 6, lambda seen: np.ones((len(seen), 1)), rng)
+    fitted, kept = parted(shown, 0.3, 0, 2, 1)
+    away = kept_aside(6, 0.3, 0, 2, 1)
+    for part, which in ((kept, away), (fitted, ~away)):
+        for field in fields(part):
+            whole = getattr(shown, field.name)
+            np.testing.assert_array_equal(getattr(part, field.name), whole[which])
+
+
+def test_a_control_task_is_held_to_the_same():
+    config = RunConfig(
+        problem=ProblemConfig(name="Pendulum-v1", demonstrations=1),
+        irl=IRLConfig(discount=0.9),
+        evaluation=EvaluationConfig(discount=0.9, discounts=()),
+        fusion=FusionConfig(rules=("mean", "select")),
+    )
+    with pytest.raises(ConfigError, match=LAW):
         domain_of(config).check()
 
 
