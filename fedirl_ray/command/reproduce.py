@@ -20,6 +20,7 @@ from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
+from fedirl_ray.privacy.accountant import require_accountant
 from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.report.reproduction.page import compose, draw
 from fedirl_ray.study.reproduction.parts import GRID, NAMES, PARTS, Name, estimate
@@ -43,6 +44,7 @@ test of the rule auto, with --seed 1000.
 Parts on control tasks, which take up to 90 minutes on two cores each:
 figure2 (Pendulum, CartPole), figure3 (LunarLander, which needs pip install 'fedirl-ray[control]',
 and Acrobot), refinement (return against the lattice's resolution), scale (what fusing costs).
+And privacy (success and attacks against epsilon; needs pip install 'fedirl-ray[privacy]').
 """
 
 
@@ -81,6 +83,8 @@ def command(argv: Sequence[str]) -> int:
     """Run the parts asked for that are not finished, and write the page of all that are."""
     words = _named_part(argv)
     asked = load(Invocation, words, prog=f"{PROG} reproduce", description=MANUAL)
+    if asked.part == "privacy":
+        require_accountant(asked.part, "part", "another")
     if asked.resume is not None:
         with reopen(asked.resume, REPRODUCTION, "resume"):
             return _work(_resumed(asked.resume, words), asked.resume)

@@ -20,6 +20,7 @@ from fedirl_ray.domain.control_learning import (
     STEPS,
     become_experts,
     demonstrations,
+    guard_of,
     model_of,
     named,
     objective_of,
@@ -28,6 +29,7 @@ from fedirl_ray.domain.control_learning import (
     pick,
     pool_clients,
     record_world,
+    require_protectable,
 )
 from fedirl_ray.domain.control_panel import Panel, channels_of
 from fedirl_ray.domain.control_settings import (
@@ -135,6 +137,7 @@ class Control:
             check_target(self.config.clients, self.config.record.demonstrations)
         _ = self._task.support, self._recorded
         sensor_of(self.config, self._task, 0, 0)
+        require_protectable(self.config, self._task, self._recorded or [])
         if self._learner.own:
             _ = self._features
         try_metrics(self._task, self.config.evaluation.metrics)
@@ -276,7 +279,8 @@ class Control:
             if self._aside > 0.0:
                 episodes, kept = parted(episodes, self._aside, config.seed, seed, i)
                 aside = shown_on_lattice(seen, model, kept, config.evaluation.discount)
-            objective = objective_of(seen, model, self._features, episodes, self._learner)
+            guard = guard_of(config, given, i, seed)
+            objective = objective_of(seen, model, self._features, episodes, self._learner, guard)
             held.append(Held(model, objective, int(limits[i]), len(episodes.lengths), aside))
         return held
 

@@ -10,13 +10,17 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from fedirl_ray.config import RunConfig
 from fedirl_ray.config_control import PPOConfig
 from fedirl_ray.domain.control_settings import Learner, TaskSpec
 from fedirl_ray.domain.job import Arrays
 from fedirl_ray.errors import FedirlError
 from fedirl_ray.evaluate.expert import Expert, train_experts
-from fedirl_ray.irl.shown import show
+from fedirl_ray.irl.shown import Shown, show
 from fedirl_ray.irl.stationary import LatticeIRL, fit_lattice
+from fedirl_ray.laws import require
+from fedirl_ray.privacy.mechanism import Ball, counts_ball
+from fedirl_ray.privacy.protection import Guard
 from fedirl_ray.problem.aside import kept_aside
 from fedirl_ray.problem.control.actor import Actor
 from fedirl_ray.problem.control.arena import Episodes
@@ -162,16 +166,85 @@ def parted(
 
 
 def objective_of(
-    task: Task, model: LatticeModel, features: Floats, episodes: Episodes, learner: Learner
+    task: Task,
+    model: LatticeModel,
+    features: Floats,
+    episodes: Episodes,
+    learner: Learner,
+    guard: Guard | None = None,
 ) -> LatticeIRL:
     """What a client minimises.
+
+    Args:
+        task: Its task.
+        model: Its lattice.
+        features: Phi, `[n, d]`.
+        episodes: Its demonstrations.
+        learner: How it learns.
+        guard: Protects every one of its demonstrations; None: none is. Whatever they tell beside
+            their counts is left out: numbers that would need it are NaN.
 
     Raises:
         DataError: Steps lie beyond the lattice and may not.
     """
     irl = learner.irl
-    shown = show(task, episodes, task.state, task.action, irl.discount, learner.outside)
-    return LatticeIRL(model, features, shown, irl, learner.objective)
+    if guard is None:
+        shown = show(task, episodes, task.state, task.action, irl.discount, learner.outside)
+        return LatticeIRL(model, features, shown, irl, learner.objective)
+    each = [
+        show(task, one, task.state, task.action, irl.discount, learner.outside).visits
+        for one in single(episodes)
+    ]
+    rows = np.stack([visits.T.ravel() @ features for visits in each])
+    nothing = np.full(each[0].shape, np.nan)
+    hidden = Shown(nothing, nothing, np.nan)
+    counts = guard.counts(rows, _ball(features, learner, guard.config.privacy.clip))
+    return LatticeIRL(model, features, hidden, irl, learner.objective, counts)
+
+
+def _ball(features: Floats, learner: Learner, clip: str | float) -> Ball:
+    """Where an episode's feature counts are clipped to.
+
+    They are a mean of features times the mass of its discounted visits: 1 / (1 - discount), or less
+    where the task ended it, which is as if it had gone on where features are zero.
+    """
+    reached = np.vstack([features, np.zeros(features.shape[1])])
+    mass = 1.0 / (1.0 - learner.irl.discount)
+    return counts_ball(reached, mass, None if isinstance(clip, str) else clip)
+
+
+def guard_of(config: RunConfig, given: Arrays, client: int, seed: int) -> Guard | None:
+    """What protects a client's single demonstrations, where that is asked for."""
+    return Guard(config, given, client, seed) if config.privacy.unit == "trajectory" else None
+
+
+def require_protectable(config: RunConfig, task: Task, recorded: Sequence[Episodes]) -> None:
+    """Refuse to protect single demonstrations where lattices or delta would not.
+
+    Args:
+        config: The run.
+        task: Its task.
+        recorded: Demonstrations that were brought along.
+
+    Raises:
+        ConfigError: Says why.
+    """
+    if config.privacy.unit != "trajectory":
+        return
+    law = "of equations of motion with privacy.unit trajectory: other lattices are estimated from "
+    law += "steps that clients' experts made"
+    require(task.physics is not None, "problem.name", law, config.problem.name)
+    held = max((len(one.lengths) for one in recorded), default=1)
+    config.privacy.require_delta(held, "demonstrations of a client")
+
+
+def single(episodes: Episodes) -> list[Episodes]:
+    """Episodes one by one."""
+    names = [field.name for field in fields(Episodes)]
+    return [
+        Episodes(**{name: getattr(episodes, name)[[i]] for name in names})
+        for i in range(len(episodes.lengths))
+    ]
 
 
 def pool_clients(

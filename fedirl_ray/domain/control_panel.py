@@ -120,7 +120,10 @@ class Panel:
             split, number = self._places[world]
             self._put_equal(scores[split][number], self._columns[split].names, world)
         k = self._config.clients
-        return Judged(scores, np.array([one["facts"] for one in found[:k]]))
+        facts = np.array([one["facts"] for one in found[:k]])
+        if self._config.privacy.unit != "none":  # nothing is told beside a reward that hides it
+            facts = np.full_like(facts, np.nan)
+        return Judged(scores, facts)
 
     def _planner(self, world: int) -> Job:
         config, k = self._config, self._config.clients

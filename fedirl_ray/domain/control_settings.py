@@ -186,12 +186,24 @@ def refuse_settings(config: RunConfig) -> None:
         ("evaluation.discount", config.evaluation.discount),
     ):
         require(discount < 1.0, name, "below 1 for control tasks", discount)
-    law = "none for control tasks, whose lattices, facts and objectives it does not cover"
-    require(config.privacy.unit == "none", "privacy.unit", law, config.privacy.unit)
+    _refuse_unprotected(config)
     _refuse_worlds(config)
     file = config.problem.demonstrations_file
     named = file is None or "{client}" in str(file) or config.clients == 1
     require(named, "problem.demonstrations-file", "a name with {client} in it", file)
+
+
+def _refuse_unprotected(config: RunConfig) -> None:
+    """Refuse what reads of single demonstrations more than their feature counts."""
+    if config.privacy.unit != "trajectory":
+        return
+    control, rules = config.control, config.fusion.rules
+    law = "matching with privacy.unit trajectory: likelihood reads more than feature counts"
+    require(control.objective == "matching", "control.objective", law, control.objective)
+    law = "clip with privacy.unit trajectory: a refusal tells of a demonstration"
+    require(control.outside == "clip", "control.outside", law, control.outside)
+    law = "without precision here: on lattices it reads demonstrated steps"
+    require("precision" not in rules, "fusion.rules", law, ",".join(rules))
 
 
 def _refuse_worlds(config: RunConfig) -> None:

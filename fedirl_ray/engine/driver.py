@@ -61,7 +61,7 @@ def federate(
     begun, domain, jobs = begun or {}, domain_of(config), jobs or Jobs(fleet)
     left = [seed for seed in range(config.seeds) if seed not in ended]
     started = bool(begun) or len(left) < config.seeds
-    laid = lay(domain, fleet, jobs) if left else []
+    laid = lay(domain, fleet, jobs, started=started) if left else []
     for seed in left:
         try:
             found = run_seed(domain, fleet, jobs, seed, laid, begun.get(seed), keep, report)
@@ -73,31 +73,41 @@ def federate(
         yield seed, found
 
 
-def lay(domain: Domain, fleet: Fleet, jobs: Jobs) -> list[Arrays]:
-    """Do what a run does once, and give every client its part."""
-    laid = _guarded(domain.config, done(domain.lay(), jobs.all), jobs)
+def lay(domain: Domain, fleet: Fleet, jobs: Jobs, *, started: bool = False) -> list[Arrays]:
+    """Do what a run does once, and give every client its part.
+
+    Raises:
+        RunError: The run had started, and the keys of its noise are lost.
+    """
+    laid = _guarded(domain.config, done(domain.lay(), jobs.all), jobs, started)
     fleet.equip(laid[: domain.config.clients])
     if domain.config.record.demonstrations is not None:
         domain.keep_demonstrations(laid, domain.config.record.demonstrations)
     return laid
 
 
-def _guarded(config: RunConfig, laid: list[Arrays], jobs: Jobs) -> list[Arrays]:
+def _guarded(config: RunConfig, laid: list[Arrays], jobs: Jobs, started: bool) -> list[Arrays]:
     """Give every client what its noise is made of."""
     if config.privacy.unit not in ("trajectory", "client"):
         return laid
-    given, k = _noise(config, jobs, config.clients), config.clients
+    given, k = _noise(config, jobs, config.clients, started), config.clients
     return [*(one | more for one, more in zip(laid, given, strict=False)), *laid[k:]]
 
 
-def _noise(config: RunConfig, jobs: Jobs, holders: int) -> list[Arrays]:
+def _noise(config: RunConfig, jobs: Jobs, holders: int, started: bool) -> list[Arrays]:
     """What noise is made of, for clients or for the server alone.
 
     Keys outlive whoever holds them: who begins again must not add other noise to the same data.
     """
     own: list[Any] = [None] * holders
     if config.privacy.noise == "os":
-        (drawn,) = jobs.all([Job("noise-keys", keys, {"holders": holders}, True)])
+        job = Job("noise-keys", keys, {"holders": holders}, True)
+        if started and not jobs.holds(job):
+            raise RunError(
+                "the keys of this run's noise are lost: to go on would show the same data under "
+                "other noise, at a cost that nobody promised; begin anew"
+            )
+        (drawn,) = jobs.all([job])
         own = list(drawn[KEY])
     return [given_to(config, key) for key in own]
 
@@ -133,7 +143,9 @@ def run_seed(
     """
     config, clock = domain.config, clock or Stopwatch()
     central = config.privacy.unit == "central"
-    guard = CentralGuard(config, _noise(config, jobs, 1)[0], seed) if central else None
+    guard = None
+    if central:
+        guard = CentralGuard(config, _noise(config, jobs, 1, state is not None)[0], seed)
     stage = stage_of(domain, seed, guard)
     rules, rounds = config.fusion.rules, config.federation.rounds
     fused = [rules.index(rule) for rule in federated(config)]

@@ -197,6 +197,10 @@ class Jobs:
                 self._kept.put(names[place], result)
             yield place, result
 
+    def holds(self, job: Job) -> bool:
+        """Whether what came of a job is kept, and whole."""
+        return self._kept is not None and self._kept.get(name_of(job)) is not None
+
     def all(self, jobs: Sequence[Job]) -> list[Arrays]:
         """Do jobs, and return all results in their order."""
         found: dict[int, Arrays] = {}

@@ -51,7 +51,13 @@ class LatticeIRL:
     """One client's objective. Within a fit, plans are warm-started from call to call."""
 
     def __init__(
-        self, model: LatticeModel, features: Floats, shown: Shown, config: IRLConfig, goal: Goal
+        self,
+        model: LatticeModel,
+        features: Floats,
+        shown: Shown,
+        config: IRLConfig,
+        goal: Goal,
+        counts: Floats | None = None,
     ) -> None:
         """Hold what the objective needs.
 
@@ -61,11 +67,12 @@ class LatticeIRL:
             shown: Its demonstrations.
             config: Discount (below 1), temperature.
             goal: Which objective.
+            counts: Feature counts, `[d]`, instead of those that demonstrations come to.
         """
         self._model, self._features, self.shown = model, features, shown
         self._config, self._goal = config, goal
         self._value: Floats | None = None
-        self._counts = self._project(shown.visits)
+        self._counts = self._project(shown.visits) if counts is None else counts
 
     @property
     def dimension(self) -> int:

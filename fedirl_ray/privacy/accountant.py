@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from fedirl_ray.laws import require
 
-WITHOUT = "none without dp-accounting (pip install 'fedirl-ray[privacy]')"
+WITHOUT = "without dp-accounting (pip install 'fedirl-ray[privacy]')"
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,19 @@ class Spent:
     releases: int
 
 
-def require_accountant(unit: str) -> None:
+def require_accountant(asked: str, name: str = "privacy.unit", least: str = "none") -> None:
     """Refuse to protect anything where the cost could not be told.
+
+    Args:
+        asked: What a setting asks for.
+        name: The setting.
+        least: What it may ask for without an accountant.
 
     Raises:
         ConfigError: dp-accounting is not installed.
     """
-    require(unit == "none" or find_spec("dp_accounting") is not None, "privacy.unit", WITHOUT, unit)
+    able = asked == least or find_spec("dp_accounting") is not None
+    require(able, name, f"{least} {WITHOUT}", asked)
 
 
 def multiplier_for(epsilon: float, delta: float, releases: int = 1) -> float:

@@ -23,7 +23,7 @@ from fedirl_ray.engine.fleet import open_fleet
 from fedirl_ray.engine.jobs import Jobs
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.engine.result import stack
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, RunError
 from fedirl_ray.fusion.spec import RuleSpec
 from fedirl_ray.irl.block import counts_ball_of, prepare
 from fedirl_ray.privacy.accountant import multiplier_for, spent
@@ -123,6 +123,20 @@ def test_noise_of_the_operating_system_differs_between_runs_and_survives_an_inte
     assert first[0][KEY].tobytes() != other[0][KEY].tobytes()
     kept = [lay(domain, fleet, Jobs(fleet, tmp_path)) for _ in range(2)]
     assert [one[KEY].tobytes() for one in kept[0]] == [one[KEY].tobytes() for one in kept[1]]
+
+
+def test_a_run_whose_keys_are_lost_is_not_gone_on_with(tmp_path):
+    """Else the clients' data would be shown under a second noise."""
+    config = private("trajectory", noise="os")
+    fleet = Clients(config, range(3))
+    jobs = Jobs(fleet, tmp_path)
+    first = next(federate(config, fleet, jobs=jobs))[1]
+    (key,) = tmp_path.glob("job-noise-keys-*")
+    again = dict(federate(config, fleet, {1}, begun={0: None}, jobs=Jobs(fleet, tmp_path)))
+    assert np.array_equal(again[0].client_theta, first.client_theta)
+    key.unlink()
+    with pytest.raises(RunError, match="keys of this run's noise are lost"):
+        next(federate(config, fleet, {0}, jobs=Jobs(fleet, tmp_path)))
 
 
 def test_recorded_demonstrations_have_one_noise_whatever_the_seed(tmp_path):
@@ -247,7 +261,7 @@ def test_a_run_that_promises_nothing_says_nothing_of_it(tmp_path):
         ),
         (
             "--privacy.unit trajectory --fusion.rules mean --problem.name CartPole-v1",
-            "privacy.unit must be none for control tasks",
+            "control.objective must be matching with privacy.unit trajectory",
         ),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ from fedirl_ray.cli import PROG
 from fedirl_ray.report.reproduction.control import control_figure, control_text
 from fedirl_ray.report.reproduction.displaced import displaced_figure, displaced_text
 from fedirl_ray.report.reproduction.plots import gaussians_figure, ratio_figure, theorem1_figure
+from fedirl_ray.report.reproduction.privacy import privacy_figure, privacy_text
 from fedirl_ray.report.reproduction.refinement import (
     refinement_figure,
     refinement_text,
@@ -31,6 +32,7 @@ TEXTS: dict[Name, Callable[[Sequence[Record], Plan], list[str]]] = {
     "figure3": control_text,
     "refinement": refinement_text,
     "scale": scale_text,
+    "privacy": privacy_text,
 }
 
 
@@ -86,6 +88,8 @@ def draw(name: Name, rows: Sequence[Record]) -> dict[str, bytes]:
             figures = {name: control_figure(rows, title)}
         case "displaced":
             figures = {"displaced": displaced_figure(rows)}
+        case "privacy":
+            figures = {name: privacy_figure(rows)}
         case "refinement":
             figures = {name: refinement_figure(rows)}
         case _:

@@ -168,8 +168,13 @@ def finish(figure: Any, panels: Any, title: str, lines: Sequence[Any] = ()) -> b
     )
     handles |= {line.get_label(): line for line in lines}
     if handles:
-        names = {"labels": handles.keys(), "ncols": 4, "fontsize": 7}
-        figure.legend(handles.values(), loc="outside lower center", **names)
+        figure.legend(
+            handles=list(handles.values()),
+            labels=list(handles),
+            loc="outside lower center",
+            ncols=4,
+            fontsize=7,
+        )
     figure.suptitle(title, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")

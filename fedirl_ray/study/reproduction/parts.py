@@ -9,6 +9,7 @@ from fedirl_ray.study.reproduction import (
     displaced,
     figures,
     gaussians,
+    privacy,
     scale,
     scenes,
     tables,
@@ -31,6 +32,7 @@ Name = Literal[
     "figure3",
     "refinement",
     "scale",
+    "privacy",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 GRID: tuple[Name, ...] = NAMES[: NAMES.index("unseen")]
@@ -63,6 +65,7 @@ PARTS: dict[Name, Part] = {
         "Return against the lattice's resolution", 12.0, figures.refinement_steps, figures.refine
     ),
     "scale": Part("What fusing costs on larger lattices", 5.0, scale.steps, scale.run),
+    "privacy": Part("What privacy costs, and what it hides", 30.0, privacy.steps, privacy.run),
 }
 
 
