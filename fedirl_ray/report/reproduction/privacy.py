@@ -1,8 +1,7 @@
 """What privacy costs and hides: success and attacks against epsilon, as tables and a picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,10 @@ UNITS = {
     "client": f"all a client holds, noise on the theta it sends (clipped to {CLIP:g})",
     "central": f"all a client holds, noise by a trusted server (thetas clipped to {CLIP:g})",
 }
-MARKS = "o-", "s-", "^-", "v-", "D-", "x-", "+-"
+COLOURS = (*(f"tab:{name}" for name in (
+    "gray", "red", "olive", "brown", "orange", "blue", "cyan", "green", "purple", "pink"
+)), "black", "gold")  # fmt: skip
+"""Of rules and of what is seen, the same in all panels."""
 
 
 def privacy_text(rows: Sequence[Record], plan: Plan) -> list[str]:
@@ -48,7 +50,8 @@ def privacy_text(rows: Sequence[Record], plan: Plan) -> list[str]:
                 *_success(rows, features, unit),
                 "",
             ]
-        lines += _transport(rows, features)
+        for unit in ("trajectory", "client"):
+            lines += _differences(rows, features, unit)
     lines += [
         f"**Membership: AUC for the most unusual of a client's {SHOWN} demonstrations** "
         "(trajectory; one-hot features, 0.5 is a coin's). Shadow fits tell the attacker how the "
@@ -102,15 +105,13 @@ def _success(rows: Sequence[Record], features: str, unit: str) -> list[str]:
     return [*table(["rule", *_head(levels)], body), "", *said]
 
 
-def _transport(rows: Sequence[Record], features: str) -> list[str]:
-    """Every rule beside the mean under the same noise, and what noise cost the difference."""
+def _differences(rows: Sequence[Record], features: str, unit: str) -> list[str]:
+    """Every rule beside the mean under the same noise."""
     levels, gaps = _levels(rows), {}
-    rules = [r for r in _names(rows, features, "trajectory") if r not in ("mean", "local")]
+    rules = [rule for rule in _names(rows, features, unit) if rule not in ("mean", "local")]
     for rule in rules:
         for level in levels:
-            own, mean = (
-                100.0 * _values(rows, features, "trajectory", level, r) for r in (rule, "mean")
-            )
+            own, mean = (100.0 * _values(rows, features, unit, level, r) for r in (rule, "mean"))
             gaps[rule, level] = paired(own, mean)
     stars = dict(zip(gaps, stand_out(list(gaps.values())), strict=True))
     body = [
@@ -118,8 +119,8 @@ def _transport(rows: Sequence[Record], features: str) -> list[str]:
         for rule in rules
     ]
     return [
-        f"**The same minus the parameter mean on the same seeds and noise, {features} features "
-        "(trajectory).**",
+        f"**Minus the parameter mean on the same seeds and noise, {features} features. "
+        f"Protected: {UNITS[unit]}.**",
         "",
         *table(["rule", *_head(levels)], body),
         "",
@@ -145,42 +146,32 @@ def _seen(name: str) -> str:
 
 
 def privacy_figure(rows: Sequence[Record]) -> bytes:
-    """Success by rule for either kind of features, and AUC by what is seen, against epsilon."""
+    """Success by rule for either kind of features, and attacks by what is seen, by epsilon."""
     kinds = [name for name in FEATURES if any(row["what"] == name for row in rows)]
-    figure, panels = panels_of(1, len(kinds) + 2, (3.1, 2.9))
-    for panel, features in zip(panels[0], kinds, strict=False):
-        _draw(panel, rows, features, _names(rows, features, "trajectory"), 100.0, label_of)
-        panel.set_title(f"held-out success in %, {features}", fontsize=8)
-    auc, visits = panels[0][len(kinds) :]
-    _draw(auc, rows, "auc", _names(rows, "auc", "trajectory"), 1.0, _seen)
-    auc.axhline(0.5, color="grey", linewidth=0.8)
-    auc.set_title("membership, AUC", fontsize=8)
-    _draw(visits, rows, "visits", _names(rows, "visits", "trajectory"), 1.0, _seen)
-    visits.set_title("visits worked out, total variation", fontsize=8)
-    return finish(figure, panels, "One demonstration protected: what it costs, and what it hides")
-
-
-def _draw(
-    panel: Any,
-    rows: Sequence[Record],
-    what: str,
-    names: Sequence[str],
-    unit: float,
-    label: Callable[[str], str],
-) -> None:
-    """Lines with intervals; what is not protected stands at the right end."""
+    titles: dict[str, str] = {name: f"held-out success in %, {name}" for name in kinds}
+    titles |= {"auc": "membership, AUC", "visits": "visits worked out, total variation"}
+    names = {what: _names(rows, what, "trajectory") for what in titles}
+    every = dict.fromkeys(name for each in names.values() for name in each)
+    colours = dict(zip(every, COLOURS, strict=False))
     levels = _levels(rows)
     at = np.arange(len(levels))
-    for name, mark in zip(names, MARKS, strict=False):
-        each = [interval(unit * _values(rows, what, "trajectory", e, name)) for e in levels]
-        panel.errorbar(
-            at,
-            [one.mean for one in each],
-            [bar(one) for one in each],
-            fmt=mark,
-            markersize=3,
-            linewidth=0.8,
-            label=label(name),
-        )
-    panel.set_xticks(at, ["none" if e == inf else f"{e:g}" for e in levels])
-    panel.set_xlabel("epsilon", fontsize=8)
+    figure, panels = panels_of(1, len(titles), (3.1, 2.9))
+    for panel, (what, title) in zip(panels[0], titles.items(), strict=True):
+        unit = 100.0 if what in kinds else 1.0
+        for name in names[what]:
+            each = [interval(unit * _values(rows, what, "trajectory", e, name)) for e in levels]
+            panel.errorbar(
+                at,
+                [one.mean for one in each],
+                [bar(one) for one in each],
+                fmt="--" if name == CEILING else "o-",
+                color=colours[name],
+                markersize=3,
+                linewidth=0.8,
+                label=label_of(name),
+            )
+        panel.set_xticks(at, ["none" if e == inf else f"{e:g}" for e in levels])
+        panel.set_xlabel("epsilon", fontsize=8)
+        panel.set_title(title, fontsize=8)
+    panels[0][-2].axhline(0.5, color="grey", linewidth=0.8)
+    return finish(figure, panels, "One demonstration protected: what it costs, and what it hides")

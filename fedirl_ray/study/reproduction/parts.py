@@ -65,7 +65,7 @@ PARTS: dict[Name, Part] = {
         "Return against the lattice's resolution", 12.0, figures.refinement_steps, figures.refine
     ),
     "scale": Part("What fusing costs on larger lattices", 5.0, scale.steps, scale.run),
-    "privacy": Part("What privacy costs, and what it hides", 30.0, privacy.steps, privacy.run),
+    "privacy": Part("What privacy costs, and what it hides", 12.0, privacy.steps, privacy.run),
 }
 
 
