@@ -29,7 +29,7 @@ SMALL = ["--progress", "False"]
 FEDERATE = [
     *("--seeds", "4", "--clients", "3", "--problem.size", "4", "--federation.rounds", "3"),
     *("--fusion.rules", "local,mean,barycenter", "--evaluation.held-out", "5"),
-    *("--record.figure", "False", "--record.progress", "False"),
+    *("--record.figure", "False", "--progress", "False"),
 ]
 STUDY = """\
 fixed: {problem.size: 3, clients: 2, seeds: 2, problem.demonstrations: 5}
@@ -58,7 +58,7 @@ def commands(top: Path) -> dict[str, list[str]]:
         "federate": [*FEDERATE, "--run-dir", "{dir}"],
         "local": [*FEDERATE, "--engine.backend", "local", "--seeds", "40", "--run-dir", "{dir}"],
         "stress": ["stress", "--size", "3", "--clients", "2,4,6", *SMALL, "--run-dir", "{dir}"],
-        "sweep": ["sweep", str(study), *SMALL, "--study-dir", "{dir}"],
+        "sweep": ["sweep", str(study), *SMALL, "--run-dir", "{dir}"],
         "reproduce": [
             *("reproduce", "communication", "--scale", "smoke", "--engine.backend", "ray"),
             *(*SMALL, "--run-dir", "{dir}"),
@@ -66,7 +66,7 @@ def commands(top: Path) -> dict[str, list[str]]:
         "control": [
             *("--problem.name", "CartPole-v1", "--seeds", "1", "--clients", "2"),
             *("--control.expert.steps", "4096", "--control.agent.steps", "4096"),
-            *("--record.figure", "False", "--record.progress", "False", "--run-dir", "{dir}"),
+            *("--record.figure", "False", "--progress", "False", "--run-dir", "{dir}"),
         ],
         "report": ["report", str(top / "whole")],
     }

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import re
 import shlex
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,15 @@ from fedirl_ray.yaml_file import read_yaml
 
 T = TypeVar("T")
 
-PROG = "python -m fedirl_ray.run"
+SCRIPT = "fedirl"
+PROG = SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m fedirl_ray.run"
+"""How this was called, for what is to be typed next; else what works wherever it was installed."""
 HELP = {"-h", "--help"}
 PROBLEM = "--problem.name"
+GONE = {"record.progress": "progress"}
+"""Settings of version 0.1 that changed no result, which its files still hold, and what is now a
+command's own instead."""
+TRUTH = {"true": True, "false": False, "yes": True, "no": False}
 SHOWN = 80  # characters of a refused value that are shown
 SEPARATOR = re.compile(r"\s*,\s*|\s+")  # of a list's items
 
@@ -64,6 +71,19 @@ def load(
     return typing.cast(T, _build(schema, values))
 
 
+def manual(about: str, *lines: tuple[str, str], more: str = "") -> str:
+    """The first part of a command's help: what it is for, and lines to type with their meaning.
+
+    Args:
+        about: What it is for.
+        lines: Words after the program's name, and what they do.
+        more: What else is to be known.
+    """
+    width = max(len(words) for words, _ in lines) + 2
+    typed_out = [f"  {PROG} {words:{width}}{means}".rstrip() for words, means in lines]
+    return "\n".join([about, *typed_out, *(["", more] if more else [])]) + "\n"
+
+
 def typed(*words: object) -> str:
     """A command of this package as one types it into a shell: what has spaces is in quotes."""
     return shlex.join([*PROG.split(), *map(str, words)])
@@ -95,7 +115,8 @@ def read_file(path: Path, schema: type[Any]) -> list[str]:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must be a mapping of settings, got a {type(tree).__name__}")
     try:
-        words = list(spell(tree))
+        kept = {name: said for name, said in leaves(tree) if name.replace("_", "-") not in GONE}
+        words = list(spell(kept))
         _values(words, schema)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err}") from None
@@ -175,7 +196,11 @@ def _values(argv: Sequence[str], schema: type[Any]) -> dict[str, Any]:
             name, equals, value = word.partition("=")
             flag = name.replace("_", "-")
             if flag not in known:
-                near = difflib.get_close_matches(flag[:SHOWN], known, n=1, cutoff=0.5)
+                near = (
+                    [f"--{GONE[flag[2:]]}"]
+                    if flag[2:] in GONE
+                    else (difflib.get_close_matches(flag[:SHOWN], known, n=1, cutoff=0.5))
+                )
                 hint = f"did you mean {near[0]}?" if near else "see --help"
                 raise ConfigError(f"no setting is called {name[:SHOWN]}; {hint}")
             said.append((flag, [value] if equals else []))
@@ -211,7 +236,7 @@ def _read(name: str, word: str, hint: Any) -> Any:
                 return kind(word)
             except ValueError:
                 continue
-        spelt = word.capitalize() if kind is bool else word
+        spelt = word.lower() if kind is bool else word
         if spelt in choices:
             return choices[spelt]
     *others, last = [law for kind in kinds for law in _choices(kind) or [LAWS[kind]]]
@@ -235,7 +260,7 @@ def _kinds(hint: Any) -> list[Any]:
 def _choices(kind: Any) -> dict[str, Any] | None:
     """The words a kind is limited to, if it is, and what they mean."""
     if kind is bool:
-        return {"True": True, "False": False}
+        return TRUTH
     if kind is type(None):
         return {"None": None}
     if typing.get_origin(kind) is Literal:

@@ -1,4 +1,4 @@
-"""The command line: `python -m fedirl_ray.run [COMMAND] [FILE.yaml] [--flag value ...]`."""
+"""The command line: `fedirl [COMMAND] [FILE.yaml] [--flag value ...]`, and `python -m` of this."""
 
 import difflib
 import os
@@ -7,15 +7,23 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+import fedirl_ray
 from fedirl_ray.command.stopping import say
 from fedirl_ray.errors import ConfigError, FedirlError, reason
 from fedirl_ray.presets import file_named, names
 from fedirl_ray.signals import heed, interrupted
 from fedirl_ray.streams import ready_streams
 
-COMMANDS = ("federate", "report", "reproduce", "stress", "sweep")
+COMMANDS = {
+    "federate": "run a federation, or go on with one (the command where none is named)",
+    "sweep": "many runs side by side, chosen by Optuna from a study file",
+    "report": "one HTML page, or one figure, about runs and studies",
+    "stress": "how time and memory grow with the number of clients",
+    "reproduce": "the paper's tables, figures and theorems beside the paper's numbers",
+    "presets": "the settings and studies that come with the package",
+}
 """Each a module in `fedirl_ray.command` with a function `command(argv) -> exit code`, imported only
-when it is asked for."""
+when it is asked for; and what it does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
+        if words[:1] in (["-h"], ["--help"]):
+            print(_first_screen(), end="")
+            return 0
+        if words == ["--version"]:
+            print(f"fedirl_ray {fedirl_ray.__version__}")
+            return 0
         command = _command(words)
         # Not above: what is imported before signals are heeded must be light.
         from threadpoolctl import threadpool_limits
@@ -56,6 +70,35 @@ def _run(words: list[str]) -> int:
     except (MemoryError, OSError) as err:
         say(reason(err))
         return 1
+
+
+def _first_screen() -> str:
+    from fedirl_ray.cli import PROG, manual
+
+    commands = [f"  {name:11}{does}" for name, does in COMMANDS.items()]
+    examples = manual(
+        "To begin with:",
+        ("", "3 clients on the 5x5 grid-world, 20 seeds"),
+        ("pendulum", "continuous control, by a preset"),
+        ("mine.yaml --fusion.epsilon 0.1", "defaults, then the file, then the flags"),
+        ("sweep regularisation --trials 10", "a study that comes with the package"),
+        ("report runs/DIR", "a page about what was run"),
+    )
+    return "\n".join(
+        [
+            f"usage: {PROG} [COMMAND] [FILE.yaml or PRESET] [--setting VALUE ...]",
+            "",
+            "Federated inverse reinforcement learning: each client learns a reward from its own",
+            "expert's demonstrations, a server fuses the rewards, and every fusion rule is judged",
+            "by the policies that its reward leads to, in the clients' worlds and in unseen ones.",
+            "",
+            f"Commands ({PROG} COMMAND --help says all settings of one):",
+            *commands,
+            "",
+            examples,
+            "--version says which this is.\n",
+        ]
+    )
 
 
 def _command(words: list[str]) -> Callable[[Sequence[str]], int]:

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,18 @@ import numpy as np
 import pytest
 import yaml
 
+import fedirl_ray
 from fedirl_ray import config
-from fedirl_ray.cli import load, settings
+from fedirl_ray.cli import PROG, load, settings
 from fedirl_ray.command.federate import Invocation
 from fedirl_ray.config import RunConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.errors import ConfigError
-from fedirl_ray.presets import names
+from fedirl_ray.presets import names, studies
 from fedirl_ray.run import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +72,11 @@ def test_a_file_writes_lists_as_lists_or_as_flags_do(text):
     assert read(path).fusion.rules == ("mean", "local")
 
 
-@pytest.mark.parametrize(("word", "value"), [("true", True), ("FALSE", False), ("True", True)])
-def test_true_and_false_are_read_in_any_case(word, value):
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("true", True), ("FALSE", False), ("True", True), ("yes", True), ("No", False)],
+)
+def test_yes_and_no_are_read_in_any_case(word, value):
     assert read("--record.figure", word).record.figure is value
     assert read(write(f"record: {{figure: {word}}}")).record.figure is value
 
@@ -243,7 +250,10 @@ def refuse(capsys, *argv):
          "compared to, got none"),
         (["--fusion.rules", "mean,mean"], "fusion.rules must be named once each, got mean"),
         (["--evaluation.discounts", ".9,2"], "evaluation.discounts must be in (0, 1], got 2.0"),
-        (["--record.figure", "yes"], "record.figure must be True or False, got 'yes'"),
+        (["--record.figure", "si"], "record.figure must be true, false, yes or no, got 'si'"),
+        (["--record.progress", "no"], "no setting is called --record.progress; did you mean "
+         "--progress?"),
+        (["--log-level", "loud"], "log-level must be debug, info, warning or error, got 'loud'"),
         (["--engine.clients-per-actor", "0"],
          "engine.clients-per-actor must be auto or an integer >= 1, got 0"),
         (["--resume", "nosuch"], "resume must be the folder of a run (with config.yaml), "
@@ -337,7 +347,7 @@ def test_what_the_last_client_cannot_have_done_is_refused_before_anything_is_wri
 
 @pytest.mark.parametrize("where", [[], ["--run-dir", "mine"]])
 def test_what_only_the_run_itself_can_judge_leaves_no_folder_either(capsys, where):
-    small = ["--engine.backend", "local", "--problem.size", "3", "--record.progress", "False"]
+    small = ["--engine.backend", "local", "--problem.size", "3", "--progress", "False"]
     said = refuse(capsys, "--fusion.sigma", "0.001", *small, *where)
     assert said.startswith("fusion.sigma must exceed ")
     assert said.endswith("to make every client's reward positive, got 0.001")
@@ -348,7 +358,7 @@ def test_a_folder_with_other_things_in_it_is_never_touched(capsys, tmp_path):
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
     assert refuse(capsys, "--run-dir", "mine") == (
-        "run-dir must be a new or empty folder, got mine; --overwrite True replaces a run"
+        "run-dir must be a new or empty folder, got mine; --overwrite true replaces a run"
     )
     assert refuse(capsys, "--run-dir", "mine", "--overwrite", "True") == (
         "run-dir must hold nothing but what is to be overwritten, got mine with thesis.txt"
@@ -364,16 +374,91 @@ def test_an_unknown_command_is_refused_with_those_there_are(capsys):
     )
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["federate", "--help"], ["--clients", "3", "-h"]])
+@pytest.mark.parametrize("argv", [["-h"], ["--help"], ["--help", "federate"]])
+def test_the_first_screen_lists_the_commands(capsys, argv):
+    assert main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 110
+    for command in COMMANDS:
+        assert [line for line in lines if line.startswith(f"  {command} ")]
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"federate"}))  # which is tried below
+def test_every_command_says_its_settings(capsys, command):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: {PROG}")
+    long = command not in ("presets", "report")
+    for flag in ("--run-dir", "--overwrite", "--progress", "--log-level") if long else ():
+        assert f"{flag} " in text
+
+
+def test_the_program_is_called_what_was_typed():
+    code = "import sys; sys.argv = ['/somewhere/fedirl', 'report']; import runpy; "
+    code += "runpy.run_module('fedirl_ray.run', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.endswith("got none; fedirl report --help shows how\n")
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fedirl_ray {fedirl_ray.__version__}\n"
+
+
+def test_presets_and_studies_are_listed_a_line_each(capsys):
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(names()) + len(studies())
+    for name in (*names(), *studies()):
+        (line,) = [line for line in lines if line.split()[0] == name]
+        assert line.endswith((".", "?"))
+        assert len(line.split()) > 4
+    assert studies() == sorted(path.stem for path in ROOT.glob("sweeps/*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("regularization", "no study file is called regularization; did you mean regularisation?"),
+        ("zzz", f"no study file is called zzz; those of the package: {', '.join(studies())}"),
+        ("scale.yaml", "scale.yaml must be a readable YAML file: No such file or directory"),
+    ],
+)
+def test_a_misspelt_study_is_refused_in_one_line(capsys, word, line):
+    assert refuse(capsys, "sweep", word) == line
+
+
+def test_what_version_0_1_wrote_is_read():
+    path = write({"record": {"progress": False, "figure": False}, "clients": 4})
+    assert read(path) == read("--record.figure", "no", "--clients", "4")
+    assert read(write({"record.progress": True})) == read()
+
+
+def test_without_a_terminal_progress_is_told_in_plain_lines(capsys):
+    small = ("--seeds", "2", "--clients", "2", "--problem.size", "3", "--engine.backend", "local",
+             "--record.figure", "no", "--fusion.rules", "mean")  # fmt: skip
+    assert main([*small, "--run-dir", "a"]) == 0
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"(seeds[^:]*: 1 of 2 \(0:00:\d\d\)\n)?seeds: 2 of 2 \(0:00:\d\d\)\n", said)
+    for quiet in (("--progress", "no"), ("--log-level", "warning")):
+        assert main([*small, "--run-dir", "b", "--overwrite", "yes", *quiet]) == 0
+        assert capsys.readouterr().err == ""
+    assert main([*small, "--run-dir", "c", "--progress", "no", "--log-level", "debug"]) == 0
+    assert capsys.readouterr().err.startswith("placed: 2 clients in the driver's process\n")
+
+
+@pytest.mark.parametrize("argv", [["federate", "--help"], ["--clients", "3", "-h"]])
 def test_help_is_a_manual_with_every_group(capsys, argv):
     with pytest.raises(SystemExit, match=r"^0$"):
         main(argv)
     text = capsys.readouterr().out
     for group in ("problem", "irl", "fusion", "federation", "evaluation", "engine", "record"):
         assert f"--{group}." in text
-    for flag in ("--clients", "--seeds", "--seed", "--run-dir", "--resume", "--overwrite"):
+    for flag in ("--clients", "--seeds", "--run-dir", "--overwrite", "--progress", "--log-level"):
         assert f"{flag} " in text
-    assert "python -m fedirl_ray.run mine.yaml" in text
+    assert f"{PROG} mine.yaml" in text
 
 
 def test_every_setting_has_a_help_text():

@@ -93,7 +93,7 @@ SEAMS = {
 }
 SMALL = [
     *("--seeds", "1", "--clients", "2", "--problem.demonstrations", "2"),
-    *("--evaluation.held-out", "1", "--evaluation.discounts", "", "--record.progress", "False"),
+    *("--evaluation.held-out", "1", "--evaluation.discounts", "", "--progress", "False"),
     *("--fusion.rules", "mean", "--engine.backend", "local", "--run-dir", "out"),
 ]
 

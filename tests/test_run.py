@@ -18,7 +18,7 @@ from fedirl_ray.run import main
 
 SMALL = (
     "--clients", "3", "--problem.size", "4", "--problem.demonstrations", "5",
-    "--evaluation.held-out", "3", "--record.progress", "False",
+    "--evaluation.held-out", "3", "--progress", "False",
 )  # fmt: skip
 LOCAL = (*SMALL, "--engine.backend", "local")
 SAME = ("arrays.npz", "results.parquet", "summary.json", "table.txt")

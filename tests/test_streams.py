@@ -12,7 +12,7 @@ from fedirl_ray.errors import reason
 
 TINY = (
     "--seeds 2 --clients 2 --problem.size 3 --fusion.rules mean,barycenter --evaluation.held-out 2 "
-    "--engine.backend local --record.progress False --record.figure False"
+    "--engine.backend local --progress False --record.figure False"
 )
 
 

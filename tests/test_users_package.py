@@ -78,7 +78,7 @@ OWN = [
     *("--fusion.rules", "local,mean,orchard.learning:boldest,barycenter,expert"),
     *("--evaluation.metrics", "orchard.learning:rest", "--evaluation.held-out", "3"),
     *("--evaluation.discounts", "", "--problem.horizon", "20", "--problem.demonstrations", "4"),
-    *("--clients", "3", "--seeds", "3", "--record.figure", "False", "--record.progress", "False"),
+    *("--clients", "3", "--seeds", "3", "--record.figure", "False", "--progress", "False"),
 ]
 RUN = ("-m", "fedirl_ray.run")
 FINAL = ("arrays.npz", "rewards.npz", "results.parquet", "summary.json", "table.txt")
@@ -213,7 +213,7 @@ def test_a_sweep_of_the_users_own(command, tmp_path):
         "sampler": "grid",
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    command(tmp_path, *RUN, "sweep", "study.yaml", "--study-dir", "study", "--progress", "False")
+    command(tmp_path, *RUN, "sweep", "study.yaml", "--run-dir", "study", "--progress", "False")
     trials = pq.read_table(tmp_path / "study" / "trials.parquet").to_pylist()
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 2
     found = [trial[name] for trial in trials for name in trial if name.endswith(objective)]

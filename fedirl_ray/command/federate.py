@@ -9,10 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from fedirl_ray.api.running import checked, taken_up, work
-from fedirl_ray.cli import PROG, load, typed
-from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.cli import PROG, load, manual, typed
+from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.telling import Telling, logged
 from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Domain
+from fedirl_ray.engine.event import LOGGER
 from fedirl_ray.engine.identity import Identity
 from fedirl_ray.engine.record import CONFIG, RunFolder
 from fedirl_ray.engine.result import SeedResult
@@ -21,23 +23,23 @@ from fedirl_ray.laws import require
 from fedirl_ray.report.table import main_table
 
 WIDTH = 150  # columns of what is no terminal, as in table.txt
-MANUAL = """\
+MANUAL = manual(
+    """\
 Federated inverse reinforcement learning: each client learns a reward from its own expert, the
 server fuses the rewards, and every fusion rule is judged in the clients' worlds and in unseen ones.
-
-  python -m fedirl_ray.run                                the 5x5 grid-world, 3 clients, 20 seeds
-  python -m fedirl_ray.run --problem.name FrozenLake-v1 --clients 20
-  python -m fedirl_ray.run --problem.name CartPole-v1     continuous control, on a lattice
-  python -m fedirl_ray.run pendulum-paper                 a preset: the paper's budgets
-  python -m fedirl_ray.run mine.yaml --fusion.epsilon 0.1  defaults, then the file, then the flags
-  python -m fedirl_ray.run --resume runs/DIR               go on after a crash or Ctrl-C
-
-Other commands, each with a --help of its own: report, reproduce, stress, sweep.
-"""
+""",
+    ("", "the 5x5 grid-world, 3 clients, 20 seeds"),
+    ("--problem.name FrozenLake-v1 --clients 20", ""),
+    ("--problem.name CartPole-v1", "continuous control, on a lattice"),
+    ("pendulum-paper", "a preset: the paper's budgets"),
+    ("mine.yaml --fusion.epsilon 0.1", "defaults, then the file, then the flags"),
+    ("--resume runs/DIR", "go on after a crash or Ctrl-C"),
+    more=f"All commands: {PROG} --help.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation(RunConfig):
+class Invocation(Telling, RunConfig):
     """A run, and the folder it is kept in."""
 
     run_dir: Path | None = None
@@ -58,7 +60,7 @@ def command(argv: Sequence[str]) -> int:
     """Run, or go on with, a federation; print its table."""
     invocation = load(Invocation, argv, prog=PROG, description=MANUAL)
     if invocation.resume is not None:
-        with RunFolder.reopen(invocation.resume) as folder:
+        with logged(invocation), RunFolder.reopen(invocation.resume) as folder:
             config, identity = taken_up(folder, Invocation, argv)
             if not folder.finished:
                 return _work(config, folder, identity)
@@ -66,18 +68,19 @@ def command(argv: Sequence[str]) -> int:
             print(f"\nThe run in {folder.path} had ended; nothing was left to do.")
             return 0
     identity, overwrite = checked(invocation), invocation.overwrite
-    with RunFolder.create(invocation.run_dir, invocation, identity, overwrite=overwrite) as folder:
+    made = RunFolder.create(invocation.run_dir, invocation, identity, overwrite=overwrite)
+    with logged(invocation), made as folder:
         return _work(invocation, folder, identity)
 
 
-def _work(config: RunConfig, folder: RunFolder, identity: Identity) -> int:
+def _work(config: Invocation, folder: RunFolder, identity: Identity) -> int:
     anew = ""
 
     def shown() -> int:
         nonlocal anew
         try:
             domain, results = work(
-                config, folder, identity, progress=config.record.progress, warn=say
+                config, folder, identity, progress=config.progress, warn=LOGGER.warning
             )
         except RunError as err:
             if isinstance(err.__cause__, UserCodeError) and folder.has_results:

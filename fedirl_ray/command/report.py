@@ -6,7 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from fedirl_ray.atomic import write_atomically
-from fedirl_ray.cli import PROG, load
+from fedirl_ray.cli import PROG, load, manual
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
 from fedirl_ray.report.heterogeneity import draw_maps, map_markdown, map_text
@@ -16,15 +16,17 @@ from fedirl_ray.study.archive import STUDY, read_study
 from fedirl_ray.study.heterogeneity import heterogeneity_map, metric_of
 
 PAGE = "report.html"
-MANUAL = """\
+MANUAL = manual(
+    """\
 One HTML page about runs and studies: settings, table, seeds, reward maps, convergence, costs. It
-loads nothing from the network and can be sent as it is.
-
-  python -m fedirl_ray.run report runs/DIR                     writes runs/DIR/report.html
-  python -m fedirl_ray.run report DIR DIR --output page.html    several folders, one page
-  python -m fedirl_ray.run report STUDY --map map.png           its map alone too: map.png, map.md
-  python -m fedirl_ray.run report STUDY STUDY --map map.png     maps of two studies in one picture
-"""
+loads nothing from the network and can be sent as it is. Or one figure of them alone.
+""",
+    ("report runs/DIR", "writes runs/DIR/report.html"),
+    ("report DIR DIR --output page.html", "several folders, one page"),
+    ("report runs/DIR --output maps.pdf", "the run's figure alone: .svg, .pdf or .png"),
+    ("report STUDY STUDY --output map.svg", "the maps of two studies in one figure"),
+    ("report STUDY --map map.png", "page and map: map.png, and its text and table in map.md"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

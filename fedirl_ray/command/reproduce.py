@@ -12,11 +12,13 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from fedirl_ray.atomic import write_atomically
-from fedirl_ray.cli import PROG, load, settings, typed
+from fedirl_ray.cli import PROG, load, manual, settings, typed
 from fedirl_ray.command.results import new_folder, read_rows, write_rows
-from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.telling import Telling, logged
 from fedirl_ray.config_engine import EngineConfig
-from fedirl_ray.engine.folder import Kind, failing_late, fresh, reopen
+from fedirl_ray.engine.event import LOGGER
+from fedirl_ray.engine.folder import Kind, end, failing_late, fresh, reopen
 from fedirl_ray.engine.identity import IDENTITY, Identity, code_in_words, read_identity
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.laws import require
@@ -28,15 +30,22 @@ from fedirl_ray.study.reproduction.plan import Plan, Record, Scale
 
 PAGE = "results.md"
 SETTINGS = "reproduce.yaml"
-REPRODUCTION = Kind(what="a reproduction", settings=SETTINGS, blank=frozenset((IDENTITY,)))
+REPRODUCTION = Kind(
+    what="a reproduction",
+    settings=SETTINGS,
+    blank=frozenset((IDENTITY,)),
+    made=frozenset(
+        (PAGE, "theorem1-ratio.png", "theorem2-ratio.png",
+         *(f"{name}.{kind}" for name in NAMES for kind in ("parquet", "png")))
+    ),
+)  # fmt: skip
 WIDTH = 200  # columns that the widest table needs
-MANUAL = """\
-The paper's tables and theorems, measured here and put beside the paper's numbers.
-
-  python -m fedirl_ray.run reproduce table1 --scale smoke   one part, small
-  python -m fedirl_ray.run reproduce figure2                one part, at laptop scale
-  python -m fedirl_ray.run reproduce --resume runs/DIR      go on; what is finished is kept
-
+MANUAL = manual(
+    "The paper's tables and theorems, measured here and put beside the paper's numbers.\n",
+    ("reproduce table1 --scale smoke", "one part, small"),
+    ("reproduce figure2", "one part, at laptop scale"),
+    ("reproduce --resume runs/DIR", "go on; what is finished is kept"),
+    more="""\
 Parts on the grid: table1, table2, choices (table 1 under choices that the paper leaves open),
 theorem1, theorem2, gaussians (barycenters beside the closed form), communication, displaced (maps
 that clients see displaced, where transport wins); all of these. Beside them unseen, the registered
@@ -44,8 +53,8 @@ test of the rule auto, with --seed 1000.
 Parts on control tasks, which take up to 90 minutes on two cores each:
 figure2 (Pendulum, CartPole), figure3 (LunarLander, which needs pip install 'fedirl-ray[control]',
 and Acrobot), refinement (return against the lattice's resolution), scale (what fusing costs).
-And privacy (success and attacks against epsilon; needs pip install 'fedirl-ray[privacy]').
-"""
+And privacy (success and attacks against epsilon; needs pip install 'fedirl-ray[privacy]').""",
+)
 
 
 def _local() -> EngineConfig:
@@ -54,7 +63,7 @@ def _local() -> EngineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation:
+class Invocation(Telling):
     """What to reproduce, and where to keep it."""
 
     part: Name | Literal["all"] = "all"
@@ -65,12 +74,12 @@ class Invocation:
     seed: int = 0
     """Root seed; every other stream derives from it."""
     engine: EngineConfig = field(default_factory=_local)
-    progress: bool = True
-    """Show a live progress bar."""
     run_dir: Path | None = None
     """Folder of the results; None: runs/<time>-reproduce/ below the current folder."""
     resume: Path | None = None
     """Go on in this folder, with the same scale and seed; finished parts are not run again."""
+    overwrite: bool = False
+    """Replace the reproduction that is already in the folder."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -86,11 +95,12 @@ def command(argv: Sequence[str]) -> int:
     if asked.part == "privacy":
         require_accountant(asked.part, "part", "another")
     if asked.resume is not None:
-        with reopen(asked.resume, REPRODUCTION, "resume"):
+        with logged(asked), reopen(asked.resume, REPRODUCTION, "resume"):
             return _work(_resumed(asked.resume, words), asked.resume)
     folder = asked.run_dir or fresh("runs", "reproduce")
     tree = {name: settings(asked)[name] for name in ("part", "scale", "seed", "engine")}
-    with new_folder(folder, REPRODUCTION, tree, _identify(asked)):
+    begun, overwrite = _identify(asked), asked.overwrite
+    with logged(asked), new_folder(folder, REPRODUCTION, tree, begun, overwrite=overwrite):
         return _work(asked, folder)
 
 
@@ -133,13 +143,13 @@ def _resumed(folder: Path, words: Sequence[str]) -> Invocation:
     asked = load(Invocation, [file, *words], prog=prog, description=MANUAL)
     alone = load(Invocation, [file], prog=prog, description=MANUAL)
     begun, identity = read_identity(folder), _identify(asked)
-    identity.require(begun or _identify(alone), "a reproduction", "part, engine.* and progress")
+    identity.require(begun or _identify(alone), "a reproduction", "part and engine.*")
     if begun is not None and begun.is_of_this_code:
         return asked
     by = "an earlier version" if begun is None else begun.code
     finished = [name for name in NAMES if _table(folder, name).is_file()]
     if not finished:
-        say(f"{folder} was begun by {by}, and nothing in it is finished")
+        LOGGER.warning("%s was begun by %s, and nothing in it is finished", folder, by)
         write_atomically(folder / IDENTITY, identity.encode())
     elif set(_wanted(asked)) - set(finished):
         raise ConfigError(
@@ -159,10 +169,10 @@ def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
     left = [name for name in wanted if not _table(folder, name).is_file()]
     kept = [name for name in wanted if name not in left]
     if kept:
-        say(f"Kept from before: {', '.join(kept)}")
+        LOGGER.info("Kept from before: %s", ", ".join(kept))
     if left and plan.scale != "smoke":
         minutes = sum(estimate(name, plan) for name in left) / 60.0
-        say(f"About {minutes:.0f} min of one core: {', '.join(left)}")
+        LOGGER.info("About %.0f min of one core: %s", minutes, ", ".join(left))
     with progress_bar(shown=asked.progress) as bar:
         for name in left:
             write_rows(_table(folder, name), _rows(name, plan, bar))
@@ -172,6 +182,7 @@ def _run(asked: Invocation, plan: Plan, folder: Path) -> int:
         for file, png in pictures.items():
             write_atomically(folder / file, png)
     write_atomically(folder / PAGE, compose(done, drawn, plan).encode())
+    end(folder)
     shown = compose({name: done[name] for name in wanted}, {}, plan)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(Markdown(shown))
     print(f"\nFolder: {folder}  (the page: {folder / PAGE})")

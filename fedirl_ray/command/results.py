@@ -17,7 +17,7 @@ from fedirl_ray.engine.record import parquet
 
 @contextmanager
 def new_folder(
-    folder: Path, kind: Kind, tree: Mapping[str, Any], identity: Identity
+    folder: Path, kind: Kind, tree: Mapping[str, Any], identity: Identity, *, overwrite: bool
 ) -> Iterator[None]:
     """Claim a new folder and write down what it is for.
 
@@ -26,11 +26,13 @@ def new_folder(
         kind: What it will hold, a kind with settings.
         tree: Its settings.
         identity: What decides its results.
+        overwrite: Replace what is already there.
 
     Raises:
         ConfigError: It is not empty, cannot be written, or another process works in it.
     """
-    with claim(folder, kind, "run-dir", hint="go on in it with --resume"):
+    hint = f"go on in it with --resume; --overwrite true replaces {kind.what}"
+    with claim(folder, kind, "run-dir", overwrite=overwrite, hint=hint):
         assert kind.settings is not None
         try:
             write_atomically(folder / IDENTITY, identity.encode())

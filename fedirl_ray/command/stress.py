@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fedirl_ray.atomic import write_atomically
-from fedirl_ray.cli import PROG, load
+from fedirl_ray.cli import PROG, load, manual
 from fedirl_ray.command.results import write_rows
-from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.command.stopping import stoppable
+from fedirl_ray.command.telling import Telling, logged
+from fedirl_ray.engine.event import LOGGER
 from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh
 from fedirl_ray.engine.memory import require_memory
 from fedirl_ray.engine.record import as_json
@@ -19,14 +21,15 @@ from fedirl_ray.report.progress import actors_line, progress_bar
 from fedirl_ray.report.scaling import scaling_figure, scaling_text
 from fedirl_ray.study.stress import Measurement, StressConfig, growth, stress
 
-MANUAL = """\
+MANUAL = manual(
+    """\
 Run federations of growing size (grid-world, 50 Adam steps a client) and measure start-up, the
 parts of a round, memory, bytes and held-out success.
-
-  python -m fedirl_ray.run stress --clients 100,300,1000,3000
-  python -m fedirl_ray.run stress --clients 200 --clients-per-actor 1
-  python -m fedirl_ray.run stress --time-budget 120       stop before what would not fit
-"""
+""",
+    ("stress --clients 100,300,1000,3000", ""),
+    ("stress --clients 200 --engine.clients-per-actor 1", ""),
+    ("stress --time-budget 120", "stop before what would not fit"),
+)
 MEASUREMENTS = Kind(
     what="a stress run",
     settings=None,
@@ -37,15 +40,13 @@ NOTHING = "nothing was measured"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation(StressConfig):
+class Invocation(Telling, StressConfig):
     """What is measured, and the folder it is kept in."""
 
     run_dir: Path | None = None
     """Folder of the results; None: runs/<time>-stress/ below the current folder."""
     overwrite: bool = False
     """Replace the results that are already in the folder."""
-    progress: bool = True
-    """Show a live progress bar."""
 
 
 def command(argv: Sequence[str]) -> int:
@@ -55,7 +56,7 @@ def command(argv: Sequence[str]) -> int:
     for clients in config.clients:
         require_memory(config.run(clients))
     path = config.run_dir or fresh("runs", "stress")
-    hint = "--overwrite True replaces earlier results of stress"
+    hint = "--overwrite true replaces earlier results of stress"
     found: list[Measurement] = []
 
     def advice() -> str:
@@ -66,7 +67,10 @@ def command(argv: Sequence[str]) -> int:
         with failing_late(path, MEASUREMENTS):
             return _measure(config, path, found)
 
-    with claim(path, MEASUREMENTS, "run-dir", overwrite=config.overwrite, hint=hint):
+    with (
+        logged(config),
+        claim(path, MEASUREMENTS, "run-dir", overwrite=config.overwrite, hint=hint),
+    ):
         return stoppable(work, advice)
 
 
@@ -75,7 +79,7 @@ def _measure(config: Invocation, path: Path, found: list[Measurement]) -> int:
         task = bar.add_task("starting", total=len(config.clients))
         sizes = stress(
             config,
-            say,
+            LOGGER.warning,
             lambda clients: bar.update(task, description=f"{clients} clients"),
             actors_line(bar),
         )

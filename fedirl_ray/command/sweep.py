@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from fedirl_ray.atomic import write_atomically
-from fedirl_ray.cli import PROG, load, typed
+from fedirl_ray.cli import PROG, load, manual, typed
 from fedirl_ray.command.stopping import say, stoppable
+from fedirl_ray.command.telling import Telling, logged
 from fedirl_ray.domain.kinds import domain_of
-from fedirl_ray.engine.folder import Kind, claim, failing_late, fresh, reopen, unwritable
+from fedirl_ray.engine.event import LOGGER
+from fedirl_ray.engine.folder import Kind, claim, end, failing_late, fresh, reopen, unwritable
 from fedirl_ray.engine.record import as_json, environment
 from fedirl_ray.engine.tasks import open_tasks
 from fedirl_ray.engine.weights import given_weights
 from fedirl_ray.fusion.rules import find_rules
 from fedirl_ray.laws import require
+from fedirl_ray.presets import studies, study_named
 from fedirl_ray.privacy.accountant import require_accountant
 from fedirl_ray.report.progress import progress_bar
 from fedirl_ray.study.archive import COMPLETE, STUDY
@@ -32,63 +35,66 @@ from fedirl_ray.study.storage import DATABASE, JOURNAL, has_password
 from fedirl_ray.study.sweep import mend_tables, sweep
 from fedirl_ray.study.trials import LOST, TRIALS, publish, trial_table
 
-MANUAL = """\
+MANUAL = manual(
+    """\
 Many runs side by side, chosen by Optuna: a study file fixes some settings, names the others' ranges
 and says what makes a trial good.
-
-  python -m fedirl_ray.run sweep sweeps/regularisation.yaml --trials 40
-  python -m fedirl_ray.run sweep --resume studies/DIR        go on after a crash or Ctrl-C
-  python -m fedirl_ray.run report studies/DIR                one page about it
-"""
+""",
+    ("sweep mine.yaml", "a study file of your own"),
+    ("sweep regularisation --trials 40", "one that comes with the package"),
+    ("sweep --resume studies/DIR", "go on after a crash or Ctrl-C"),
+    ("report studies/DIR", "one page about it"),
+    more=f"Studies that come with the package: {', '.join(studies())}.",
+)
 SHOWN = 10
 STUDIES = Kind(
     what="a study",
     settings=STUDY,
     blank=frozenset(("environment.json", DATABASE, JOURNAL, "trials.parquet")),
-    made=frozenset((TRIALS, "results.parquet", COST)),
+    made=frozenset((TRIALS, "results.parquet", COST, "report.html")),
 )
 PUBLISHING = 30.0  # seconds after which the tables of a study under way are written anew
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation:
+class Invocation(Telling):
     """How many trials, where they run, and where they are kept."""
 
     trials: int | None = None
     """Trials in all, instead of the file's number; with --resume, more than before goes on."""
-    study_dir: Path | None = None
+    run_dir: Path | None = None
     """Folder of the study; None: studies/<time>-<file's name>/ below the current folder."""
     resume: Path | None = None
     """Go on with the study in this folder."""
+    overwrite: bool = False
+    """Replace the study that is already in the folder."""
     concurrency: int | None = None
     """Trials at once, at most; None: as many as there are CPUs."""
     storage: str | None = None
     """URL of a database to keep the study in, instead of a journal in its folder. The folder knows
     it from then on, but not its password."""
-    progress: bool = True
-    """Show a live progress bar."""
 
     def __post_init__(self) -> None:
         """Check every limit."""
         for name, value in (("trials", self.trials), ("concurrency", self.concurrency)):
             require(value is None or value >= 1, name, "an integer >= 1", value)
-        both = self.study_dir is not None and self.resume is not None
-        require(not both, "resume", "given without study-dir", self.resume)
+        both = self.run_dir is not None and self.resume is not None
+        require(not both, "resume", "given without run-dir", self.resume)
 
 
 def command(argv: Sequence[str]) -> int:
     """Run a study, or go on with one; print its best trials."""
     named = list(takewhile(lambda word: not word.startswith("-"), argv))
     invocation = load(
-        Invocation, argv[len(named) :], prog=f"{PROG} sweep STUDY.yaml", description=MANUAL
+        Invocation, argv[len(named) :], prog=f"{PROG} sweep STUDY", description=MANUAL
     )
     folder = invocation.resume
     if folder is not None:
         require(not named, "a study file", "left out with --resume", " ".join(named))
-        with reopen(folder, STUDIES, "resume"):
+        with logged(invocation), reopen(folder, STUDIES, "resume"):
             return _resume(folder, invocation)
     require(len(named) == 1, "sweep", "given one study file", " ".join(named) or "none")
-    path = Path(named[0])
+    path = study_named(named[0])
     study = read_study_file(path)
     if invocation.storage is not None:
         has_password(invocation.storage)  # what is no URL is refused before anything is written
@@ -99,9 +105,14 @@ def command(argv: Sequence[str]) -> int:
     for start in study.starts():
         require_accountant(start.privacy.unit)
     _check_world(study)
-    folder = invocation.study_dir or fresh("studies", path.stem)
-    hint = f"go on with its study: {typed('sweep', '--resume', folder)}"
-    with claim(folder, STUDIES, "study-dir", hint=hint):
+    folder = invocation.run_dir or fresh("studies", path.stem)
+    elsewhere = invocation.overwrite and (folder / DATABASE).is_file()
+    law = "false for a study in a database, which would stay there"
+    require(not elsewhere, "overwrite", law, "true")
+    go_on = typed("sweep", "--resume", folder)
+    hint = f"go on with its study: {go_on}; --overwrite true replaces it"
+    held = claim(folder, STUDIES, "run-dir", overwrite=invocation.overwrite, hint=hint)
+    with logged(invocation), held:
         return _begin(study, folder, invocation)
 
 
@@ -124,7 +135,7 @@ def _begin(study: Study, folder: Path, invocation: Invocation) -> int:
         settings = yaml.safe_dump(study.plain(), sort_keys=False).encode()
         write_atomically(folder / STUDY, settings)
     except OSError as err:
-        raise unwritable(folder, "study-dir", err) from None
+        raise unwritable(folder, "run-dir", err) from None
     return _run(study, folder, invocation)
 
 
@@ -149,9 +160,10 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
     late = failing_late(folder, STUDIES)
     with late, open_study(folder, study, invocation.storage) as found:
         if invocation.storage is not None and has_password(invocation.storage):
-            say(
+            LOGGER.warning(
                 "The password is not kept: to go on, set PGPASSWORD, have it in ~/.pgpass, or "
-                f"repeat --storage. Kept in {folder / DATABASE}: the rest of the URL."
+                "repeat --storage. Kept in %s: the rest of the URL.",
+                folder / DATABASE,
             )
         (folder / TRIALS).mkdir(exist_ok=True)
         try:
@@ -170,6 +182,7 @@ def _sweep(study: Study, folder: Path, invocation: Invocation) -> int:
             f"{typed('sweep', '--resume', folder)}"
         )
         return 1
+    end(folder)
     more = count_trials(replace(study, trials=2 * count))  # a grid or a star may have no more
     if more > count:
         print(f"More trials: {typed('sweep', '--resume', folder, '--trials', str(more))}")

@@ -1,7 +1,11 @@
 """What happened to a run that is worth telling, and was not in the plan."""
 
+import logging
 from collections.abc import Callable
 from typing import Literal, NamedTuple
+
+LOGGER = logging.getLogger("fedirl_ray")
+"""What is told while work is under way; the command line writes it to standard error."""
 
 
 class Event(NamedTuple):
@@ -18,6 +22,11 @@ class Event(NamedTuple):
     seed: int | None = None
     round: int | None = None
     clients: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        places = {"seed": self.seed, "round": self.round, "clients": self.clients or None}
+        said = [f"{name} {value}" for name, value in places.items() if value is not None]
+        return f"{', '.join([self.what, *said])}: {self.reason}"
 
 
 Report = Callable[[Event], None]

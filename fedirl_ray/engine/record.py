@@ -47,7 +47,7 @@ from fedirl_ray.config import RunConfig, narrowed
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.reward import packed
 from fedirl_ray.engine.checkpoint import any_in, drop_torn_line
-from fedirl_ray.engine.event import Event
+from fedirl_ray.engine.event import LOGGER, Event
 from fedirl_ray.engine.folder import Kind, claim, end, fresh, reopen, slug, unwritable
 from fedirl_ray.engine.identity import IDENTITY, Identity, read_identity, version
 from fedirl_ray.engine.result import (
@@ -101,7 +101,7 @@ class RunFolder:
         """
         if path is None:
             path = fresh("runs", slug(config.problem.name))
-        hint = "--overwrite True replaces a run"
+        hint = "--overwrite true replaces a run"
         with claim(path, RUN, "run-dir", overwrite=overwrite, hint=hint):
             folder = cls(path)
             try:
@@ -169,7 +169,8 @@ class RunFolder:
         write_atomically(self.path / name, data)
 
     def report(self, event: Event) -> None:
-        """Add a line to events.jsonl."""
+        """Add a line to events.jsonl, and log it."""
+        LOGGER.debug("%s", event)
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), **event._asdict()}
         with (self.path / EVENTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -5,8 +5,7 @@ Each size is a run of its own: actors started, worlds drawn, rounds run, rules j
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,12 +42,11 @@ class StressConfig:
     """Repetitions of every size; from two on the difference of the rules has an interval."""
     rules: tuple[str, ...] = ("mean", "barycenter")
     """Rules that fuse; each keeps a federation of its own."""
-    clients_per_actor: Literal["auto"] | int = "auto"
-    """Clients an actor holds (see engine.clients-per-actor)."""
     seed: int = 0
     """Root seed."""
     time_budget: float | None = None
     """Seconds in all: a size that would not fit, going by the one before, is not begun."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         """Check every limit."""
@@ -58,6 +56,10 @@ class StressConfig:
         require(fusing(self.rules) == self.rules, "rules", "rules that fuse", ",".join(self.rules))
         if self.time_budget is not None:
             require_positive("time-budget", self.time_budget)
+        for name in ("backend", "address"):
+            usual, got = getattr(EngineConfig(), name), getattr(self.engine, name)
+            law = f"{usual} in stress, which times Ray's actors by one machine's clock"
+            require(got == usual, f"engine.{name}", law, got)
         self.run(self.clients[0])  # the run's own limits
 
     def run(self, clients: int) -> RunConfig:
@@ -71,7 +73,7 @@ class StressConfig:
             fusion=FusionConfig(rules=self.rules),
             federation=FederationConfig(rounds=self.rounds),
             evaluation=EvaluationConfig(discounts=(), by_round=False),
-            engine=EngineConfig(clients_per_actor=self.clients_per_actor),
+            engine=self.engine,
         )
 
 

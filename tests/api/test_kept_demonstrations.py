@@ -10,7 +10,7 @@ from fedirl_ray.run import main
 SMALL = (
     *("--clients", "2", "--seeds", "1", "--problem.size", "3", "--problem.demonstrations", "2"),
     *("--evaluation.held-out", "1", "--engine.backend", "local", "--record.figure", "False"),
-    *("--record.progress", "False", "--fusion.rules", "mean"),
+    *("--progress", "False", "--fusion.rules", "mean"),
 )
 
 

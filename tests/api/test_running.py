@@ -28,7 +28,7 @@ SMALL = {
 FLAGS = shlex.split(
     "--clients 2 --seeds 2 --problem.size 3 --problem.demonstrations 5 --fusion.rules "
     "mean,barycenter,expert --evaluation.held-out 2 --evaluation.discounts --engine.backend local "
-    "--record.figure False --record.progress False"
+    "--record.figure False --progress False"
 )
 OF_THE_MACHINE = {"timings.json", "events.jsonl", "environment.json", "config.yaml"}
 

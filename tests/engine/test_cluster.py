@@ -18,7 +18,7 @@ FINAL = ("arrays.npz", "results.parquet", "summary.json", "table.txt")
 JOB = [
     *("--seeds", "3", "--clients", "4", "--problem.name", "held:world", "--federation.rounds", "2"),
     *("--fusion.rules", "local,mean,barycenter", "--evaluation.held-out", "5"),
-    *("--record.figure", "False", "--record.progress", "False"),
+    *("--record.figure", "False", "--progress", "False"),
 ]
 HELD = """
 import os, pathlib, sys, time
@@ -93,7 +93,7 @@ def test_a_node_that_dies_takes_no_client_and_no_byte_with_it(cluster, tmp_path)
 def test_another_clusters_token_is_refused_in_one_line(cluster, tmp_path):
     environment = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     words = ["--engine.address", cluster.address, "--run-dir", tmp_path / "run"]
-    process = cluster.run("--record.progress", "False", *words, environment=environment)
+    process = cluster.run("--progress", "False", *words, environment=environment)
     _, errors = process.communicate(timeout=120)
     (line,) = errors.splitlines()
     assert process.returncode == 2

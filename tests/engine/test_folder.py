@@ -33,7 +33,7 @@ from fedirl_ray.run import main
 
 ROOT = Path(__file__).parents[2]
 LONG = ["--engine.backend", "local", "--seeds", "10000", "--clients", "2", "--problem.size", "3",
-        "--record.progress", "False"]  # fmt: skip
+        "--progress", "False"]  # fmt: skip
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from fedirl_ray.run import main
 
 SMALL = [
     "--clients", "2", "--problem.size", "3", "--fusion.rules", "mean", "--evaluation.held-out", "1",
-    "--record.progress", "False", "--record.figure", "False", "--engine.backend", "local",
+    "--progress", "False", "--record.figure", "False", "--engine.backend", "local",
 ]  # fmt: skip
 MINE = """
 from fedirl_ray.config_problem import ProblemConfig

@@ -248,7 +248,7 @@ def test_a_sweep_of_four_trials_seeks_what_runs_of_their_settings_find(config, t
     objective = f"{metric}/held-out/barycenter"
     file, study = tmp_path / "plan.yaml", tmp_path / "s"
     file.write_text(yaml.safe_dump(planned(config, objective)))
-    assert main(["sweep", str(file), "--study-dir", str(study), "--progress", "False"]) == 0
+    assert main(["sweep", str(file), "--run-dir", str(study), "--progress", "False"]) == 0
     trials = pq.read_table(study / "trials.parquet").to_pylist()
     assert [trial["state"] for trial in trials] == ["COMPLETE"] * 4
     rows = pq.read_table(study / "results.parquet").to_pylist()
@@ -282,7 +282,7 @@ def test_a_sweep_without_its_demonstrations_is_refused_before_anything_is_writte
     fixed = {"problem.name": name, "problem.demonstrations-file": str(tmp_path / file)}
     plan = {"fixed": fixed, "search": SEARCH, "objectives": {"bytes_up/mean": "minimize"}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    words = [str(tmp_path / "plan.yaml"), "--study-dir", str(tmp_path / "s")]
+    words = [str(tmp_path / "plan.yaml"), "--run-dir", str(tmp_path / "s")]
     assert main(["sweep", *words]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert str(tmp_path / file.format(client=0)) in said

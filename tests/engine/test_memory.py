@@ -75,7 +75,7 @@ def test_the_estimate_is_within_a_factor_of_four_of_what_a_run_takes(config, tmp
     assert 0.25 < said / run < 4.0, (said, run)
 
 
-SMALL = ["--seeds", "1", "--engine.backend", "local", "--record.progress", "False"]
+SMALL = ["--seeds", "1", "--engine.backend", "local", "--progress", "False"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_sizes_that_no_machine_can_hold_are_refused_by_name_at_once(
          "problem.demonstrations"),
         (["pendulum", "--seeds", "10" + "0" * 20], "seeds"),
         (["pendulum", "--evaluation.held-out", "10" + "0" * 20], "evaluation.held-out"),
-        (["sweep", "study.yaml", "--study-dir", "s"], "study.yaml: evaluation.held-out"),
+        (["sweep", "study.yaml", "--run-dir", "s"], "study.yaml: evaluation.held-out"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else value,
 )  # fmt: skip

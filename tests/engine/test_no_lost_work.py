@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 NOBODY = ("--engine.address", "127.0.0.1:1")
 SMALL = (
     "--clients", "2", "--problem.size", "3", "--fusion.rules", "mean,barycenter",
-    "--evaluation.held-out", "2", "--record.progress", "False", "--record.figure", "False",
+    "--evaluation.held-out", "2", "--progress", "False", "--record.figure", "False",
 )  # fmt: skip
 LOCAL = (*SMALL, "--engine.backend", "local")
 FICKLE = """
@@ -126,7 +126,7 @@ def test_what_an_overwriting_run_replaces_is_there_until_it_has_ended(tmp_path, 
     ("words", "said"),
     [
         ([*SMALL, *NOBODY], "engine.address"),
-        (["cartpole", "--record.progress", "False", *NOBODY], "engine.address"),
+        (["cartpole", "--progress", "False", *NOBODY], "engine.address"),
         (["cartpole", "--problem.name", "no:where"], "problem.name"),
         (["control", "--problem.name", "broken:world"], "problem.name"),
         (["control", "broken:world"], "settings start with --, got 'broken:world'"),

@@ -62,7 +62,7 @@ FIRST = {}
 """
 SMALL = [
     "--seeds", "2", "--clients", "2", "--problem.size", "3", "--problem.demonstrations", "3",
-    "--evaluation.held-out", "2", "--evaluation.discounts", ".9", "--record.progress", "False",
+    "--evaluation.held-out", "2", "--evaluation.discounts", ".9", "--progress", "False",
     "--engine.backend", "local",
 ]  # fmt: skip
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_found_is_one_line_and_leaves_no_folder(
     words = {
         "run": [*SMALL, "--fusion.rules", rules, "--run-dir", "out"],
         "stress": ["stress", "--clients", "2", "--rules", rules, "--run-dir", "out"],
-        "sweep": ["sweep", "study.yaml", "--study-dir", "out"],
+        "sweep": ["sweep", "study.yaml", "--run-dir", "out"],
         "control": ["cartpole", "--fusion.rules", rules, "--run-dir", "out"],
     }
     assert main(words[command]) == 2
@@ -210,7 +210,7 @@ def test_a_sweep_searches_over_them_and_remembers_their_code(tmp_path, module, c
         "objectives": {"success/held-out/own_rules:plain": "maximize"},
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    words = ["sweep", "study.yaml", "--study-dir", "out", "--progress", "False"]
+    words = ["sweep", "study.yaml", "--run-dir", "out", "--progress", "False"]
     assert main(words) == 0
     rows = pq.read_table(tmp_path / "out" / "trials.parquet").to_pylist()
     assert [row["state"] for row in rows] == ["COMPLETE"] * 2
@@ -232,7 +232,7 @@ CART = [
     "--control.features", "6", "--control.episodes", "1", "--control.agents", "False",
     "--control.expert.steps", "64", "--control.expert.rows", "4", "--control.expert.rollout", "64",
     "--control.expert.batch", "64", "--control.expert.evaluations", "1", "--record.figure", "False",
-    "--control.expert.hidden", "4", "--engine.backend", "local", "--record.progress", "False",
+    "--control.expert.hidden", "4", "--engine.backend", "local", "--progress", "False",
 ]  # fmt: skip
 
 

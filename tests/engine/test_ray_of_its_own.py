@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = [
     *("--clients", "2", "--problem.size", "3", "--fusion.rules", "mean"),
     *("--evaluation.held-out", "2", "--evaluation.by-round", "False"),
-    *("--record.figure", "False", "--record.progress", "False"),
+    *("--record.figure", "False", "--progress", "False"),
 ]
 STRESS = ["stress", "--size", "3", "--clients", "2,3", "--progress", "False"]
 

@@ -38,7 +38,7 @@ JOB = [
     *("--seeds", "4", "--clients", "3", "--problem.size", "3", "--federation.rounds", "3"),
     *("--federation.participation", "0.7", "--fusion.rules", "local,mean,barycenter"),
     *("--evaluation.held-out", "2", "--evaluation.discounts", "", "--record.figure", "False"),
-    *("--record.progress", "False"),
+    *("--progress", "False"),
 ]
 LOCAL = ("--engine.backend", "local")
 

@@ -8,7 +8,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from fedirl_ray.run import main
 
-SMALL = "--seeds 3 --clients 2 --problem.size 3 --engine.backend local --record.progress False"
+SMALL = "--seeds 3 --clients 2 --problem.size 3 --engine.backend local --progress False"
 
 
 def scalars(path):

@@ -37,7 +37,7 @@ CONFIG = RunConfig(
 )
 SMALL = [
     "--seeds", "1", "--clients", "2", "--problem.size", "3", "--problem.demonstrations", "3",
-    "--evaluation.held-out", "2", "--record.progress", "False", "--record.figure", "False",
+    "--evaluation.held-out", "2", "--progress", "False", "--record.figure", "False",
     "--engine.backend", "local", "--fusion.rules", "mean,barycenter",
 ]  # fmt: skip
 
@@ -153,7 +153,7 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, capsys, text,
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     for words in (
         [*SMALL, "--federation.weights", str(path), "--run-dir", str(tmp_path / "out")],
-        ["sweep", str(tmp_path / "study.yaml"), "--study-dir", str(tmp_path / "out")],
+        ["sweep", str(tmp_path / "study.yaml"), "--run-dir", str(tmp_path / "out")],
     ):
         assert main(words) == 2
         assert capsys.readouterr().err == f"{said.format(path)}\n"

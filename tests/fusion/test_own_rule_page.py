@@ -8,7 +8,7 @@ from pathlib import Path
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-rule.md").read_text("utf-8")
 LIMITS = """--clients 2 --seeds 1 --problem.size 3 --problem.demonstrations 3
---evaluation.held-out 2 --record.figure False --record.progress False --engine.backend local
+--evaluation.held-out 2 --record.figure False --progress False --engine.backend local
 --run-dir run"""
 
 

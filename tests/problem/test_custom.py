@@ -194,7 +194,7 @@ def world(role, index, rng):
 """
 SMALL = """
 --problem.name worlds:world --seeds 1 --clients 2 --problem.horizon 10 --evaluation.held-out 3
---record.progress False --record.figure False --fusion.rules mean --run-dir r
+--progress False --record.figure False --fusion.rules mean --run-dir r
 """
 
 
@@ -215,7 +215,7 @@ def test_a_trial_that_failed_in_a_users_code_says_where(module, tmp_path, monkey
     search = {"irl.l2": {"low": 0.1, "high": 1.0}}
     study = {"fixed": fixed, "search": search, "objectives": {"success/held-out/mean": "maximize"}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "trials": 1, "max-failures": 1}))
-    assert main(["sweep", "study.yaml", "--study-dir", "s", "--progress", "False"]) == 1
+    assert main(["sweep", "study.yaml", "--run-dir", "s", "--progress", "False"]) == 1
     said = capsys.readouterr().err
     assert f"UserCodeError: problem.name worlds:world failed: Odd: odd, at {path}:11" in said
     assert "Traceback" not in said

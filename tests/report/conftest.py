@@ -36,7 +36,7 @@ def run_folder(tmp_path_factory):
     """Three seeds of the default run, made small."""
     path = tmp_path_factory.mktemp("runs") / "small"
     words = "--clients 2 --seeds 3 --problem.size 4 --problem.demonstrations 5"
-    words += " --evaluation.held-out 3 --engine.backend local --record.progress False"
+    words += " --evaluation.held-out 3 --engine.backend local --progress False"
     words += f" --federation.rounds 2 --run-dir {path}"
     assert main(words.split()) == 0
     return path

@@ -78,7 +78,7 @@ def test_settings_of_another_run_are_told_from_what_it_left(copied, capsys, chan
 
 def test_results_of_another_run_are_told_from_its_arrays(copied, capsys, tmp_path):
     words = "--clients 2 --seeds 3 --problem.size 4 --problem.demonstrations 5 --seed 1"
-    words += " --evaluation.held-out 3 --engine.backend local --record.progress False"
+    words += " --evaluation.held-out 3 --engine.backend local --progress False"
     words += f" --federation.rounds 2 --run-dir {tmp_path / 'other'}"
     assert main(words.split()) == 0
     shutil.copy(tmp_path / "other" / "results.parquet", copied)

@@ -126,7 +126,7 @@ def test_settings_that_differ_come_first_and_make_the_command(run_page, tmp_path
     names = [row[0][0] for row in changed[1:]]
     assert names == [
         "clients", "seeds", "problem.size", "problem.demonstrations", "federation.rounds",
-        "evaluation.held-out", "engine.backend", "record.progress",
+        "evaluation.held-out", "engine.backend",
     ]  # fmt: skip
     said = re.search(r"<code>python -m fedirl_ray\.run (--[^<]*)</code>", run_page)[1]
     assert main([*said.split(), "--run-dir", str(tmp_path / "again")]) == 0
@@ -238,7 +238,7 @@ def test_a_rule_without_a_number_in_some_split_leaves_its_cells_empty(tmp_path):
     words = ["--clients", "2", "--seeds", "2", "--problem.size", "3", "--problem.slip", "0"]
     words += ["--problem.demonstrations-file", str(tmp_path / "shown.npz")]
     words += ["--fusion.rules", "mean,barycenter,expert", "--evaluation.held-out", "2"]
-    words += ["--engine.backend", "local", "--record.progress", "False"]
+    words += ["--engine.backend", "local", "--progress", "False"]
     assert main([*words, "--run-dir", str(tmp_path / "run")]) == 0
     assert "nan" not in (tmp_path / "run" / "table.txt").read_text()
     page = Parsed(write_page([tmp_path / "run"]))

@@ -31,13 +31,13 @@ def test_the_page_goes_into_the_folder_or_where_it_is_wanted(copied, capsys, tmp
 
 def test_a_run_with_a_page_can_still_be_overwritten(copied):
     assert main(["report", str(copied)]) == 0
-    words = "--seeds 1 --problem.size 3 --engine.backend local --record.progress False"
+    words = "--seeds 1 --problem.size 3 --engine.backend local --progress False"
     assert main([*words.split(), "--run-dir", str(copied), "--overwrite", "True"]) == 0
     assert not (copied / "report.html").exists()
 
 
 def test_one_seed_makes_a_page_without_intervals(tmp_path):
-    words = "--seeds 1 --problem.size 3 --engine.backend local --record.progress False"
+    words = "--seeds 1 --problem.size 3 --engine.backend local --progress False"
     assert main([*words.split(), "--run-dir", str(tmp_path / "one")]) == 0
     assert main(["report", str(tmp_path / "one")]) == 0
     page = (tmp_path / "one" / "report.html").read_text()

@@ -62,7 +62,7 @@ def test_a_sweep_and_its_page_say_what_the_best_trial_cost(tmp_path, capsys):
     path, folder = tmp_path / "plan.yaml", tmp_path / "study"
     path.write_text(yaml.safe_dump(PLAN))
     quiet = ("--progress", "False", "--concurrency", "1")
-    assert main(["sweep", str(path), "--study-dir", str(folder), *quiet]) == 0
+    assert main(["sweep", str(path), "--run-dir", str(folder), *quiet]) == 0
     told = " ".join(capsys.readouterr().out.split())
     kept = json.loads((folder / "privacy.json").read_text())
     whole = spent([multiplier_for(4.0, 1e-5)] * 3, 1e-5)

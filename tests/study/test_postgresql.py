@@ -92,7 +92,7 @@ def test_a_study_in_postgresql_outlives_kills_without_its_password_being_kept(
 ):
     plan, folder = tmp_path / "plan.yaml", tmp_path / "s"
     plan.write_text(yaml.safe_dump(PLAN))
-    words = [plan, "--study-dir", folder, "--storage", server]
+    words = [plan, "--run-dir", folder, "--storage", server]
     monkeypatch.setenv("PGPASSWORD", SECRET)
     for _ in range(KILLS):
         process = begin("sweep", *words, "--progress", "False")
@@ -130,7 +130,7 @@ def test_a_study_in_postgresql_outlives_kills_without_its_password_being_kept(
 def test_a_server_that_goes_away_is_one_line(server, tmp_path):
     plan, folder = tmp_path / "plan.yaml", tmp_path / "s"
     plan.write_text(yaml.safe_dump(PLAN | {"sampler": "random", "trials": 1000}))
-    words = [plan, "--study-dir", folder, "--storage", server, "--progress", "False"]
+    words = [plan, "--run-dir", folder, "--storage", server, "--progress", "False"]
     said = tmp_path / "said"
     process = begin("sweep", *words, said=said)
     assert wait_for(process, lambda: list(folder.glob("trials/*.parquet")))
@@ -156,7 +156,7 @@ def test_one_driver_is_at_a_study_and_nothing_is_created_in_its_stead(
     monkeypatch.setenv("PGPASSWORD", SECRET)
     plan, folder, twin = tmp_path / "plan.yaml", tmp_path / "s", tmp_path / "twin"
     plan.write_text(yaml.safe_dump(PLAN | {"trials": 1}))
-    words = ["sweep", plan, "--study-dir", folder, "--storage", server, "--progress", "False"]
+    words = ["sweep", plan, "--run-dir", folder, "--storage", server, "--progress", "False"]
     assert main(list(map(str, words))) == 0
     study = read_study_file(folder / "study.yaml")
     shutil.copytree(folder, twin)

@@ -149,6 +149,16 @@ def test_a_folder_that_holds_something_is_not_written_to(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_reproduction_is_overwritten_where_that_is_asked_for(tmp_path, capsys):
+    words = ["reproduce", "gaussians", *QUICK, "--run-dir", "run"]
+    assert main(words) == 0
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith("; --overwrite true replaces a reproduction\n")
+    assert main([*words, "--overwrite", "yes"]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == kept
+
+
 def test_a_folder_that_another_process_works_in_is_left_to_it(whole, capsys):
     with hold(whole, "resume"):
         assert main(["reproduce", "--resume", str(whole)]) == 2

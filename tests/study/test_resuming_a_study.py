@@ -38,7 +38,7 @@ NAME = "success/held-out/barycenter"
 def begin(folder, *words, **change):
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(yaml.safe_dump({**PLAN, **change}))
-    assert main(["sweep", str(path), "--study-dir", str(folder), *words, *QUIET]) == 0
+    assert main(["sweep", str(path), "--run-dir", str(folder), *words, *QUIET]) == 0
     return folder
 
 
@@ -222,7 +222,7 @@ def test_a_database_named_relatively_is_the_same_from_every_folder(tmp_path, mon
     home.mkdir()
     away.mkdir()
     (home / "plan.yaml").write_text(yaml.safe_dump(PLAN))
-    words = ("plan.yaml", "--study-dir", "st", "--storage", "sqlite:///trials.db")
+    words = ("plan.yaml", "--run-dir", "st", "--storage", "sqlite:///trials.db")
     monkeypatch.chdir(home)
     assert main(["sweep", *words, *QUIET]) == 0
     study = home / "st"
@@ -266,7 +266,7 @@ def test_a_database_that_ends_with_the_process_is_refused(tmp_path, capsys):
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(PLAN))
     for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"):
-        words = ("--study-dir", str(tmp_path / "s"), "--storage", url)
+        words = ("--run-dir", str(tmp_path / "s"), "--storage", url)
         assert main(["sweep", str(path), *words, *QUIET]) == 2
         (said,) = capsys.readouterr().err.splitlines()
         assert said.startswith("storage must be a database in a file, such as sqlite:///")

@@ -74,7 +74,7 @@ def complete(folder):
 
 
 def test_a_study_is_run_and_kept(tmp_path, capsys):
-    assert main(["sweep", keep(tmp_path), "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    assert main(["sweep", keep(tmp_path), "--run-dir", str(tmp_path / "s"), *QUIET]) == 0
     said = capsys.readouterr().out
     assert "best trial; 8 trials: 8 complete" in said
     assert said.endswith(f"sweep --resume {tmp_path / 's'} --trials 16\n")
@@ -103,8 +103,8 @@ def test_one_worker_draws_the_same_trials_stopped_or_not(tmp_path):
     fixed = {**PLAN["fixed"], "seeds": 1}
     path = keep(tmp_path, fixed=fixed, trials=12)  # beyond the ten that TPE draws blindly
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert main(["sweep", path, "--study-dir", str(whole), *QUIET]) == 0
-    assert main(["sweep", path, "--study-dir", str(halves), "--trials", "5", *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(whole), *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(halves), "--trials", "5", *QUIET]) == 0
     assert main(["sweep", "--resume", str(halves), "--trials", "12", *QUIET]) == 0
     names = [name for name in trials(whole) if name != "seconds"]
     assert {n: trials(whole)[n] for n in names} == {n: trials(halves)[n] for n in names}
@@ -118,7 +118,7 @@ def test_trials_on_ray_find_what_this_process_finds(ray_session, tmp_path):
     }
     for name, backend in (("here", PLAN["fixed"]), ("there", on_ray())):
         path = keep(tmp_path, **fixed, fixed=backend)
-        assert main(["sweep", path, "--study-dir", str(tmp_path / name), *QUIET]) == 0
+        assert main(["sweep", path, "--run-dir", str(tmp_path / name), *QUIET]) == 0
     read = [pq.read_table(tmp_path / n / "results.parquet").to_pylist() for n in ("here", "there")]
     assert read[0] == read[1]
 
@@ -142,7 +142,7 @@ def test_ten_kills_lose_no_trial_and_repeat_none(tmp_path):
     }
     path, folder = keep(tmp_path, sampler="grid", search=search, trials=28), tmp_path / "s"
     moments = random.Random(0)
-    words = [path, "--study-dir", folder]
+    words = [path, "--run-dir", folder]
     for kill in range(KILLS):
         process = begin("sweep", *words, *QUIET)
         before = len(list(folder.glob("trials/*.parquet")))
@@ -165,7 +165,7 @@ def test_ten_kills_lose_no_trial_and_repeat_none(tmp_path):
 
 def test_ctrl_c_leaves_a_study_that_can_be_gone_on_with(tmp_path):
     path, folder = keep(tmp_path, trials=400), tmp_path / "s"
-    process = start(path, "--study-dir", folder)
+    process = start(path, "--run-dir", folder)
     while not list(folder.glob("trials/*.parquet")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_a_study_that_can_be_gone_on_with(tmp_path):
 
 def test_a_torn_line_is_cut_off(tmp_path):
     path, folder = keep(tmp_path, trials=3), tmp_path / "s"
-    assert main(["sweep", path, "--study-dir", str(folder), *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(folder), *QUIET]) == 0
     journal = folder / "journal.log"
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "wor')
@@ -197,7 +197,7 @@ def test_a_trial_that_fails_is_recorded_and_too_many_end_the_study(tmp_path, cap
     mixed = {"problem.obstacles": [0.1, 0.95, 0.2, 0.96], "problem.demonstrations": [2]}
     fixed["problem.size"] = 3
     path = keep(tmp_path, fixed=fixed, search=mixed, sampler="grid", **{"max-failures": 2})
-    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(tmp_path / "s"), *QUIET]) == 0
     table = trials(tmp_path / "s")
     assert table["state"] == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"]  # not in a row
     assert "problem.obstacles must leave a path" in table["error"][1]
@@ -210,7 +210,7 @@ def test_a_trial_that_fails_is_recorded_and_too_many_end_the_study(tmp_path, cap
         **{"max-failures": 3},
     )
     capsys.readouterr()
-    assert main(["sweep", path, "--study-dir", str(tmp_path / "t"), *QUIET]) == 1
+    assert main(["sweep", path, "--run-dir", str(tmp_path / "t"), *QUIET]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("max-failures 3: that many trials failed one after the other, the last")
     assert trials(tmp_path / "t")["state"] == ["FAIL"] * 3
@@ -221,7 +221,7 @@ def test_a_poor_trial_is_given_up_after_some_seeds(tmp_path):
     plan = {**PLAN, "fixed": fixed, "pruner": "median", "trials": 9,
             "search": {"fusion.epsilon": {"low": 0.01, "high": 10.0, "log": True}}}  # fmt: skip
     path = keep(tmp_path, **plan)
-    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(tmp_path / "s"), *QUIET]) == 0
     states = trials(tmp_path / "s")["state"]
     assert len(states) == 9
     assert {"COMPLETE", "PRUNED"} == set(states)
@@ -232,7 +232,7 @@ def test_several_objectives_leave_a_front(tmp_path, capsys):
     search = {"clients": [1, 2, 3]}
     fixed = {name: value for name, value in PLAN["fixed"].items() if name != "clients"}
     path = keep(tmp_path, fixed=fixed, search=search, objectives=objectives, sampler="grid")
-    assert main(["sweep", path, "--study-dir", str(tmp_path / "s"), *QUIET]) == 0
+    assert main(["sweep", path, "--run-dir", str(tmp_path / "s"), *QUIET]) == 0
     said = capsys.readouterr().out
     assert "Pareto front; 3 trials" in said
     assert "More trials" not in said  # a grid has no others
@@ -266,7 +266,7 @@ def test_bad_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_a_database_that_is_none_is_one_line(url, line, tmp_path, capsys):
-    words = ["--study-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
+    words = ["--run-dir", str(tmp_path / "s"), "--storage", url, *QUIET]
     assert main(["sweep", keep(tmp_path), *words]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
@@ -276,7 +276,7 @@ def test_a_database_that_is_none_is_one_line(url, line, tmp_path, capsys):
 def test_a_study_in_a_database_is_gone_on_with_and_reported_by_its_folder(tmp_path, capsys):
     url = f"sqlite:///{tmp_path}/studies.db"
     for name in ("s", "t"):  # two studies in one database
-        words = ["--study-dir", str(tmp_path / name), "--storage", url, *QUIET]
+        words = ["--run-dir", str(tmp_path / name), "--storage", url, *QUIET]
         assert main(["sweep", keep(tmp_path, trials=2), *words]) == 0
     folder = (tmp_path / "s").rename(tmp_path / "elsewhere")
     assert main(["sweep", "--resume", str(folder), "--trials", "3", *QUIET]) == 0
@@ -290,9 +290,29 @@ def test_a_study_in_a_database_is_gone_on_with_and_reported_by_its_folder(tmp_pa
     assert "a study's database must be there, got sqlite:" in capsys.readouterr().err
 
 
+def test_a_study_is_overwritten_where_that_is_asked_for_and_can_be(tmp_path, capsys):
+    folder = tmp_path / "s"
+    words = ["sweep", keep(tmp_path, trials=2), "--run-dir", str(folder), *QUIET]
+    assert main(words) == 0
+    assert main(["report", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith("; --overwrite true replaces it\n")
+    assert main([*words, "--trials", "1", "--overwrite", "true"]) == 0
+    assert trials(folder)["number"] == [0]
+    assert not (folder / ".replaced").exists()
+    url = ("--storage", f"sqlite:///{tmp_path}/studies.db")
+    assert main([*words, "--trials", "1", "--overwrite", "true", *url]) == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main([*words, "--overwrite", "true"]) == 2
+    assert "overwrite must be false for a study in a database" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_a_study_in_a_journal_is_not_moved_to_a_database(tmp_path, capsys):
     folder, url = tmp_path / "s", f"sqlite:///{tmp_path}/studies.db"
-    assert main(["sweep", keep(tmp_path, trials=1), "--study-dir", str(folder), *QUIET]) == 0
+    assert main(["sweep", keep(tmp_path, trials=1), "--run-dir", str(folder), *QUIET]) == 0
     assert main(["sweep", "--resume", str(folder), "--storage", url, *QUIET]) == 2
     assert "must be left out for a study kept in its folder's journal" in capsys.readouterr().err
 
@@ -306,15 +326,15 @@ def test_the_tables_of_a_study_under_way_are_written_again_and_again(tmp_path, m
         seen.append(len(trials(folder)["number"]))
 
     monkeypatch.setattr(command, "publish", publish_and_look)
-    assert main(["sweep", keep(tmp_path, trials=3), "--study-dir", str(folder), *QUIET]) == 0
+    assert main(["sweep", keep(tmp_path, trials=3), "--run-dir", str(folder), *QUIET]) == 0
     assert seen == [1, 2, 3, 3]
 
 
 def test_a_second_driver_is_refused_while_the_first_is_at_it(tmp_path, capsys):
     path, folder = keep(tmp_path, trials=400), tmp_path / "s"
-    first = begin("sweep", path, "--study-dir", folder, *QUIET)
+    first = begin("sweep", path, "--run-dir", folder, *QUIET)
     wait_for(first, lambda: list(folder.glob("trials/*.parquet")))
-    for words in (["--resume", str(folder)], [path, "--study-dir", str(folder)]):
+    for words in (["--resume", str(folder)], [path, "--run-dir", str(folder)]):
         assert main(["sweep", *words, *QUIET]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"must be a folder that no other process works in, got {folder}" in line
@@ -398,7 +418,7 @@ def test_what_the_machine_lost_is_begun_again_with_the_same_settings(tmp_path):
 def test_memory_that_gives_out_in_a_trial_is_the_machines_doing(tmp_path, monkeypatch, capsys):
     path, folder = keep(tmp_path, trials=2), tmp_path / "s"
     monkeypatch.setattr(memory, "available", lambda: 10)
-    assert main(["sweep", path, "--study-dir", str(folder), *QUIET]) == 1
+    assert main(["sweep", path, "--run-dir", str(folder), *QUIET]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("2 of 2 trials have not ended, the machine did not let them (trial 5: ")
     assert "needs 0.0 GiB and 0.0 GiB are available" in line

@@ -100,7 +100,7 @@ def test_what_the_machine_did_is_tried_again_and_what_a_trial_did_is_kept(tmp_pa
     path, folder = tmp_path / "plan.yaml", tmp_path / "s"
     path.write_text(yaml.safe_dump({**PLAN, "fixed": fixed, "search": search}))
     where = os.pathsep.join([str(ROOT), str(tmp_path)])
-    process = start(path, "--study-dir", folder, env=os.environ | {"PYTHONPATH": where})
+    process = start(path, "--run-dir", folder, env=os.environ | {"PYTHONPATH": where})
     _, said = process.communicate(timeout=300)
     assert process.returncode == 1, said
     line = said.splitlines()[-1]
@@ -136,7 +136,7 @@ def test_a_sweep_whose_ray_dies_says_so_and_loses_no_point(part, name, tmp_path,
     path, folder = tmp_path / "plan.yaml", tmp_path / "s"
     path.write_text(yaml.safe_dump({**PLAN, "fixed": fixed, "search": search}))
     where = os.pathsep.join([str(ROOT), str(tmp_path)])
-    process = start(path, "--study-dir", folder, env=os.environ | {"PYTHONPATH": where})
+    process = start(path, "--run-dir", folder, env=os.environ | {"PYTHONPATH": where})
     while not list(folder.glob("trials/*.parquet")):
         assert process.poll() is None
         psutil.cpu_percent(interval=0.05)
