@@ -264,7 +264,7 @@ def test_a_damaged_checkpoint_is_named_and_its_seed_run_again(
     kept = {"cut": data[: len(data) // 2], "flipped": data, "empty": b""}[damage]
     first.write_bytes(kept)
     capsys.readouterr()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["--resume", str(folder), "--progress", "no"]) == 0
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"{first.name} is damaged" in said
@@ -351,7 +351,7 @@ def test_a_run_is_replaced_only_when_asked_to(tmp_path, capsys):
     capsys.readouterr()
     assert main([*LOCAL, "--run-dir", "run", "--seed", "5"]) == 2
     assert capsys.readouterr().err == (
-        "run-dir must be a new or empty folder, got run; --overwrite True replaces a run\n"
+        "run-dir must be a new or empty folder, got run; --overwrite true replaces a run\n"
     )
     assert contents(folder) == before
     run(folder, "--seed", "5", "--overwrite", "True", "--record.figure", "False", seeds=1)

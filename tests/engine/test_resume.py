@@ -40,7 +40,7 @@ JOB = [
     *("--evaluation.held-out", "2", "--evaluation.discounts", "", "--record.figure", "False"),
     *("--progress", "False"),
 ]
-LOCAL = ("--engine.backend", "local")
+LOCAL = ("--engine.backend", "local", "--progress", "no")
 
 
 MAIN = """

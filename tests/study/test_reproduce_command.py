@@ -101,7 +101,7 @@ def test_a_mistake_is_told_in_one_line(words, said, capsys):
 def test_a_folder_goes_on_with_what_it_was_begun_with_alone(whole, capsys):
     assert main(["reproduce", "--resume", str(whole), "--seed", "3"]) == 2
     assert capsys.readouterr().err == (
-        "seed must stay 0 when a reproduction is resumed, got 3; only part, engine.* and progress "
+        "seed must stay 0 when a reproduction is resumed, got 3; only part and engine.* "
         "may change\n"
     )
 
