@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -84,6 +85,17 @@ RUN = ("-m", "fedirl_ray.run")
 FINAL = ("arrays.npz", "rewards.npz", "results.parquet", "summary.json", "table.txt")
 
 
+BUILD = """
+import os, shutil, sys
+from setuptools import build_meta
+made = sys.argv[1]
+sdist = build_meta.build_sdist(made)
+shutil.unpack_archive(f"{made}/{sdist}", made)
+os.chdir(f"{made}/{sdist.removesuffix('.tar.gz')}")
+build_meta.build_wheel(made)
+"""
+
+
 def pip(*words, cwd):
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)],
@@ -94,13 +106,16 @@ def pip(*words, cwd):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """This package as a wheel, built from a copy so that nothing is left in the source tree."""
+    """This package as a wheel, built from its sdist, and that from a copy of the source tree."""
     copy, made = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "fedirl_ray", copy / "fedirl_ray", ignore=ignored)
-    pip("wheel", "--no-deps", "--no-build-isolation", "-w", made, ".", cwd=copy)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, made], cwd=copy, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     (found,) = made.glob("fedirl_ray-*.whl")
     return found
 
@@ -155,18 +170,42 @@ def test_all_that_is_no_code_is_in_the_wheel(wheel):
     package = ROOT / "fedirl_ray"
     others = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert {f"fedirl_ray/{path.relative_to(package)}" for path in others} <= names
+    for path in ROOT.glob("sweeps/*.yaml"):
+        assert f"fedirl_ray/sweeps/{path.name}" in names
     for name in ("py.typed", "presets/pendulum.yaml", "report/templates/page.html"):
         assert f"fedirl_ray/{name}" in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "docs"))]
 
 
+THERE = """
+import fedirl_ray
+from fedirl_ray.presets import study_named
+from fedirl_ray.study.space import read_study_file
+print(fedirl_ray.__file__)
+print(fedirl_ray.preset("pendulum").clients)
+path = study_named("scale")
+assert read_study_file(path).trials > 1
+print(path.read_text().splitlines()[0])
+"""
+
+
 def test_it_is_the_installed_package_that_runs_and_its_presets_are_there(
     command, installed, tmp_path
 ):
-    code = "import fedirl_ray; print(fedirl_ray.__file__, fedirl_ray.preset('pendulum').clients)"
-    file, clients = command(tmp_path, "-c", code).split()
+    file, clients, study = command(tmp_path, "-c", THERE).splitlines()
     assert Path(file).is_relative_to(installed)
     assert clients == "6"
+    assert study == (ROOT / "sweeps" / "scale.yaml").read_text().splitlines()[0]
+
+
+def test_the_script_is_installed(command, installed, tmp_path):
+    script = installed / "bin" / "fedirl"
+    said = command(tmp_path, script, "presets")
+    assert "Studies: fedirl sweep NAME\n" in said
+    assert "\n  regularisation " in said
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert command(tmp_path, script, "--version") == f"fedirl_ray {version}\n"
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 READ = """

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
@@ -71,14 +72,31 @@ def has_password(url: str) -> bool:
 
 
 def _parse(url: str) -> URL:
+    # What is wrong is not shown: a password may be in it.
+    if url.partition("?")[0].count("@") > 1:
+        raise ConfigError(
+            "storage must be a URL with one @, before the host; in a user or password write @ as "
+            "%40, : as %3A, / as %2F and % as %25, got one with more"
+        )
     try:
         return make_url(url)
     except ArgumentError:
-        # What cannot be parsed is not shown: a password may be in it.
         raise ConfigError(
             "storage must be a database's URL, such as postgresql://USER@HOST/DATABASE, got "
             "something else"
         ) from None
+
+
+def _require_driver(parsed: URL) -> None:
+    """Refuse PostgreSQL where nothing that speaks to it is installed.
+
+    Raises:
+        ConfigError: Says which extra brings it.
+    """
+    asked = parsed.drivername in ("postgresql", "postgresql+psycopg")
+    law = "of a database whose driver is installed (pip install 'fedirl-ray[postgresql]')"
+    missing = asked and find_spec("psycopg") is None
+    require(not missing, "storage", law, f"{parsed.drivername} without psycopg")
 
 
 def _is_file(parsed: URL) -> bool:
@@ -211,6 +229,7 @@ def _journal(path: Path) -> JournalStorage:
 def _database(place: Place, url: str, *, new: bool) -> Iterator[RDBStorage]:
     """A database; nothing is created in it unless the study is new."""
     parsed = _absolute(_parse(url))
+    _require_driver(parsed)
     if not new and _is_file(parsed) and not Path(str(parsed.database)).is_file():
         raise ConfigError(f"a study's database must be there, got {place.url}, which is not")
     try:

@@ -102,6 +102,8 @@ def test_a_size_that_would_not_fit_the_budget_is_not_begun(ray_session, tmp_path
         (("--time-budget", "0"), "time-budget must be > 0"),
         (("--rounds", "0"), "federation.rounds must be >= 1"),
         (("--problem.name", "CartPole-v1"), "no setting is called --problem.name"),
+        (("--engine.backend", "local"), "engine.backend must be ray in stress, which times Ray's "),
+        (("--engine.address", "auto"), "engine.address must be None in stress, which times Ray's"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(flags, named, capsys):

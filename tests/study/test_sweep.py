@@ -263,6 +263,11 @@ def test_bad_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
     [
         ("nonsense://", "storage must be a database that can be opened, got nonsense://"),
         ("me:secret@here", "storage must be a database's URL, such as postgresql://USER@HOST/"),
+        (
+            "postgresql://me:sec@secret@here/db",
+            "storage must be a URL with one @, before the host; "
+            "in a user or password write @ as %40, ",
+        ),
     ],
 )
 def test_a_database_that_is_none_is_one_line(url, line, tmp_path, capsys):
@@ -271,6 +276,18 @@ def test_a_database_that_is_none_is_one_line(url, line, tmp_path, capsys):
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
     assert "secret" not in said
+
+
+def test_postgresql_without_its_driver_names_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    words = ["--run-dir", str(tmp_path / "s"), "--storage", "postgresql://me:secret@here/db"]
+    assert main(["sweep", keep(tmp_path), *words, *QUIET]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == (
+        "storage must be of a database whose driver is installed (pip install "
+        "'fedirl-ray[postgresql]'), got postgresql without psycopg"
+    )
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_study_in_a_database_is_gone_on_with_and_reported_by_its_folder(tmp_path, capsys):
