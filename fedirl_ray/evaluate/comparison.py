@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedirl_ray.errors import DataError
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.mdp import Floats
 
@@ -41,6 +42,30 @@ def compare(samples: Floats, rules: Sequence[str]) -> dict[str, Comparison]:
         )
         for rule, column in zip(rules, samples.T, strict=True)
     }
+
+
+def value_of(earned: Floats, random: float | Floats, best: float | Floats) -> Floats:
+    """Returns on a scale that worlds of all kinds share.
+
+    Args:
+        earned: Returns, any shape.
+        random: What a policy earns that knows nothing, in the same worlds.
+        best: What the true reward's plan, or its expert, earns there.
+
+    Returns:
+        0 where nothing is earned beyond `random`, 1 at `best`; beyond either end where it is.
+
+    Raises:
+        DataError: Somewhere the best earns no more than the random policy.
+    """
+    reach = np.asarray(best - random, dtype=np.float64)
+    if not (reach > 0.0).all():
+        raise DataError(
+            f"value needs worlds where the best policy earns more than a random one, got "
+            f"{float(np.min(reach)):+.3g} beyond it"
+        )
+    share: Floats = (earned - random) / reach
+    return share
 
 
 @dataclass(frozen=True)

@@ -1,233 +1,144 @@
-"""The heterogeneity map as a picture and as a table, for a page or for a document."""
+"""The heterogeneity map of some studies in words and tables: dial by rule, beside the mean.
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from itertools import cycle, zip_longest
-from typing import Any
+All differences of a map are judged together (Holm), whatever the number of its studies.
+"""
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fedirl_ray.evaluate.statistics import Interval, stand_out
-from fedirl_ray.report.difference import bar, legend, mark
+from fedirl_ray.report.difference import legend, mark
 from fedirl_ray.report.measure import Measure
-from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Chart, chart
 from fedirl_ray.report.table import label_of
-from fedirl_ray.report.wording import in_markdown, printable
-from fedirl_ray.study.heterogeneity import Point
+from fedirl_ray.report.wording import in_markdown
+from fedirl_ray.study.heterogeneity import BASE, Point
 
-HEAD = (
-    "dial", "level", "trials", "seeds", "- mean", "- best simple rule", "best simple rule",
-    "normalisation", "blur", "transport",
-)  # fmt: skip
-"""Columns of the map as a table."""
-Series = tuple[str, str, Callable[[Point], Interval]]
-Line = tuple[str, str, Callable[[Point], Interval], Sequence[Point]]
-"""Label, colour, what is read, and where from."""
-Panel = tuple[str, list[Line]]
-"""A title, and what is drawn under it."""
-DIFFERENCES: tuple[Series, ...] = (
-    ("parameter mean", BLUE, lambda point: point.against_mean),
-    ("best simple rule", ORANGE, lambda point: point.against_best),
-)
-PARTS: tuple[Series, ...] = (
-    ("normalisation", GREY, lambda point: _part(point, "normalisation")),
-    ("blur", ORANGE, lambda point: _part(point, "blur")),
-    ("transport", GREEN, lambda point: _part(point, "transport")),
-)
+HEAD = ("dial", "level", "trials", "seeds")
+"""First columns of the map as a table; the mean's level and the rules' differences follow."""
+CENTRE = "centre"
+"""What the one row is called where the axes of a star meet."""
+Maps = Mapping[str, Sequence[Point]]
+"""At least one point of each study, by its name; the same rules in all."""
 
 
-def _part(point: Point, name: str) -> Interval:
-    assert point.gain is not None  # panels of parts are drawn only where there are parts
-    found: Interval = getattr(point.gain, name)
-    return found
+@dataclass(frozen=True)
+class Row:
+    """One row of a map."""
+
+    dial: str
+    level: str
+    point: Point
+
+    @property
+    def label(self) -> tuple[str, str]:
+        """What tells it from the other rows."""
+        return self.dial, self.level
 
 
-def by_dial(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """Points grouped by dial, in their order."""
+def rows_of(points: Sequence[Point]) -> list[Row]:
+    """Rows of one study: what all its dials share once, then dial by dial.
+
+    A star's centre is a level of each of its dials, from the same trials: one row, one comparison.
+    """
+    shared = [trials for trials, count in Counter(p.trials for p in points).items() if count > 1]
+    (centre,) = shared if len(shared) == 1 else (None,)
+    first = [Row(CENTRE, "", point) for point in points if point.trials == centre][:1]
+    return first + [Row(p.dial, p.level, p) for p in points if p.trials != centre]
+
+
+def rules_of(maps: Maps) -> tuple[str, ...]:
+    """The rules that are compared with the mean."""
+    points = next(iter(maps.values()))
+    return tuple(points[0].differences)
+
+
+def differences(maps: Maps) -> dict[tuple[str, tuple[str, str], str], Interval]:
+    """All differences of a map, by study, row and rule, each comparison once."""
     return {
-        dial: [point for point in points if point.dial == dial]
-        for dial in dict.fromkeys(point.dial for point in points)
+        (study, row.label, rule): gap
+        for study, points in maps.items()
+        for row in rows_of(points)
+        for rule, gap in row.point.differences.items()
     }
 
 
-def draw_maps(maps: Mapping[str, Sequence[Point]], measure: Measure) -> bytes:
-    """Draw the maps of some studies as one PNG, over each other where there are several.
-
-    Args:
-        maps: At least one point of each study, by its name.
-        measure: Of what, the same in all.
-    """
-    if len(maps) == 1:
-        (points,) = maps.values()
-        return draw_map(points, measure)
-    return _figure([(dial, _compare(maps, dial)) for dial in _dials(maps)], measure)
-
-
-def draw_map(points: Sequence[Point], measure: Measure) -> bytes:
-    """Draw a map as one PNG: a row for each dial, its differences beside its parts.
-
-    Args:
-        points: At least one.
-        measure: Of what.
-    """
-    rows = [(dial, _panels(dial, own)) for dial, own in by_dial(points).items()]
-    return _figure(rows, measure)
+def map_markdown(maps: Maps, measure: Measure) -> str:
+    """The map as Markdown: a table a study, and what its marks mean."""
+    text = ""
+    for study, rows in map_rows(maps, measure).items():
+        head = map_head(maps, measure)
+        lines = [head, ["---"] * len(head), *rows]
+        text += f"### {in_markdown(study)}\n\n" if len(maps) > 1 else ""
+        for number, row in enumerate(lines):
+            cells = row if number == 1 else [in_markdown(cell) for cell in row]
+            text += f"| {' | '.join(cells)} |\n"
+        text += "\n"
+    return f"{text}{in_markdown(' '.join(map_legend(maps, measure)))}\n"
 
 
-def _dials(maps: Mapping[str, Sequence[Point]]) -> list[str]:
-    return list(dict.fromkeys(point.dial for points in maps.values() for point in points))
+def map_head(maps: Maps, measure: Measure) -> list[str]:
+    """Names of a table's columns."""
+    unit = f" ({measure.unit})" if measure.unit else ""
+    return [*HEAD, f"{label_of(BASE)}{unit}", *map(label_of, rules_of(maps))]
 
 
-def _compare(maps: Mapping[str, Sequence[Point]], dial: str) -> list[Panel]:
-    """One difference a panel, one line a study."""
-    own = {name: by_dial(points).get(dial, []) for name, points in maps.items()}
-    split = {
-        name: points
-        for name, points in own.items()
-        if all(point.gain is not None for point in points)
-    }
-    colours = dict(zip(maps, cycle((BLUE, ORANGE, GREEN, GREY)), strict=False))
-    shown = (
-        (f"{dial}: barycenter minus mean", own, DIFFERENCES[0][2]),
-        ("of which transport", split, PARTS[-1][2]),
-    )
-    return [
-        (title, [(name, colours[name], read, points) for name, points in of.items() if points])
-        for title, of, read in shown
-    ]
-
-
-def _panels(dial: str, points: Sequence[Point]) -> list[Panel]:
-    """The differences of one study, and their parts where it has them."""
-    panels = [(f"{dial}: barycenter minus", [(*series, points) for series in DIFFERENCES])]
-    if all(point.gain is not None for point in points):
-        title = f"{dial}: its gain over the mean is made of"
-        panels.append((title, [(*series, points) for series in PARTS]))
-    return panels
-
-
-def _figure(rows: Sequence[tuple[str, Sequence[Panel]]], measure: Measure) -> bytes:
-    """Draw panels as one PNG, a row for each dial."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.0, 2.3 * len(rows) + 0.5), layout="constrained")
-        axes = figure.subplots(len(rows), 2, squeeze=False)
-        for places, (dial, panels) in zip(axes, rows, strict=True):
-            for place, panel in zip_longest(places, panels):
-                if panel is None or not panel[1]:
-                    place.set_axis_off()
-                    continue
-                _draw(place, panel[1], measure)
-                first = place is places[0]
-                place.set_title(
-                    panel[0] if first else panel[0].removeprefix(f"{dial}: "), loc="left"
-                )
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
-
-
-def map_charts(points: Sequence[Point], measure: Measure, prefix: str) -> list[Chart]:
-    """The same panels one by one, for a page.
-
-    Args:
-        points: The map.
-        measure: Of what.
-        prefix: Starts the charts' names, which are unique in a page.
-    """
-    charts: list[Chart] = []
-    for i, (dial, own) in enumerate(by_dial(points).items()):
-        for j, (title, lines) in enumerate(_panels(dial, own)):
-            with chart(f"{prefix}-map{i}{j}", 4.6, 2.8, charts, title) as figure:
-                _draw(figure.subplots(), lines, measure)
-    return charts
-
-
-def map_markdown(points: Sequence[Point], measure: Measure) -> str:
-    """The map as a Markdown table of differences, and what its marks mean."""
-    rows = [[in_markdown(cell) for cell in row] for row in map_rows(points, measure)]
-    lines = [HEAD, tuple("---" for _ in HEAD), *rows]
-    text = "".join(f"| {' | '.join(row)} |\n" for row in lines)
-    return f"{text}\n{in_markdown(' '.join(map_legend(points)))}\n"
-
-
-def map_rows(points: Sequence[Point], measure: Measure) -> list[list[str]]:
-    """Every point's cells, in the order of the table's columns."""
-    said = mark(_differences(points), measure.difference)
-    return [
-        [
-            point.dial if point.balanced else f"{point.dial} (all trials)",
-            point.level,
-            str(point.trials),
-            str(point.seeds),
-            *(said.get((i, name), "").strip() for name in ("mean", "best")),
-            label_of(point.best),
-            *(said.get((i, name), "").strip() for name, _, _ in PARTS),
+def map_rows(maps: Maps, measure: Measure) -> dict[str, list[list[str]]]:
+    """Every row's cells, in the order of a table's columns, by study."""
+    said = mark(differences(maps), measure.difference)
+    return {
+        study: [
+            [
+                row.dial if row.point.balanced else f"{row.dial} (all trials)",
+                row.level,
+                str(len(row.point.trials)),
+                str(row.point.seeds),
+                measure.with_half(row.point.means[BASE].mean),
+                *(said[study, row.label, rule].strip() for rule in rules_of(maps)),
+            ]
+            for row in rows_of(points)
         ]
-        for i, point in enumerate(points)
-    ]
+        for study, points in maps.items()
+    }
 
 
-def map_legend(points: Sequence[Point]) -> list[str]:
-    """What the marks of the map mean."""
-    seeds = {point.seeds for point in points}
-    return legend(_differences(points).values(), seeds.pop() if len(seeds) == 1 else None)
+def map_legend(maps: Maps, measure: Measure) -> list[str]:
+    """What is shown, what the centre is, and what the marks mean; a sentence each."""
+    said = [f"Rules minus {label_of(BASE)}, {measure.difference_name}."]
+    for study, points in maps.items():
+        of = f" of {study}" if len(maps) > 1 else ""
+        for row in rows_of(points):
+            if row.dial == CENTRE:
+                levels = [f"{p.dial} {p.level}" for p in points if p.trials == row.point.trials]
+                said.append(f"The {CENTRE}{of}: {', '.join(levels)}.")
+    seeds = {point.seeds for points in maps.values() for point in points}
+    return said + legend(differences(maps).values(), seeds.pop() if len(seeds) == 1 else None)
 
 
-def map_text(points: Sequence[Point]) -> list[str]:
-    """Where the barycenter is better, worse, or neither, one sentence a comparison."""
-    gaps = _differences(points)
+def map_text(maps: Maps) -> list[str]:
+    """Where each rule is better than the mean, worse, or neither, one sentence a rule."""
+    gaps = differences(maps)
     starred = {key for key, star in zip(gaps, stand_out(list(gaps.values())), strict=True) if star}
-    about = {"mean": "Barycenter minus parameter mean", "best": "Barycenter minus best simple rule"}
-    about |= {name: f"Of which {name}" for name, _, _ in PARTS}
     lines = []
-    for name, words in about.items():
-        here = {i: gap for (i, own), gap in gaps.items() if own == name}
-        if here:
-            found = {i: gap.mean for i, gap in here.items() if (i, name) in starred}
-            above = [points[i] for i, mean in found.items() if mean > 0.0]
-            below = [points[i] for i, mean in found.items() if mean < 0.0]
-            level = len(here) - len(above) - len(below)
-            lines.append(
-                f"{words}: above zero at {_places(above)}, below at {_places(below)}, no "
-                f"difference shown at {level} of {len(here)}."
-            )
+    for rule in rules_of(maps):
+        own = {key: gap.mean for key, gap in gaps.items() if key[2] == rule}
+        above, below = (
+            [_place(maps, study, row) for (study, row, _), mean in own.items()
+             if sign * mean > 0.0 and (study, row, rule) in starred]
+            for sign in (1.0, -1.0)
+        )  # fmt: skip
+        level = len(own) - len(above) - len(below)
+        lines.append(
+            f"{label_of(rule)} minus {label_of(BASE)}: above zero at {_places(above)}, below at "
+            f"{_places(below)}, no difference shown at {level} of {len(own)}."
+        )
     return [*lines, "Counted is what has a star; by chance alone 5 % of maps have any (Holm)."]
 
 
-def _differences(points: Sequence[Point]) -> dict[tuple[int, str], Interval]:
-    """All differences of a map, by point and what they are to."""
-    found = {}
-    for i, point in enumerate(points):
-        found[i, "mean"] = point.against_mean
-        found[i, "best"] = point.against_best
-        if point.gain is not None:
-            for name, _, read in PARTS:
-                found[i, name] = read(point)
-    return found
+def _place(maps: Maps, study: str, row: tuple[str, str]) -> str:
+    name = " ".join(row).strip()
+    return f"{study} {name}" if len(maps) > 1 else name
 
 
-def _places(points: Sequence[Point]) -> str:
-    named = ", ".join(f"{point.dial} {point.level}" for point in points)
-    return f"{len(points)} ({named})" if points else "none"
-
-
-def _draw(panel: Any, lines: Sequence[Line], measure: Measure) -> None:
-    """Draw some differences of one dial over its levels, with 95 % intervals."""
-    levels = list(dict.fromkeys(point.level for *_, points in lines for point in points))
-    panel.axhline(0.0, color=GREY, linewidth=0.8)
-    for k, (label, colour, read, points) in enumerate(lines):
-        found = [read(point) for point in points]
-        place = np.array([levels.index(point.level) for point in points])
-        panel.errorbar(
-            place + 0.09 * (k - (len(lines) - 1) / 2),
-            [measure.scale * each.mean for each in found],
-            [bar(each, measure.scale) for each in found],
-            color=colour, label=label, fmt="o-", markersize=3.5, linewidth=1.0, capsize=2.0,
-        )  # fmt: skip
-    crowded = sum(map(len, levels)) > 40
-    panel.set_xticks(range(len(levels)), map(printable, levels), rotation=20 if crowded else 0)
-    panel.set_xlim(-0.4, len(levels) - 0.6)
-    panel.set_ylabel(measure.difference_name)
-    panel.legend(loc="best")
+def _places(named: Sequence[str]) -> str:
+    return f"{len(named)} ({', '.join(named)})" if named else "none"

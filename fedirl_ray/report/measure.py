@@ -101,8 +101,10 @@ class Measure:
 SUCCESS = Measure(
     "success", scale=100.0, unit="%", apart="points", judge="policy", level_digits=1, most=2
 )
+VALUE = Measure("value", scale=100.0, unit="%", apart="points", judge="policy", level_digits=1)
+"""Return, 0 what a random policy earns and 100 the true reward's plan; see `value_of`."""
 
 
 def measure_of(metric: str) -> Measure:
     """How a metric is shown, by its name."""
-    return SUCCESS if metric == SUCCESS.metric else Measure(metric)
+    return {one.metric: one for one in (SUCCESS, VALUE)}.get(metric, Measure(metric))

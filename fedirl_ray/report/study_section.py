@@ -1,6 +1,5 @@
 """What the page says of a study."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ from fedirl_ray.cli import leaves, typed
 from fedirl_ray.errors import DataError
 from fedirl_ray.report.cells import Cell, Table
 from fedirl_ray.report.difference import STAR
-from fedirl_ray.report.heterogeneity import HEAD, map_charts, map_legend, map_rows, map_text
+from fedirl_ray.report.heterogeneity import Maps, map_head, map_legend, map_rows, map_text
+from fedirl_ray.report.levels import level_charts, units_of
+from fedirl_ray.report.map_picture import map_chart
 from fedirl_ray.report.measure import Measure, measure_of
 from fedirl_ray.report.wording import counted
 from fedirl_ray.study.archive import (
@@ -23,7 +24,13 @@ from fedirl_ray.study.archive import (
     varied,
 )
 from fedirl_ray.study.cost import read_words
-from fedirl_ray.study.heterogeneity import Point, gain_of_trial, heterogeneity_map, metric_of
+from fedirl_ray.study.heterogeneity import (
+    Point,
+    gain_of_trial,
+    heterogeneity_map,
+    mapped_metrics,
+    metric_of,
+)
 
 MOST_TRIALS = 12
 
@@ -39,6 +46,8 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
     seconds = [trial["seconds"] for trial in archive.trials if trial["seconds"] is not None]
     measure = measure_of(metric_of(archive.results["metric"]))
     points, why = _map(archive)
+    told = measure_of(mapped_metrics(archive.results)[0])
+    maps = {archive.path.resolve().name: points}
     goals = zip(archive.directions, archive.objectives, strict=True)
     return {
         "template": "study.html",
@@ -60,10 +69,13 @@ def study_section(archive: Archive, prefix: str) -> dict[str, Any]:
             (title, Markup(figure.replace("<", "\\u003c")))
             for title, figure in pictures(archive)
         ],
-        "measure": measure,
-        "map": map_charts(points, measure, prefix) if points else [],
-        "map_table": _map_table(points, measure) if points else None,
-        "map_text": map_text(points),
+        "measure": told,
+        "map": map_chart(maps, told, prefix, f"Minus the mean: {told.difference_name}")
+        if points
+        else [],
+        "levels": level_charts(points, told, units_of(archive), prefix),
+        "map_table": _map_table(maps, told) if points else None,
+        "map_text": map_text(maps) if points else [],
         "map_note": why,
         "failures": [
             (trial["number"], trial["error"]) for trial in archive.trials if trial["error"]
@@ -142,9 +154,7 @@ def _map(archive: Archive) -> tuple[list[Point], str]:
     return points, "" if points else "No setting took two values among the trials that ended well."
 
 
-def _map_table(points: Sequence[Point], measure: Measure) -> Table:
-    rows = [
-        [Cell(text, strong="±" in text and STAR in text) for text in row]
-        for row in map_rows(points, measure)
-    ]
-    return Table(HEAD, rows, map_legend(points))
+def _map_table(maps: Maps, measure: Measure) -> Table:
+    (cells,) = map_rows(maps, measure).values()
+    rows = [[Cell(text, strong="±" in text and STAR in text) for text in row] for row in cells]
+    return Table(map_head(maps, measure), rows, map_legend(maps, measure))

@@ -18,9 +18,11 @@ from typing import Any
 import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
 
+from fedirl_ray.cli import leaves
 from fedirl_ray.errors import DataError
 from fedirl_ray.study.heterogeneity import Level, metric_of
 from fedirl_ray.study.storage import DATABASE, JOURNAL, load
@@ -56,6 +58,13 @@ class Archive:
         names = [column.removeprefix(prefix) for column in columns if column.startswith(prefix)]
         counted = len(self.study.directions)
         return names if len(names) == counted else [f"objective {i}" for i in range(counted)]
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Settings that all trials share, by dotted name."""
+        plan = yaml.safe_load(self.plan)
+        said = plan.get("fixed") if isinstance(plan, Mapping) else None
+        return dict(leaves(said)) if isinstance(said, Mapping) else {}
 
     @property
     def directions(self) -> list[str]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedirl_ray.evaluate.comparison import compare, split_gain
+from fedirl_ray.errors import DataError
+from fedirl_ray.evaluate.comparison import compare, split_gain, value_of
 from fedirl_ray.evaluate.statistics import interval, paired
 
 RULES = ("local", "mean", "arithmetic", "barycenter", "self-control")
@@ -64,3 +65,18 @@ def test_a_barycenter_that_only_blurs_and_normalises_gains_nothing_by_transport(
 def test_a_gain_is_split_only_if_all_its_parts_were_run(absent):
     kept = [rule for rule in RULES if rule != absent]
     assert split_gain(samples()[:, : len(kept)], kept) is None
+
+
+def test_value_is_0_at_random_1_at_the_best_and_blind_to_units():
+    earned = np.array([-3.0, -1.0, 1.0, 2.0])
+    found = value_of(earned, -3.0, 1.0)
+    np.testing.assert_allclose(found, [0.0, 0.5, 1.0, 1.25])
+    np.testing.assert_allclose(value_of(7.0 * earned + 2.0, -19.0, 9.0), found)
+    random, best = np.array([0.0, 1.0]), np.array([2.0, 1.5])
+    np.testing.assert_allclose(value_of(np.array([1.0, 1.0]), random, best), [0.5, 0.0])
+
+
+@pytest.mark.parametrize("best", [-3.0, -4.0, np.nan])
+def test_value_of_worlds_where_nothing_can_be_gained_is_refused(best):
+    with pytest.raises(DataError, match="the best policy earns more than a random one, got"):
+        value_of(np.array([-3.0]), -3.0, best)

@@ -1,6 +1,8 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fedirl_ray.run import main
@@ -97,33 +99,64 @@ def test_a_damaged_or_missing_file_of_a_study_is_named(capsys, study_folder, tmp
     assert name in refusal(capsys, copied)
 
 
-def test_a_studys_map_is_written_alone_on_demand(study_folder, run_folder, capsys, tmp_path):
+def test_a_studys_map_and_curves_are_written_on_demand(study_folder, run_folder, capsys, tmp_path):
     words = ["report", str(study_folder), "--output", str(tmp_path / "page.html")]
-    assert main([*words, "--map", str(tmp_path / "map.png")]) == 0
-    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+    pictures = [tmp_path / "map.png", tmp_path / "curves.png"]
+    assert main([*words, "--map", str(pictures[0]), "--curves", str(pictures[1])]) == 0
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     text = (tmp_path / "map.md").read_text()
-    assert text.startswith("- Barycenter minus parameter mean: ")
-    assert text.count("\n| ") == 2 + 5  # head, rule, points
+    assert text.startswith("## success in %, held-out worlds\n\n- coordinate median minus ")
+    assert "\n## success in %, in-distribution worlds\n" in text
+    assert text.count("\n| ") == 2 * (2 + 5)  # head, rule, points; in both splits
     capsys.readouterr()
     assert "map must be a .png file" in refusal(capsys, study_folder, "--map", "map.svg")
-    assert "map must be asked for with studies only, got" in refusal(
-        capsys, run_folder, "--map", tmp_path / "no.png"
-    )
+    assert "curves must be a .png file" in refusal(capsys, study_folder, "--curves", "x.pdf")
+    for option in ("map", "curves"):
+        said = refusal(capsys, run_folder, f"--{option}", tmp_path / "no.png")
+        assert f"{option} must be asked for with studies only, got" in said
+    said = refusal(capsys, study_folder, study_folder, "--curves", tmp_path / "no.png")
+    assert "curves must be asked for with one study, got 2" in said
 
 
-def test_the_maps_of_two_studies_are_drawn_over_each_other(
-    study_folder, front_folder, capsys, tmp_path
-):
+def test_the_maps_of_two_studies_stand_side_by_side(study_folder, front_folder, capsys, tmp_path):
     words = ["report", str(study_folder), str(front_folder), "--map", str(tmp_path / "map.png")]
     assert main([*words, "--output", str(tmp_path / "page.html")]) == 0
-    alone = ["report", str(study_folder), "--map", str(tmp_path / "alone.png")]
-    assert main([*alone, "--output", str(tmp_path / "page.html")]) == 0
-    assert (tmp_path / "map.png").read_bytes() != (tmp_path / "alone.png").read_bytes()
     text = (tmp_path / "map.md").read_text()
-    assert text.startswith("## one\n\n- Barycenter minus parameter mean: ")
-    assert "\n## two\n\n- Barycenter minus parameter mean: " in text
-    assert (tmp_path / "alone.md").read_text() in text
+    assert text.count("\n### one\n") == text.count("\n### two\n") == 2
+    assert "no difference shown at" in text
+    assert " of 10." in text  # five rows each
     capsys.readouterr()
     assert "map must be asked for with studies of different names, got one" in refusal(
         capsys, study_folder, study_folder, "--map", tmp_path / "no.png"
+    )
+
+
+def changed_study(folder, path, change):
+    """A copy of a study whose results have been changed."""
+    copied = shutil.copytree(folder, path)
+    rows = pq.read_table(copied / "results.parquet").to_pylist()
+    pq.write_table(pa.Table.from_pylist(list(change(rows))), copied / "results.parquet")
+    return copied
+
+
+def test_studies_that_one_map_cannot_show_are_refused(study_folder, capsys, tmp_path):
+    def refused(name, change):
+        other = changed_study(study_folder, tmp_path / name, change)
+        target = tmp_path / "no.png"
+        said = refusal(capsys, study_folder, other, "--map", target)
+        assert not target.exists()
+        return said
+
+    def without(rule):
+        return lambda rows: (row for row in rows if row["rule"] != rule)
+
+    assert (
+        "map must be asked for with studies that compare the same rules, got median in one or few "
+        "alone" in refused("few", without("median"))
+    )
+    assert "trials all ran mean and another rule" in refused("base", without("mean"))
+    assert (
+        "map must be asked for with studies of one metric, or that all ran true and plus-one, got "
+        "success and return"
+        in refused("paid", lambda rows: (r for r in rows if r["metric"] != "success"))
     )

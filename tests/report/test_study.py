@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 
@@ -10,17 +9,8 @@ import pytest
 from scipy import stats
 
 from fedirl_ray.errors import DataError
-from fedirl_ray.evaluate.statistics import Interval
-from fedirl_ray.report.heterogeneity import (
-    draw_map,
-    draw_maps,
-    map_markdown,
-    map_rows,
-    map_text,
-)
-from fedirl_ray.report.measure import SUCCESS, Measure
 from fedirl_ray.study.archive import RESULT, pictures, read_study, varied
-from fedirl_ray.study.heterogeneity import gain_of_trial, heterogeneity_map
+from fedirl_ray.study.heterogeneity import gain_of_trial
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +21,6 @@ def one(study_folder):
 @pytest.fixture(scope="module")
 def two(front_folder):
     return read_study(front_folder)
-
-
-@pytest.fixture(scope="module")
-def points(one):
-    return heterogeneity_map(one.tried(), one.results)
 
 
 def figure(archive, title):
@@ -118,23 +103,6 @@ def test_a_study_without_a_finished_trial_has_no_pictures(tmp_path, study_folder
     assert (pictures(archive), archive.best) == ([], [])
 
 
-def test_the_map_is_a_picture(points):
-    png = draw_map(points, SUCCESS)
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert png == draw_map(points, SUCCESS)
-
-
-def test_maps_of_several_studies_need_not_have_the_same_dials_or_parts(points):
-    fewer = [dataclasses.replace(point, gain=None) for point in points if point.level != "0.5"][:2]
-    assert draw_maps({"one": points}, SUCCESS) == draw_map(points, SUCCESS)
-    together = draw_maps({"one": points, "two": fewer}, SUCCESS)
-    assert together.startswith(b"\x89PNG\r\n\x1a\n")
-    assert together not in (
-        draw_maps({"one": points, "two": points}, SUCCESS),
-        draw_map(points, SUCCESS),
-    )
-
-
 def test_what_one_trial_gained_is_a_paired_t_test(one):
     gap, seeds = gain_of_trial(3, one.results)
     rows = [
@@ -151,42 +119,3 @@ def test_what_one_trial_gained_is_a_paired_t_test(one):
     )
     with pytest.raises(DataError, match="nothing of trial 99"):
         gain_of_trial(99, one.results)
-
-
-def test_the_map_is_a_markdown_table(points):
-    head, rule, *rows, _, legend = map_markdown(points, SUCCESS).splitlines()
-    assert "± of a difference: 95 % interval of the paired difference over 2 seeds" in legend
-    assert head.count("|") == rule.count("|") == 11
-    assert len(rows) == len(points) == 5
-    for row, point in zip(rows, points, strict=True):
-        cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[:2] == [point.dial, point.level]
-        assert cells[4].rstrip("\\*=") == SUCCESS.difference(point.against_mean).rstrip(" =")
-        assert cells[9].rstrip("\\*=") == SUCCESS.difference(point.gain.transport).rstrip(" =")
-
-
-def test_a_map_of_returns_is_in_their_own_unit(points):
-    assert draw_map(points, Measure("return")) != draw_map(points, SUCCESS)
-    rows = map_rows(points, Measure("return"))
-    for row, point in zip(rows, points, strict=True):
-        assert row[4].rstrip("*=") == Measure("return").difference(point.against_mean).rstrip(" =")
-    # What stands out does not depend on the unit.
-    stars = [["*" in cell for cell in row] for row in rows]
-    assert stars == [["*" in cell for cell in row] for row in map_rows(points, SUCCESS)]
-
-
-def test_the_maps_text_counts_what_stands_out(points):
-    up, down = Interval(0.2, 0.1, "t", 1e-6), Interval(-0.2, 0.1, "t", 1e-6)
-    flat, alone = Interval(0.2, 0.3, "t", 0.3), Interval(0.2, 0.19, "t", 0.04)
-    gaps = [up, down, flat, alone, Interval(0.2, float("nan"))]
-    changed = [
-        dataclasses.replace(point, against_mean=gap)
-        for point, gap in zip(points, gaps, strict=True)
-    ]
-    assert map_text(changed)[0] == (
-        "Barycenter minus parameter mean: above zero at 1 (problem.goal-shift 0), below at "
-        "1 (problem.goal-shift 0.5), no difference shown at 3 of 5."
-    )
-    without = [dataclasses.replace(point, gain=None) for point in points]
-    assert (len(map_text(points)), len(map_text(without))) == (6, 3)
-    assert draw_map(without, SUCCESS) != draw_map(points, SUCCESS)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from fedirl_ray.domain.domain import SPLITS, Split
+from fedirl_ray.evaluate.comparison import value_of
 from fedirl_ray.evaluate.statistics import Interval, interval, paired
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.report.measure import SUCCESS, Measure
+from fedirl_ray.report.measure import SUCCESS, VALUE, Measure
 from fedirl_ray.report.reproduction.plots import finish, panels_of
 from fedirl_ray.report.reproduction.tables import Row, command_of, marked
 from fedirl_ray.report.table import label_of
@@ -17,7 +18,6 @@ from fedirl_ray.study.reproduction.plan import Plan, Record
 from fedirl_ray.study.reproduction.tables import Setting
 
 INSIDE, OUTSIDE = SPLITS
-VALUE = Measure("value", 100.0, "%", "points", "policy", 1)
 BASE, EXPERT, RANDOM = "mean", "expert", "plus-one"
 REFERENCES = ("local", "personal", EXPERT, RANDOM)
 NOTE = (
@@ -51,8 +51,7 @@ class Judged:
     def value(self, rule: str, split: Split) -> Floats:
         """Return as a share of what lies between a random policy's and the expert's, `[seeds]`."""
         own, most, least = (self._read(name, split, "return") for name in (rule, EXPERT, RANDOM))
-        share: Floats = (own - least) / (most - least)
-        return share
+        return value_of(own, least, most)
 
     def over(self, rule: str, other: str, split: Split, metric: Measure) -> Interval:
         """Paired difference of two rules."""

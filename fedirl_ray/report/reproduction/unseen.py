@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedirl_ray.evaluate.statistics import interval
-from fedirl_ray.report.measure import SUCCESS
+from fedirl_ray.report.measure import SUCCESS, VALUE
 from fedirl_ray.report.reproduction.displaced import (
     BASE,
     NOTE,
     OUTSIDE,
-    VALUE,
     Judged,
     beside_the_mean,
     commands,

@@ -24,7 +24,7 @@ CENTRE = (
     "--problem.layout 0.5 --problem.slip 0.25 --irl.l2 0.1 --irl.optimizer adam --irl.step 0.05 "
     "--irl.iterations 200 --evaluation.discounts 0.95"
 )
-"""The centre of the map of dials (sweeps/heterogeneity.yaml), with the goal in the middle."""
+"""The centre of the map of dials (sweeps/map-grid-8.yaml)."""
 MAPS = {
     "not displaced": "",
     "moved by 1": "--problem.frame-shift 1",
