@@ -16,8 +16,9 @@ the opposite cannot look like a displacement, nor hide one.
 Maps are displaced where J >= .10, with all clients and on the core, and rho <= .70 on the core.
 Width and thresholds were chosen on seeds that no reported figure stands on (docs/selection.md).
 
-A constant added to a client's reward, or a positive factor, changes neither number. Clients count
-by their weights: a pair by the product of its two.
+A constant added to a client's reward, or a positive factor, changes neither number, unless points
+are hidden from others, whose maps it fills. Clients count by their weights: a pair by the product
+of its two. A map whose median is its highest entry has no peaks to lose, and no say in rho.
 
 Letters: `k` clients, `n` support points.
 """
@@ -39,7 +40,8 @@ BLUR_TAKES = 0.10
 PEAKS_KEEP = 0.70
 """rho up to which they do."""
 FLAT = 1e-12
-"""Deviation, as a share of a map's largest entry, that is rounding: the map is a constant."""
+"""Deviation, as a share of a map's largest entry, that is rounding: the map is a constant, or has
+no peaks."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,12 @@ class Evidence:
     blur_takes_core: float
     """J of the core."""
     peaks_keep: float
-    """rho of the core."""
+    """rho of the core; NaN where none of it has peaks."""
+
+    @property
+    def looked(self) -> bool:
+        """Whether there were maps to look at."""
+        return not np.isnan(self.blur_takes)
 
     @property
     def found(self) -> bool:
@@ -119,6 +126,9 @@ def _correlation(units: Floats, weights: Floats) -> float:
 def _kept(maps: Floats, weights: Floats) -> float:
     """Rho."""
     above = maps - np.median(maps, axis=1, keepdims=True)
-    peak = above.max(axis=1, keepdims=True)
-    share = np.divide(above, peak, out=np.zeros_like(above), where=peak > 0.0)
-    return float((weights @ share).max() / weights.sum())
+    peak = above.max(axis=1)
+    held = peak > FLAT * np.abs(maps).max(axis=1)
+    if not held.any():
+        return np.nan
+    share = above[held] / peak[held, None]
+    return float((weights[held] @ share).max() / weights[held].sum())

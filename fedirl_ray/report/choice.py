@@ -1,5 +1,6 @@
 """What rules that choose between others have chosen, and why, in words and numbers."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -60,7 +61,7 @@ def choices_told(
         if not np.isnan(looked).all():
             each = [[Evidence(*map(float, one)) for one in seed] for seed in looked]
             told[rule] |= {
-                "displaced": [[one.found for one in seed] for seed in each],
+                "displaced": [[one.found if one.looked else None for one in seed] for seed in each],
                 "J": [[one.blur_takes for one in seed] for seed in each],
                 "J_core": [[one.blur_takes_core for one in seed] for seed in each],
                 "rho": [[one.peaks_keep for one in seed] for seed in each],
@@ -83,8 +84,9 @@ def _looked(displacement: Floats) -> Iterator[Evidence]:
     """Rounds in which maps were looked at, `[seeds, r, 3]`."""
     for seed in displacement:
         for one in seed:
-            if not np.isnan(one).all():
-                yield Evidence(*map(float, one))
+            evidence = Evidence(*map(float, one))
+            if evidence.looked:
+                yield evidence
 
 
 def _median(numbers: Iterable[float]) -> float:
@@ -95,4 +97,4 @@ def _median(numbers: Iterable[float]) -> float:
 
 def _short(number: float) -> str:
     """A number below or near one, in two digits."""
-    return "none" if np.isnan(number) else f"{number:.2f}".replace("0.", ".", 1)
+    return "none" if np.isnan(number) else re.sub(r"^(-?)0\.", r"\1.", f"{number:.2f}")

@@ -122,6 +122,18 @@ def test_a_constant_or_a_positive_factor_changes_nothing(seed, exponents, consta
         assert ours.found == theirs.found
 
 
+@pytest.mark.parametrize("add", [0.0, 0.1, 1e3])
+def test_pits_have_no_peaks_that_could_smear_out(add):
+    # One map of hazards alone, seen by all, then with one client that sees a peak there, too.
+    pits = add - np.repeat(np.round(bumps([[6, 6]])), 4, axis=0)
+    found = displacement(pits, AXES, even(4))
+    assert np.isnan(found.peaks_keep)
+    assert not found.found
+    pits[0] += bumps([[2, 2]])[0]
+    pits[1:] += 1e-14 * np.random.default_rng(0).normal(size=(3, SIDE**2))  # rounding is no peak
+    assert displacement(pits, AXES, even(4)).peaks_keep == 1.0
+
+
 FLAT = np.ones((3, SIDE**2))
 
 

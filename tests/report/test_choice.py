@@ -1,6 +1,7 @@
 """How choices, and what told them, are put into words."""
 
 import numpy as np
+import pytest
 
 from fedirl_ray.report.choice import adapted_text, choices_text, choices_told
 
@@ -35,6 +36,22 @@ def test_maps_that_are_none_have_no_numbers():
     nothing = np.array([[[[0.2, np.nan, np.nan]]]])
     said, _ = choices_text(("auto",), NAMES, np.array([[[0]]]), nothing)
     assert said.startswith("auto: maps are not displaced: J .20, rho none (")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(-10.05, "-10.05"), (-20.0, "-20.00"), (-0.3, "-.30"), (0.04, ".04"), (1.0, "1.00")],
+)
+def test_only_a_leading_zero_is_left_out(number, said):
+    evidence = np.array([[[[number, 0.2, 0.4]]]])
+    line, _ = choices_text(("auto",), NAMES, np.array([[[0]]]), evidence)
+    assert f": J {said}, rho .40 (" in line
+
+
+def test_where_nobody_looked_there_is_no_verdict():
+    evidence = np.array([[[NONE], [[0.2, np.nan, np.nan]]]])
+    told = choices_told(("auto",), NAMES, np.array([[[-1], [0]]]), evidence)
+    assert told["auto"]["displaced"] == [[None, False]]
 
 
 def test_where_nobody_chose_nothing_is_said():
