@@ -155,9 +155,9 @@ class RunConfig:
         require(self.seeds >= 1, "seeds", "an integer >= 1", self.seeds)
         require(self.seed >= 0, "seed", "an integer >= 0", self.seed)
         dials = self.heterogeneity
-        if "register" in self.fusion.rules:
-            law = "at least 2 for fusion.rules register, which compares their maps"
-            require(self.clients >= 2, "clients", law, self.clients)
+        if "register" in self.fusion.in_use:
+            law = "at least 2 for register, which compares their maps"
+            require(self.asked >= 2, "clients asked in a round", law, self.asked)
         drawn = dials.demonstrations or dials.expert_temperature or dials.coverage
         law = "None while heterogeneity.demonstrations, expert-temperature or coverage is above 0"
         file = self.problem.demonstrations_file

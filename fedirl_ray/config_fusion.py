@@ -23,6 +23,11 @@ BLIND = ("plus-one", "minus-one", "random-1", "random-2")
 REFERENCES = ("local", "personal", "fine-tuned", "pooled", "expert", "ceiling", "true", *BLIND)
 """Columns that fuse nothing: a client alone, or making a fused reward its own, all data in one
 place, the expert, the best policy, the true reward, and those that know nothing."""
+BY_THEMSELVES = (
+    "rules that fuse uploads by themselves, no references, neither select nor auto, and none that "
+    "asks clients for scores"
+)
+"""What candidates must be."""
 ON_MEASURES = ("arithmetic", "barycenter", "debiased", "self-control", "self-debiased")
 """Rules that read how a reward becomes a measure: measure, sigma, floor, gibbs-temperature, mass.
 `gibbs` and the signed rules have ways of their own."""
@@ -110,17 +115,21 @@ class FusionConfig:
         require_positive("fusion.blur-width", self.blur_width)
         require(len(self.candidates) > 0, "fusion.candidates", "at least one rule", "none")
         for rule in self.candidates:
-            _require_rule(rule, "fusion.candidates")
-            law = "rules that fuse uploads by themselves, no references and neither select nor auto"
             fuses = rule not in REFERENCES and rule not in CHOOSING
-            require(fuses, "fusion.candidates", law, rule)
+            require(fuses, "fusion.candidates", BY_THEMSELVES, rule)
+            _require_rule(rule, "fusion.candidates")
         require_once("fusion.candidates", self.candidates)
         self._require_read()
 
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """Rules that a run fuses by: its columns, and the candidates of those that choose."""
+        chosen = () if set(CHOOSING).isdisjoint(self.rules) else self.candidates
+        return (*self.rules, *chosen)
+
     def _require_read(self) -> None:
         """Refuse a measure for rules with measures of their own, where no other rule reads it."""
-        chosen = () if set(CHOOSING).isdisjoint(self.rules) else self.candidates
-        rules = (*self.rules, *chosen)
+        rules = self.in_use
         own = [rule for rule in ("gibbs", "signed", "signed-median") if rule in rules]
         read = any(rule in ON_MEASURES or names_function(rule) for rule in rules)
         if not own or read:
@@ -139,9 +148,11 @@ def fusing(names: Iterable[str]) -> tuple[str, ...]:
 
 def _require_rule(name: str, setting: str) -> None:
     """Refuse what is neither a rule or reference of ours nor spelt as one of the user's own."""
-    known = (*RULE_NAMES, *REFERENCES)
+    known: tuple[str, ...] = (*RULE_NAMES, *REFERENCES)
     if name in known:
         return
+    if setting == "fusion.candidates":
+        known = tuple(rule for rule in RULE_NAMES if rule not in CHOOSING)
     own, function = names_function(name), name.rpartition(":")[2]
     near = "" if own else next(iter(difflib.get_close_matches(name[:80], known, n=1)), "")
     hint = f"; did you mean {near}?" if near else ""

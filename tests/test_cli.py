@@ -66,6 +66,9 @@ def test_lists_are_written_with_commas_spaces_or_both(words):
     assert read(*words).fusion.rules == ("mean", "local")
 
 
+PAIRS = "clients asked in a round must be at least 2 for register, which compares their maps, got 1"
+
+
 @pytest.mark.parametrize("text", ["[mean, local]", "mean,local", "mean, local", "mean local"])
 def test_a_file_writes_lists_as_lists_or_as_flags_do(text):
     path = write(f"fusion:\n  rules: {text}\n")
@@ -218,8 +221,10 @@ def refuse(capsys, *argv):
         (["--fusion.rules", "mean,gibbs,register", "--fusion.gibbs-temperature", "2"],
          "fusion.gibbs-temperature must be 1.0 for mean,gibbs,register, none of which reads it, "
          "got 2.0"),
-        (["--fusion.rules", "mean,register", "--clients", "1"],
-         "clients must be at least 2 for fusion.rules register, which compares their maps, got 1"),
+        (["--fusion.rules", "mean,register", "--clients", "1"], PAIRS),
+        (["--fusion.rules", "mean,register", "--federation.participation", "0.3"], PAIRS),
+        (["--fusion.rules", "mean,auto", "--fusion.candidates", "register", "--clients", "1"],
+         PAIRS),
         (["--fusion.sigma", "abc"], "fusion.sigma must be shared, client or a number, got 'abc'"),
         (["--fusion.rules", "mean,nosuch"], f"fusion.rules must be {RULES}, got 'nosuch'"),
         (["--fusion.rules", "mean,barycentre"],

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedirl_ray.config import RunConfig
-from fedirl_ray.config_fusion import CHOOSING, REFERENCES, FusionConfig, fusing
+from fedirl_ray.config_fusion import BY_THEMSELVES, CHOOSING, REFERENCES, FusionConfig, fusing
 from fedirl_ray.fusion.maps import blurred
 from fedirl_ray.fusion.measure import gibbs_measures, gibbs_reward, to_measures, to_reward
 from fedirl_ray.fusion.registration import registered
@@ -46,12 +46,13 @@ def fuse(rule: str, given: Given) -> Fused:
         return spec(given.read_only())
 
 
-def rule_named(name: str) -> RuleSpec:
+def rule_named(name: str, setting: str = "fusion.rules") -> RuleSpec:
     """Find a rule.
 
     Args:
         name: One of `RULES`, or `module:function` of the user's own: a function of `Given`, or a
             `RuleSpec` that says what it needs.
+        setting: Where the user named it.
 
     Raises:
         ConfigError: The user's own cannot be imported, or takes other arguments.
@@ -60,7 +61,7 @@ def rule_named(name: str) -> RuleSpec:
         return RULES[name]
     if name in REFERENCES:
         raise ValueError(f"{name} is a reference, not a fusion rule")
-    found = load(name, "fusion.rules", ("given",))
+    found = load(name, setting, ("given",))
     spec = found if isinstance(found, RuleSpec) else RuleSpec(found)  # type: ignore[arg-type]
     return replace(spec, label=name)
 
@@ -79,31 +80,22 @@ def needs_of(rule: str, config: FusionConfig) -> frozenset[Need]:
     """What a rule needs beside the rewards; one that chooses needs what its candidates do.
 
     Raises:
-        ConfigError: The user's own cannot be imported, or takes other arguments.
+        ConfigError: The user's own cannot be imported, or takes other arguments; or a candidate
+            asks clients for scores.
     """
     needs = rule_named(rule).needs
-    if rule in CHOOSING:
-        needs = needs.union(*(rule_named(name).needs for name in config.candidates))
+    for name in config.candidates if rule in CHOOSING else ():
+        own = rule_named(name, "fusion.candidates").needs
+        require("scores" not in own, "fusion.candidates", BY_THEMSELVES, name)
+        needs |= own
     return needs
 
 
 def share_aside(config: RunConfig) -> float:
-    """Share of its demonstrations that every client of a run keeps aside; 0: nobody scores.
-
-    Raises:
-        ConfigError: They would be scored by under `privacy`, whose noise does not cover scores.
-    """
-    scoring = [
-        rule
-        for rule in config.fusion.rules
-        if rule == "personal"
-        or (rule not in REFERENCES and "scores" in needs_of(rule, config.fusion))
-    ]
-    if not scoring:
-        return 0.0
-    law = f"none with {scoring[0]}: it reads demonstrations kept aside, which no noise protects"
-    require(config.privacy.unit == "none", "privacy.unit", law, config.privacy.unit)
-    return config.federation.aside
+    """Share of its demonstrations that every client of a run keeps aside; 0: nobody scores."""
+    rules = config.fusion.rules
+    polled = any("scores" in needs_of(rule, config.fusion) for rule in fusing(rules))
+    return config.federation.aside if polled or "personal" in rules else 0.0
 
 
 def _mean(given: Given) -> Fused:

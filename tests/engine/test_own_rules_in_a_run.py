@@ -277,8 +277,19 @@ def test_a_rule_of_ones_own_can_ask_clients_for_scores():
     assert heard == (8 * 3 * (d + 3 * d), 8 * 3 * (d + 3))
 
 
+def test_who_asks_for_scores_is_no_candidate(tmp_path, capsys):
+    argv = [*SMALL, "--fusion.rules", "mean,auto", "--fusion.candidates", "mean,own_rules:choosy"]
+    assert main([*argv, "--run-dir", "run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    law = "and none that asks clients for scores, got own_rules:choosy"
+    assert line.startswith("fusion.candidates must be rules that fuse uploads by themselves, ")
+    assert line.endswith(law)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_scored_is_told_in_one_line(tmp_path, capsys):
     argv = [*SMALL, "--fusion.rules", "mean,own_rules:wrong", "--run-dir", "run"]
     assert main(argv) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "a rule must have finite rewards of shape [c, 2] or [2, c, 2] scored, got (2, 1)" in line
+    law = "a rule must have finite rewards of shape [c, 2] or [2, c, 2], c >= 1, scored"
+    assert f"{law}, got (2, 1)" in line

@@ -140,15 +140,21 @@ def test_a_function_alone_has_nobody_to_ask_unless_told():
 
 
 LAW = (
-    "fusion.candidates must be rules that fuse uploads by themselves, no references and neither "
-    "select nor auto, got"
+    "fusion.candidates must be rules that fuse uploads by themselves, no references, neither "
+    "select nor auto, and none that asks clients for scores, got"
 )
 BAD = {
     f"{LAW} local": {"fusion.candidates": "mean,local"},
     f"{LAW} select": {"fusion.candidates": "mean,select"},
     f"{LAW} auto": {"fusion.candidates": "auto"},
     "fusion.candidates must be named once each, got mean": {"fusion.candidates": "mean,mean"},
-    "fusion.candidates must be": {"fusion.candidates": "mena"},
+    "fusion.candidates must be mean, masked-mean, median, trimmed, geometric-median, precision, "
+    "blur, register, arithmetic, barycenter, debiased, gibbs, signed, signed-median, self-control, "
+    "self-debiased, self-gibbs, self-signed, self-signed-median, self-blur or module:function, got "
+    "'mena'; did you mean mean?": {"fusion.candidates": "mena"},
+    "fusion.candidates must be module:function that can be imported from here": {
+        "fusion.rules": "mean,select", "fusion.candidates": "nowhere:rule"
+    },
     "federation.aside must be in (0, 1), got 1.0": {"federation.aside": "1"},
     "federation.aside must be in (0, 1), got 0.0": {"federation.aside": "0"},
     "evaluation.fine-tune-steps must be an integer >= 1": {"evaluation.fine-tune-steps": "0"},
