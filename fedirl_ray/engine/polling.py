@@ -90,9 +90,9 @@ class Pollster:
         own = np.asarray(thetas, dtype=np.float64)
         own = own[None] if own.ndim == 2 else own
         fits = own.ndim == 3 and len(own) in (1, len(self._who)) and own.shape[1] > 0
-        if not fits or own.shape[2] != d or not np.isfinite(own).all():
-            law = f"[c, {d}] or [{len(self._who)}, c, {d}]"
-            raise ConfigError(
-                f"a rule must have finite rewards of shape {law} scored, got {np.shape(thetas)}"
-            )
+        fits = fits and own.shape[2] == d
+        if not fits or not np.isfinite(own).all():
+            law = f"[c, {d}] or [{len(self._who)}, c, {d}], c >= 1"
+            got = "NaN or infinity" if fits else np.shape(thetas)
+            raise ConfigError(f"a rule must have finite rewards of shape {law}, scored, got {got}")
         return own

@@ -1,5 +1,6 @@
 """Clients that score rewards: what it costs, who is heard, and that it changes no byte where."""
 
+import itertools
 import os
 import signal
 from dataclasses import replace
@@ -16,10 +17,15 @@ from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.client import RayFleet
 from fedirl_ray.engine.door import REASON, tally
 from fedirl_ray.engine.driver import federate
+from fedirl_ray.engine.event import ignore
+from fedirl_ray.engine.federation import Federation
 from fedirl_ray.engine.local import Clients
+from fedirl_ray.engine.polling import Pollster
 from fedirl_ray.engine.result import sent
 from fedirl_ray.engine.upload import Answer, Ballot, Key, Poll, traffic
+from fedirl_ray.errors import ConfigError
 from fedirl_ray.fusion.selection import choices
+from fedirl_ray.fusion.spec import Support
 from fedirl_ray.report.summary import summary
 from fedirl_ray.report.table import full_text
 
@@ -244,6 +250,15 @@ def test_a_bad_ballot_is_named_and_changes_nothing_for_the_others(bad, reason):
     (refusal,) = found.refused
     assert refusal.reason.startswith(reason)
     assert len(refusal.reason) <= REASON
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_only_finite_rewards_are_scored(number):
+    few = config(fusion=FusionConfig(rules=("mean",)))
+    order = Federation.begin(few, 1, Support(np.eye(D), (np.arange(D),))).order(few, 0)
+    asked = Pollster(few, Clients(few, range(K)), order, itertools.count(), range(K), ignore)
+    with pytest.raises(ConfigError, match="c >= 1, scored, got NaN or infinity"):
+        asked(np.array([[number] * D]))
 
 
 def test_one_actor_cannot_vote_for_the_clients_of_another():
