@@ -8,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import dense, random_world
 
+from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.evaluate.overlap import (
     LatticeShown,
     lattice_overlaps,
     overlaps,
     shown_on_lattice,
 )
+from fedirl_ray.fusion.rules import fuse
+from fedirl_ray.fusion.spec import Given, Support
 from fedirl_ray.problem.control.arena import play
 from fedirl_ray.problem.control.model import model_from_physics
 from fedirl_ray.problem.control.paper import PENDULUM
@@ -53,6 +56,33 @@ def test_two_states_by_hand():
     go = 4 / 7 + 3 / 14, 1 / 2
     stay = 11 / 14, 1 / 2
     np.testing.assert_allclose(found, [[go, stay]], rtol=1e-12)
+
+
+def test_select_takes_what_the_scores_of_two_states_come_to():
+    # Kept: 0 1 1, 0 1 1 and 0 0 0. Going scores 2 where it was shown, and 4/7 (the first step)
+    # where it was not; so does staying. The mean of the uploads stays, their median goes.
+    kept = [shown([0, 1, 1]), shown([0, 1, 1]), shown([0, 0, 0])]
+    uploads = np.array([[0.0, 1.0], [0.0, 1.0], [6.0, 0.0]])
+    asked = []
+
+    def score(thetas):
+        asked.append(overlaps([chain()] * 3, kept, np.stack([thetas] * 3), discount=0.5).sum(2))
+        return asked[-1]
+
+    one = Given(
+        uploads,
+        np.full(3, 1 / 3),
+        Support(np.eye(2), chain().axes),
+        FusionConfig(candidates=("mean", "median")),
+        score=score,
+    )
+    found = fuse("select", one)  # staying (2 + 8/7) / 3, going (4 + 4/7) / 3
+    np.testing.assert_allclose(asked[0], [[4 / 7, 2.0], [4 / 7, 2.0], [2.0, 4 / 7]], rtol=1e-12)
+    assert found.chosen == "median"
+    np.testing.assert_array_equal(found.theta, [0.0, 1.0])
+    # Who stayed counts three times as much as the others: (2 x 3 + 8/7) / 5 against (4 + 12/7) / 5.
+    # The median is that client's own upload then, and stays, too: of equals the first.
+    assert fuse("select", replace(one, weights=np.array([0.2, 0.2, 0.6]))).chosen == "mean"
 
 
 def test_a_plan_begins_where_the_episodes_do():
