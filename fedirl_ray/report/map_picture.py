@@ -81,7 +81,7 @@ class _Picture:
         gaps = differences(maps)
         stars = stand_out(list(gaps.values()))
         self._starred = {key for key, star in zip(gaps, stars, strict=True) if star}
-        self._count = len(gaps)
+        self._count = sum(not np.isnan(gap.p_value) for gap in gaps.values())
         sizes = [abs(gap.mean) for gap in gaps.values() if np.isfinite(gap.mean)]
         # The few that go beyond take the last colour, so that they do not pale all others.
         reach = measure.scale * float(np.quantile(sizes, 0.95)) if sizes else 0.0
