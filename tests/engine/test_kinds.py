@@ -70,7 +70,7 @@ def config(request, shown):
         "fusion": FusionConfig(rules=RULES),
         "federation": FederationConfig(rounds=ROUNDS),
         "engine": EngineConfig(backend="local"),
-        "record": RecordConfig(figure=False, progress=False),
+        "record": RecordConfig(figure=False),
     }
     evaluation = EvaluationConfig(held_out=2, discounts=(), by_round=False)
     if request.param == "tabular":
