@@ -1,8 +1,10 @@
 import struct
 import sys
+from collections import defaultdict
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event
 
@@ -28,12 +30,11 @@ def scalars(path):
     return found
 
 
-def test_event_files_hold_success_and_norm_of_every_rule_and_seed(tmp_path):
+def test_event_files_hold_success_and_norm_of_every_rule_by_round_of_seeds_and_their_mean(tmp_path):
     run = tmp_path / "run"
-    assert main([*SMALL.split(), "--record.tensorboard", "True", "--run-dir", str(run)]) == 0
-    (path,) = (run / "tensorboard").iterdir()
-    found = scalars(path)
-    expected = {}
+    words = [*SMALL.split(), "--federation.rounds", "2", "--record.tensorboard", "yes"]
+    assert main([*words, "--run-dir", str(run)]) == 0
+    expected, every = defaultdict(dict), defaultdict(list)
     for row in pq.read_table(run / "results.parquet").to_pylist():
         if row["metric"] == "success":
             tag = f"success/{row['split']}/{row['judge']}/{row['rule']}"
@@ -41,11 +42,19 @@ def test_event_files_hold_success_and_norm_of_every_rule_and_seed(tmp_path):
             tag = f"theta_norm/{row['rule']}"
         else:
             continue
-        expected[tag, row["seed"]] = row["value"]
-    assert set(found) == set(expected)
-    assert len(found) > 100
-    for key, value in expected.items():
-        assert found[key] == np.float32(value)
+        expected[f"seed-{row['seed']}"][tag, row["round"]] = row["value"]
+        every[tag, row["round"]].append(row["value"])
+    expected["mean"] = {point: np.mean(values) for point, values in every.items()}
+    assert {path.name for path in (run / "tensorboard").iterdir()} == {
+        "seed-0", "seed-1", "seed-2", "mean"
+    }  # fmt: skip
+    for name, points in expected.items():
+        (path,) = (run / "tensorboard" / name).iterdir()
+        found = scalars(path)
+        assert set(found) == set(points)
+        assert {number for _, number in found} == {1, 2}
+        for point, value in points.items():
+            assert found[point] == pytest.approx(value, rel=1e-6)
     # The folder is the run's own: it can be replaced with the run.
     again = [*SMALL.split(), "--run-dir", str(run), "--overwrite", "True"]
     assert main(again) == 0
