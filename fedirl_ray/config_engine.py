@@ -46,8 +46,8 @@ class RecordConfig:
     """Draw figure.png: on grids clients x rules, reward as colour, policy as arrows; where agents
     learn, their learning curves."""
     tensorboard: bool = False
-    """Write TensorBoard's event files too, in tensorboard/: every rule's metric and |theta| by
-    round, of each seed and their mean. Needs pip install 'fedirl-ray[tensorboard]'."""
+    """Write TensorBoard's event files too, in tensorboard/: every rule's metric by round and last
+    |theta|, of each seed and their mean. Needs pip install 'fedirl-ray[tensorboard]'."""
     demonstrations: str | None = None
     """Also keep the first seed's demonstrations, as problem.demonstrations-file reads them:
     FILE.npz; of control tasks a file or Minari data set a client, {client} for its number."""

@@ -36,7 +36,7 @@ def require_writer(config: RunConfig) -> None:
 
 
 def write_events(path: Path, domain: Domain, results: Sequence[SeedResult]) -> None:
-    """Write the metric by split, judge and rule, and the norm of theta by rule, round by round.
+    """Write the metric by split, judge and rule, round by round, and the last theta's norm.
 
     Args:
         path: Folder of the event files, one folder a seed and one of their mean; what is there is

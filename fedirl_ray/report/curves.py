@@ -1,6 +1,5 @@
 """Learning curves: what judges that learn come to along their training, in either split."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from fedirl_ray.evaluate.statistics import interval
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.report.difference import bar
 from fedirl_ray.report.measure import Measure
-from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE
+from fedirl_ray.report.svg import BLUE, GREEN, GREY, ORANGE, STYLE, Format, encoded
 
 COLOURS = {
     "mean": BLUE,
@@ -128,15 +127,20 @@ def _colours(rules: Sequence[str]) -> dict[str, str]:
 
 
 def curves_figure(
-    by_split: Mapping[Split, Sequence[Curve]], rules: Sequence[str], measure: Measure, title: str
+    by_split: Mapping[Split, Sequence[Curve]],
+    rules: Sequence[str],
+    measure: Measure,
+    title: str,
+    form: Format = "png",
 ) -> bytes:
-    """Draw learning curves as one PNG, a panel a split.
+    """Draw learning curves as one figure, a panel a split.
 
     Args:
         by_split: At least one split with curves.
         rules: Names of the columns.
         measure: Of what.
         title: What is shown.
+        form: Of the file.
     """
     shown = {split: curves for split, curves in by_split.items() if curves}
     with rc_context(STYLE):
@@ -149,6 +153,4 @@ def curves_figure(
         lines = legend_of([one for curves in shown.values() for one in curves], rules)
         figure.legend(handles=lines, loc="outside lower center", ncols=6)
         figure.suptitle(title, fontsize=9)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+        return encoded(figure, form)

@@ -1,14 +1,13 @@
 """The picture of a run: reward maps on a grid, learning curves where judges learn."""
 
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedirl_ray.config import RunConfig
 from fedirl_ray.config_fusion import REFERENCES
-from fedirl_ray.domain.domain import SPLITS, Domain
+from fedirl_ray.domain.domain import SPLITS, Channel, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy
@@ -17,6 +16,9 @@ from fedirl_ray.problem.mdp import Floats, Stack, TabularMDP
 from fedirl_ray.report.measure import Measure, measure_of
 from fedirl_ray.report.table import label_of
 from fedirl_ray.report.wording import counted, printable
+
+if TYPE_CHECKING:
+    from fedirl_ray.report.svg import Format
 
 MOST_CLIENTS = 6
 
@@ -28,29 +30,54 @@ def figure_of(domain: Domain, results: Sequence[SeedResult]) -> bytes | None:
         A PNG; None of worlds that are no grids, by judges that do not learn.
     """
     config, metric = domain.config, domain.metric
-    from fedirl_ray.report.curves import curves_figure, curves_of  # Matplotlib takes time to import
-
-    curves = {
-        split: curves_of(
-            domain.channels, metric, np.stack([result.scores(split) for result in results])
-        )
-        for split in SPLITS
-    }
-    if any(curves.values()):
-        clients, seeds = counted(config.clients, "client"), counted(len(results), "seed")
-        title = (
-            f"{printable(config.problem.name)}, {clients}: {metric} of what is learnt from each "
-            f"reward, mean over {seeds}, 95 % bands"
-        )
-        return curves_figure(curves, config.fusion.rules, measure_of(metric), title)
-    if kind_of(config.problem.name) != "tabular":
-        return None
+    scores = {split: np.stack([result.scores(split) for result in results]) for split in SPLITS}
+    curves = learning_figure(config, domain.channels, metric, scores)
+    if curves is not None or kind_of(config.problem.name) != "tabular":
+        return curves
     first = next(iter(judges(domain).values()))
     return reward_maps(config, results[0], measure_of(metric), channel=first)
 
 
+def learning_figure(
+    config: RunConfig,
+    channels: Sequence[Channel],
+    metric: str,
+    scores: Mapping[Split, Floats],
+    form: "Format" = "png",
+) -> bytes | None:
+    """Draw what judges that learn come to along their training.
+
+    Args:
+        config: The run.
+        channels: What the scores are, `x` of them.
+        metric: Of which.
+        scores: By split, mean over its worlds, `[seeds, c, x]`.
+        form: Of the file.
+
+    Returns:
+        The figure; None where no judge learns.
+    """
+    from fedirl_ray.report.curves import curves_figure, curves_of  # Matplotlib takes time to import
+
+    curves = {split: curves_of(channels, metric, own) for split, own in scores.items()}
+    if not any(curves.values()):
+        return None
+    seeds = counted(len(scores[SPLITS[0]]), "seed")
+    title = (
+        f"{printable(config.problem.name)}, {counted(config.clients, 'client')}: {metric} of what "
+        f"is learnt from each reward, mean over {seeds}, 95 % bands"
+    )
+    return curves_figure(curves, config.fusion.rules, measure_of(metric), title, form)
+
+
 def reward_maps(
-    config: RunConfig, result: SeedResult, measure: Measure, *, channel: int = 0, seed: int = 0
+    config: RunConfig,
+    result: SeedResult,
+    measure: Measure,
+    *,
+    channel: int = 0,
+    seed: int = 0,
+    form: "Format" = "png",
 ) -> bytes | None:
     """Draw clients x rules: reward as colour, greedy policy as arrows (the paper's figure 1).
 
@@ -63,9 +90,10 @@ def reward_maps(
         measure: What stands under a panel.
         channel: Which number of the scores that is.
         seed: The seed's number.
+        form: Of the file.
 
     Returns:
-        A PNG; None where the worlds are not grids with moves, or rewards depend on the action.
+        The figure; None where the worlds are not grids with moves, or rewards depend on the action.
     """
     shown = range(min(config.clients, MOST_CLIENTS))
     worlds = [draw_world(config.problem, config.seed, seed, "client", i) for i in shown]
@@ -75,6 +103,8 @@ def reward_maps(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
+    from fedirl_ray.report.svg import encoded
 
     rules = [rule for rule in config.fusion.rules if rule == "local" or rule not in REFERENCES]
     figure, panels = plt.subplots(
@@ -102,10 +132,9 @@ def reward_maps(
         "world | range of the reward",
         fontsize=8,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
+    data = encoded(figure, form)
     plt.close(figure)
-    return buffer.getvalue()
+    return data
 
 
 def _range(world: TabularMDP, theta: Floats) -> tuple[float, float]:

@@ -21,8 +21,9 @@ from fedirl_ray.engine.result import TIMED, SeedResult, judges, mean_over_worlds
 from fedirl_ray.errors import DataError
 from fedirl_ray.problem.kind import kind_of
 from fedirl_ray.problem.mdp import Floats
-from fedirl_ray.report.figure import reward_maps
+from fedirl_ray.report.figure import learning_figure, reward_maps
 from fedirl_ray.report.measure import Measure, measure_of
+from fedirl_ray.report.svg import Format
 
 _ARRAYS = frozenset(field.name for field in fields(SeedResult)) - {TIMED}
 _NAMES = frozenset(("rules", "choices", "judges", "metrics", "steps", "fact_names"))
@@ -261,19 +262,35 @@ def _scores(
     return {key: np.array([by[seed] for seed in sorted(by)]) for key, by in found.items()}
 
 
-def _figure(run: Run) -> bytes | None:
-    """The run's own picture, or its reward maps drawn anew.
+def draw_run(run: Run, form: Format) -> bytes | None:
+    """Draw a run's figure anew.
 
     Nothing of the user's own is asked for again: reading a folder runs nobody's code.
+
+    Returns:
+        Its learning curves, or else its reward maps; None where there is neither.
     """
-    path, problem = run.path / "figure.png", run.config.problem
+    scores = {split: run.by_world(split) for split in SPLITS}
+    curves = learning_figure(run.config, run.channels, run.metric, scores, form)
+    return curves if curves is not None else _maps(run, form)
+
+
+def _figure(run: Run) -> bytes | None:
+    """The run's own picture, or its reward maps drawn anew."""
+    path = run.path / "figure.png"
     if path.is_file():
         png = _read(path)
         if not png.startswith(PNG):
             raise DataError(f"{path} must be a PNG, got something else")
         return png
+    return _maps(run, "png")
+
+
+def _maps(run: Run, form: Format) -> bytes | None:
+    problem = run.config.problem
     if ":" in problem.name or ":" in problem.features or kind_of(problem.name) != "tabular":
         return None
-    first = {name: run.arrays[name][0] for name in _ARRAYS}
-    result = SeedResult(**first, seconds=np.full(0, np.nan))
-    return reward_maps(run.config, result, run.measure, channel=next(iter(run.judges.values())))
+    arrays = {name: run.arrays[name][0] for name in _ARRAYS}
+    result = SeedResult(**arrays, seconds=np.full(0, np.nan))
+    first = next(iter(run.judges.values()))
+    return reward_maps(run.config, result, run.measure, channel=first, form=form)

@@ -1,6 +1,5 @@
 """What every rule comes to by the level of a dial: a line a rule, a panel a dial."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from matplotlib.ticker import NullLocator
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.report.difference import bar
 from fedirl_ray.report.measure import Measure
-from fedirl_ray.report.svg import GREY, STYLE, Chart, chart
+from fedirl_ray.report.svg import GREY, STYLE, Chart, Format, chart, encoded
 from fedirl_ray.report.wording import printable
 from fedirl_ray.study.archive import Archive, varied
 from fedirl_ray.study.heterogeneity import BASE, Point
@@ -58,14 +57,18 @@ def by_dial(points: Sequence[Point]) -> dict[str, list[Point]]:
 
 
 def draw_levels(
-    by_split: Mapping[str, Sequence[Point]], measure: Measure, units: Mapping[str, Unit]
+    by_split: Mapping[str, Sequence[Point]],
+    measure: Measure,
+    units: Mapping[str, Unit],
+    form: Format = "png",
 ) -> bytes:
-    """Draw a study as one PNG: a column a dial, a row a split.
+    """Draw a study as one figure: a column a dial, a row a split.
 
     Args:
         by_split: At least one point of each split, of the same dials.
         measure: Of what.
         units: Of dials that are not shown in their own.
+        form: Of the file.
     """
     grouped = {split: by_dial(points) for split, points in by_split.items()}
     dials = list(next(iter(grouped.values())))
@@ -88,9 +91,7 @@ def draw_levels(
                     panel.set_axis_off()
         _frame(panels[0, 0], [p for points in by_split.values() for p in points], measure)
         _legend(figure, panels[0, 0], columns=2 * across)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+        return encoded(figure, form)
 
 
 def level_charts(

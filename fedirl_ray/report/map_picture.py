@@ -4,7 +4,6 @@ What stands out among all differences of the map is framed. A study whose rows t
 too stands beside it and shares the rows' names.
 """
 
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from matplotlib.patches import Rectangle
 from fedirl_ray.evaluate.statistics import stand_out
 from fedirl_ray.report.heterogeneity import Maps, differences, rows_of, rules_of
 from fedirl_ray.report.measure import Measure
-from fedirl_ray.report.svg import GREY, STYLE, Chart, chart
+from fedirl_ray.report.svg import GREY, STYLE, Chart, Format, chart, encoded
 from fedirl_ray.report.wording import counted, plain, printable, signed
 from fedirl_ray.study.heterogeneity import BASE
 
@@ -43,20 +42,19 @@ class _Panel(NamedTuple):
     studies: list[str]
 
 
-def draw_map(maps: Maps, measure: Measure) -> bytes:
-    """Draw the map of some studies as one PNG.
+def draw_map(maps: Maps, measure: Measure, form: Format = "png") -> bytes:
+    """Draw the map of some studies as one figure.
 
     Args:
         maps: Points of each.
         measure: Of what, the same in all.
+        form: Of the file.
     """
     with matplotlib.rc_context(STYLE):
         picture = _Picture(maps, measure)
         figure = Figure(figsize=picture.size)
         picture.paint(figure)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DENSITY)
-    return buffer.getvalue()
+        return encoded(figure, form, dpi=DENSITY)
 
 
 def map_chart(maps: Maps, measure: Measure, prefix: str, title: str) -> list[Chart]:

@@ -1,10 +1,10 @@
-"""Matplotlib charts as SVG that sits inside a page and takes its colours."""
+"""Matplotlib figures as files, and as SVG that sits inside a page and takes its colours."""
 
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from markupsafe import Markup
@@ -35,6 +35,18 @@ _PAGE: Any = {
     "xtick.color": _INK,
     "ytick.color": _INK,
 }
+
+
+Format = Literal["png", "svg", "pdf"]
+_DATES: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def encoded(figure: Figure, form: Format = "png", *, dpi: int = 130) -> bytes:
+    """A figure as the bytes of a file, the same whenever it is drawn."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=_DATES.get(form))
+    return buffer.getvalue()
 
 
 class Chart(NamedTuple):

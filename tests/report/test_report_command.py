@@ -109,13 +109,54 @@ def test_a_studys_map_and_curves_are_written_on_demand(study_folder, run_folder,
     assert "\n## success in %, in-distribution worlds\n" in text
     assert text.count("\n| ") == 2 * (2 + 5)  # head, rule, points; in both splits
     capsys.readouterr()
-    assert "map must be a .png file" in refusal(capsys, study_folder, "--map", "map.svg")
-    assert "curves must be a .png file" in refusal(capsys, study_folder, "--curves", "x.pdf")
+    assert "map must be a .svg, .pdf or .png file" in refusal(capsys, study_folder, "--map", "m.md")
+    assert "curves must be a .svg, .pdf or " in refusal(capsys, study_folder, "--curves", "x.md")
     for option in ("map", "curves"):
         said = refusal(capsys, run_folder, f"--{option}", tmp_path / "no.png")
         assert f"{option} must be asked for with studies only, got" in said
     said = refusal(capsys, study_folder, study_folder, "--curves", tmp_path / "no.png")
     assert "curves must be asked for with one study, got 2" in said
+
+
+STARTS = {"svg": b"<?xml", "pdf": b"%PDF-", "png": b"\x89PNG"}
+
+
+@pytest.mark.parametrize("form", STARTS)
+@pytest.mark.parametrize("folder", ["run_folder", "learning_folder", "study_folder"])
+def test_a_figure_is_written_alone_to_the_same_bytes(request, capsys, tmp_path, folder, form):
+    words = ["report", str(request.getfixturevalue(folder)), "--output"]
+    files = [tmp_path / f"{name}.{form}" for name in ("one", "two")]
+    for file in files:
+        assert main([*words, str(file)]) == 0
+        assert capsys.readouterr().out == f"Figure: {file}\n"
+    one, two = (file.read_bytes() for file in files)
+    assert one == two
+    assert one.startswith(STARTS[form])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name for file in files]
+
+
+@pytest.mark.parametrize("folder", ["run_folder", "learning_folder"])
+def test_a_figure_drawn_anew_is_the_runs_own(request, tmp_path, folder):
+    path = request.getfixturevalue(folder)
+    assert main(["report", str(path), "--output", str(tmp_path / "again.png")]) == 0
+    assert (tmp_path / "again.png").read_bytes() == (path / "figure.png").read_bytes()
+
+
+def test_a_figure_of_what_has_none_is_refused(run_folder, study_folder, capsys, tmp_path):
+    output = ("--output", tmp_path / "out.pdf")
+    for other in (run_folder, study_folder):
+        assert "output must be a .html file for anything but one run, or studies, got" in refusal(
+            capsys, run_folder, other, *output
+        )
+    said = refusal(capsys, run_folder, "--output", "out.doc")
+    assert "output must be a .html, .svg, .pdf or .png file, got out.doc" in said
+    shutil.copytree(run_folder, tmp_path / "mine")
+    file = tmp_path / "mine" / "config.yaml"
+    file.write_text(file.read_text().replace("name: GridWorld", "name: mine:world"))
+    assert "output must be a .html file for a run without a figure" in refusal(
+        capsys, tmp_path / "mine", *output
+    )
+    assert not output[1].exists()
 
 
 def test_the_maps_of_two_studies_stand_side_by_side(study_folder, front_folder, capsys, tmp_path):
