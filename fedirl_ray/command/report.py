@@ -50,8 +50,8 @@ class Invocation:
     studies alone; None: report.html in the folder, or in the current one for several."""
     map: Path | None = None
     """Also write the heterogeneity map to this .svg, .pdf or .png, of several studies side by
-    side, and its text and tables to a .md beside it. It is of value where all studies ran true and plus-one, the
-    columns that are its 100 and its 0, else of what their tables are of."""
+    side, and its text and tables to a .md beside it. It is of value where all studies ran true and
+    plus-one, the columns that are its 100 and its 0, else of what their tables are of."""
     curves: Path | None = None
     """Also write to such a file what every rule of a study comes to by the level of each dial, in
     held-out worlds and in the clients' own."""
