@@ -36,12 +36,14 @@ if TYPE_CHECKING:
     from fedirl_ray.problem.demonstrations import Demonstrations
     from fedirl_ray.problem.mdp import TabularMDP
     from fedirl_ray.transport.barycenter import BarycenterResult, barycenter
+    from fedirl_ray.transport.cloud import CloudGeometry, geometry_of, thin
     from fedirl_ray.transport.distance import Wasserstein2Result, wasserstein2
 
     __version__: str
 
 __all__ = [
     "BarycenterResult",
+    "CloudGeometry",
     "ControlConfig",
     "Demonstrations",
     "EngineConfig",
@@ -69,16 +71,19 @@ __all__ = [
     "barycenter",
     "fit",
     "fuse",
+    "geometry_of",
     "load",
     "load_reward",
     "preset",
     "resume",
     "run",
+    "thin",
     "wasserstein2",
 ]
 
 _HOMES = {
     "BarycenterResult": "transport.barycenter",
+    "CloudGeometry": "transport.cloud",
     "ControlConfig": "config_control",
     "Demonstrations": "problem.demonstrations",
     "EngineConfig": "config_engine",
@@ -105,11 +110,13 @@ _HOMES = {
     "barycenter": "transport.barycenter",
     "fit": "api.pieces",
     "fuse": "api.pieces",
+    "geometry_of": "transport.cloud",
     "load": "api.result",
     "load_reward": "domain.reward",
     "preset": "api.settings",
     "resume": "api.running",
     "run": "api.running",
+    "thin": "transport.cloud",
     "wasserstein2": "transport.distance",
 }
 

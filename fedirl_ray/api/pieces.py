@@ -127,7 +127,8 @@ def fuse(
     """Fuse several clients' rewards into one, by a rule.
 
     Args:
-        support: Where rewards are compared: features and axes; of `rewards`, the axes alone.
+        support: Where rewards are compared: features, and axes or the points of a cloud; of
+            `rewards`, the axes alone, or a `Support`.
         thetas: The clients' rewards as parameters, `[k, d]`.
         rewards: Or as numbers on the support, `[k, n]`, of any features or none; the fused
             reward's theta is then the reward itself, `[n]` (as if features told every point
@@ -153,10 +154,16 @@ def fuse(
     if (thetas is None) == (rewards is None):
         raise DataError("either thetas or rewards must be given, got both or neither")
     if isinstance(support, Support):
-        axes, features = support.axes, support.features
+        axes, features, cloud = support.axes, support.features, support.points
     else:
         axes, features = tuple(np.asarray(axis, dtype=np.float64) for axis in support), None
-    points = int(np.prod([len(axis) for axis in axes]))
+        cloud = None
+    points = int(np.prod([len(axis) for axis in axes])) if cloud is None else len(cloud)
+    if cloud is not None and features is not None and len(features) != points:
+        raise DataError(
+            f"support must have a row of features for each of its {points} points, "
+            f"got {len(features)}"
+        )
     if rewards is not None:
         features = np.eye(points)
     elif features is None:
@@ -179,7 +186,7 @@ def fuse(
         Given(
             thetas=given,
             weights=alpha / alpha.sum(),
-            support=Support(features, axes),
+            support=Support(features, axes, cloud),
             config=config or FusionConfig(),
             curvatures=None if curvatures is None else _rows("curvatures", curvatures, (k, d, d)),
             score=score,

@@ -22,6 +22,7 @@ from fedirl_ray.engine.upload import Answer, Order, Poll
 from fedirl_ray.errors import RunError
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult
+from fedirl_ray.transport.ground import Where
 from fedirl_ray.transport.solver import Solver
 
 STARTING = 120.0  # seconds an actor may take to start,
@@ -120,7 +121,7 @@ class RayFleet(Seats):
         return [answer for i in sorted(found) for answer in hear(asked[i], found[i])]
 
     def barycenter(
-        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
+        self, measures: Floats, where: Where, weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`, to the byte; on actors where that is quicker.
 
@@ -137,9 +138,9 @@ class RayFleet(Seats):
             raise RunError("engine.device cuda: the cluster has no GPU")
         workers = most if asked == "auto" else min(asked, most)
         try:
-            found, where = barycenter_on_ray(
+            found, placed = barycenter_on_ray(
                 measures,
-                axes,
+                where,
                 weights,
                 solver,
                 workers=workers,
@@ -151,7 +152,7 @@ class RayFleet(Seats):
         why = f"engine.fuse-workers {asked} on {self.cpus} CPUs"
         if engine.device != "cpu":
             why += f" and {most} GPUs"
-        self._tell_fused(Event("fused", f"barycenter {where}, {why}"))
+        self._tell_fused(Event("fused", f"barycenter {placed}, {why}"))
         return found
 
     def _replaced(self, seat: Seat, reason: str) -> None:

@@ -20,6 +20,7 @@ from fedirl_ray.fusion.upload import open_channel, vote
 from fedirl_ray.privacy.protection import Guard, clip_of
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
+from fedirl_ray.transport.ground import Where
 from fedirl_ray.transport.solver import Solver
 
 
@@ -58,14 +59,14 @@ class Clients(Worker):
         self.equip(laid)
 
     def barycenter(
-        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
+        self, measures: Floats, where: Where, weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`."""
         engine = self.config.engine
-        where = "" if engine.device == "cpu" else f", engine.device {engine.device}"
-        told = f"barycenter in this process (engine.backend local){where}"
+        device = "" if engine.device == "cpu" else f", engine.device {engine.device}"
+        told = f"barycenter in this process (engine.backend local){device}"
         self._tell_fused(Event("fused", told))
-        return barycenter_in_process(measures, axes, weights, on_device(solver, engine))
+        return barycenter_in_process(measures, where, weights, on_device(solver, engine))
 
     def equip(self, laid: Sequence[Arrays]) -> None:
         """Take what the run has made for each member."""

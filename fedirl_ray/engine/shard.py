@@ -22,6 +22,7 @@ from fedirl_ray.transport.advance import in_process
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, Place, asnumpy
 from fedirl_ray.transport.barycenter import BarycenterResult, Task, make_result, prepare, split
+from fedirl_ray.transport.ground import Where
 from fedirl_ray.transport.shard import (
     Problem,
     Saved,
@@ -50,7 +51,7 @@ class Placed(NamedTuple):
 
 def barycenter_on_ray(
     measures: ArrayLike,
-    axes: Sequence[ArrayLike],
+    where: Where,
     weights: ArrayLike | None,
     solver: Solver,
     *,
@@ -62,7 +63,7 @@ def barycenter_on_ray(
 
     Args:
         measures: As for `barycenter`.
-        axes: As for `barycenter`.
+        where: The lattice's axes as for `barycenter`, or a cloud.
         weights: As for `barycenter`.
         solver: Everything else, as for `barycenter`.
         workers: Actors, of one CPU each, and of one GPU each where the solver's device is one; at
@@ -79,21 +80,21 @@ def barycenter_on_ray(
     begin = perf_counter()
     gpu = solver.device is not None and solver.device.startswith("cuda")
     # Workers with a GPU each are looked after from a CPU.
-    task = prepare(measures, axes, weights, replace(solver, device="cpu") if gpu else solver)
+    task = prepare(measures, where, weights, replace(solver, device="cpu") if gpu else solver)
     size = math.prod(task.rows.shape)
     if (workers == 1 or size < pays_from) and (not gpu or sees_gpu()):
         if gpu:
-            task = prepare(measures, axes, weights, solver)
+            task = prepare(measures, where, weights, solver)
         why = "one worker" if workers == 1 else f"{size:,} numbers, actors pay from {pays_from:,}"
-        where = f"in this process ({why})"
+        place = f"in this process ({why})"
         advance = in_process([make_shard(task.problem, task.rows, task.weights)])
         solution = solve(advance, task.problem, task.weights, solver)
     else:
         with shard_crew(task, workers, deadline, device="cuda" if gpu else None) as crew:
             solution = solve(crew.advance, task.problem, task.weights, solver)
-            where = f"on {len(crew.actors)} actors ({size:,} numbers)"
-    _LOG.info("barycenter of %d measures %s", len(task.rows), where)
-    return Placed(make_result(task, solution, perf_counter() - begin), where)
+            place = f"on {len(crew.actors)} actors ({size:,} numbers)"
+    _LOG.info("barycenter of %d measures %s", len(task.rows), place)
+    return Placed(make_result(task, solution, perf_counter() - begin), place)
 
 
 class ShardActor:

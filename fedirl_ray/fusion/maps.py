@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedirl_ray.problem.mdp import Bools, Floats
+from fedirl_ray.transport.cloud import Cloud
 
 
 def shape_of(axes: Sequence[Floats]) -> tuple[int, ...]:
@@ -39,8 +40,8 @@ def in_cells(axis: Floats) -> Floats:
     return axis / axis[axis > 0.0].min() if axis.any() else axis
 
 
-def blurred(maps: Floats, axes: Sequence[Floats], width: float) -> Floats:
-    """Gaussian blur of maps on a lattice.
+def blurred(maps: Floats, where: Sequence[Floats] | Cloud, width: float) -> Floats:
+    """Gaussian blur of maps on a lattice or a cloud.
 
     Every point becomes the mean of those around it, weighed by exp(-d^2 / (2 width^2)); at a
     border the weights are those of the points that are there, so that a constant stays one. Axes
@@ -48,15 +49,21 @@ def blurred(maps: Floats, axes: Sequence[Floats], width: float) -> Floats:
 
     Args:
         maps: `[k, n]`.
-        axes: Of the lattice (see `TabularMDP.axes`).
-        width: Standard deviation, in cells.
+        where: The lattice's axes (see `TabularMDP.axes`), or a cloud.
+        width: Standard deviation, in cells; a cloud's cell is its unit of distance.
 
     Returns:
         `[k, n]`.
     """
-    shape = shape_of(axes)
+    if isinstance(where, Cloud):
+        kernel = where.kernel(2.0 * width**2)
+        both = np.concatenate([maps, np.ones((1, where.size))])
+        near, _ = kernel.apply(both, np.empty_like(both))
+        mean: Floats = near[:-1] / near[-1]
+        return mean
+    shape = shape_of(where)
     found = maps.reshape(len(maps), *shape)
-    for j, axis in enumerate(axes, start=1):
+    for j, axis in enumerate(where, start=1):
         if unordered(axis):
             continue
         weight = np.exp(-in_cells(axis) / (2.0 * width**2))

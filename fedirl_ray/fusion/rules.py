@@ -132,12 +132,14 @@ def _precision(given: Given) -> Fused:
 def _blur(given: Given) -> Fused:
     mean = given.weights @ given.rewards
     width = given.config.blur_width
-    return Fused(given.theta_of(blurred(mean[None], given.support.axes, width)[0]))
+    return Fused(given.theta_of(blurred(mean[None], given.support.where, width)[0]))
 
 
 def _register(given: Given) -> Fused:
     given = given.counted()
-    return Fused(given.theta_of(registered(given.maps, given.support.axes, given.weights)))
+    return Fused(
+        given.theta_of(registered(given.maps, given.support.lattice("register"), given.weights))
+    )
 
 
 def _arithmetic(given: Given) -> Fused:

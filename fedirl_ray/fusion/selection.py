@@ -76,7 +76,7 @@ def auto(given: Given, fuse: Fuse) -> Fused:
         NoScoresError: See `select`.
     """
     maps = given.counted()
-    found = displacement(maps.maps, maps.support.axes, maps.weights)
+    found = displacement(maps.maps, maps.support.lattice("auto"), maps.weights)
     chosen = replace(fuse(DISPLACED, given), chosen=DISPLACED) if found.found else None
     return replace(chosen or select(given, fuse), displacement=found)
 

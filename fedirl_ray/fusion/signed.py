@@ -134,7 +134,7 @@ def _median_transported(given: Given, part: Floats) -> _Part:
             apart = divergences_to(
                 shapes,
                 found.measure.ravel(),
-                given.support.axes,
+                given.support.where,
                 epsilon=config.epsilon,
                 cost_scale=config.cost_scale,
             )

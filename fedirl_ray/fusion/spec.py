@@ -3,7 +3,7 @@
 Letters: `k` clients, `n` support points, `d` features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, Self, get_args
@@ -11,12 +11,15 @@ from typing import Any, Literal, Protocol, Self, get_args
 import numpy as np
 
 from fedirl_ray.config_fusion import FusionConfig
-from fedirl_ray.errors import ConfigError
+from fedirl_ray.errors import ConfigError, DataError
 from fedirl_ray.fusion.displacement import Evidence
 from fedirl_ray.fusion.maps import filled
 from fedirl_ray.fusion.recover import recover_theta
+from fedirl_ray.laws import require
 from fedirl_ray.problem.mdp import Bools, Floats, TabularMDP, locked
 from fedirl_ray.transport.barycenter import BarycenterResult, barycenter_in_process
+from fedirl_ray.transport.cloud import Cloud
+from fedirl_ray.transport.ground import Where
 from fedirl_ray.transport.solver import Solver
 
 Need = Literal["curvature", "debiasing", "lattice", "scores"]
@@ -32,8 +35,34 @@ class Support:
 
     features: Floats
     """Phi of the probe, `[n, d]`."""
-    axes: tuple[Floats, ...]
+    axes: tuple[Floats, ...] = ()
     """Lattice axes whose lengths multiply to n (see `TabularMDP.axes`)."""
+    points: Floats | None = None
+    """Instead of axes, the points themselves `[n, D]`: a cloud, whose cell is its neighbourhood
+    (cost scale `"neighbours"` of `fedirl_ray.barycenter`)."""
+
+    def __post_init__(self) -> None:
+        """Check that it is a lattice or a cloud."""
+        if self.points is not None and self.axes:
+            raise DataError("a Support must have axes or points, got both")
+
+    @cached_property
+    def where(self) -> tuple[Floats, ...] | Cloud:
+        """What barycenters are told of it: the axes, or the cloud."""
+        return self.axes if self.points is None else Cloud.of(self.points, "neighbours")
+
+    def lattice(self, rule: str) -> tuple[Floats, ...]:
+        """Return the axes for a rule that reads them.
+
+        Raises:
+            ConfigError: The support is a cloud.
+        """
+        if self.points is not None:
+            raise ConfigError(
+                f"rule {rule} needs a lattice, and the support is a cloud of "
+                f"{len(self.points)} points"
+            )
+        return self.axes
 
     @cached_property
     def moments(self) -> tuple[Floats, Floats]:
@@ -63,7 +92,7 @@ class Barycenter(Protocol):
     """What a rule needs of `fedirl_ray.barycenter`, wherever it is computed."""
 
     def __call__(
-        self, measures: Floats, axes: Sequence[Floats], weights: Floats | None, solver: Solver
+        self, measures: Floats, where: Where, weights: Floats | None, solver: Solver
     ) -> BarycenterResult:
         """Return the barycenter."""
         ...
@@ -138,13 +167,13 @@ class Given:
     def solver(
         self,
         measures: Floats,
-        axes: Sequence[Floats],
+        where: Where,
         *,
         weights: Floats | None = None,
         **settings: Any,
     ) -> BarycenterResult:
         """Return `fedirl_ray.barycenter`, computed wherever that is quicker."""
-        return self.barycenter(measures, axes, weights, Solver(**settings))
+        return self.barycenter(measures, where, weights, Solver(**settings))
 
     def transported(self, measures: Floats, weights: Floats, **changes: Any) -> BarycenterResult:
         """The barycenter of measures on the support, as the settings say but for some changes.
@@ -153,15 +182,21 @@ class Given:
             measures: `[j, n]`.
             weights: `[j]`, positive, sum to one.
             changes: Fields of `Solver`.
+
+        Raises:
+            ConfigError: The cost is to be scaled as a lattice's, on a cloud.
         """
         config = self.config
+        if self.support.points is not None:
+            law = "none on a cloud, whose cell is its neighbourhood"
+            require(config.cost_scale == "none", "fusion.cost-scale", law, config.cost_scale)
         usual: dict[str, Any] = {
             "epsilon": config.epsilon,
             "cost_scale": config.cost_scale,
             "tol": config.tolerance,
             "max_iters": config.iterations,
         }
-        return self.barycenter(measures, self.support.axes, weights, Solver(**(usual | changes)))
+        return self.barycenter(measures, self.support.where, weights, Solver(**(usual | changes)))
 
     def theta_of(self, reward: Floats) -> Floats:
         """The theta `[d]` closest to a reward on the support `[n]`, in least squares."""
@@ -169,12 +204,14 @@ class Given:
 
     def read_only(self) -> Self:
         """The same, in arrays that refuse to be written to: other rules go on with them."""
-        features, *axes = map(locked, (self.support.features, *self.support.axes))
+        support = self.support
+        features, *axes = map(locked, (support.features, *support.axes))
+        points = None if support.points is None else locked(support.points)
         return replace(
             self,
             thetas=locked(self.thetas),
             weights=locked(self.weights),
-            support=Support(features, tuple(axes)),
+            support=Support(features, tuple(axes), points),
             seen=None if self.seen is None else locked(self.seen),
             curvatures=None if self.curvatures is None else locked(self.curvatures),
         )

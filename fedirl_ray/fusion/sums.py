@@ -138,7 +138,7 @@ def _barycenter(
         tol=config.tolerance,
         max_iters=config.iterations,
     )
-    task = prepare(measures.density, given.support.axes, given.weights, solver)
+    task = prepare(measures.density, given.support.where, given.weights, solver)
     if task.problem.reach / solver.epsilon > PLAIN_REACH["float64"]:
         # Plain steps near the float's end are checked by every client's least sum.
         solver = replace(solver, domain="log")

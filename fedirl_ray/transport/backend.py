@@ -33,15 +33,24 @@ class Choices:
     until the vectors no longer fit the cache; `None`: all of them."""
     cached: int | None
     """Numbers worked on at once where several passes over them follow each other; `None`: all."""
+    block: int
+    """Bytes of a point cloud's kernel that are made, or read, at once for all clients."""
+    stored: int
+    """A point cloud's kernel is stored up to so many bytes, and made again for every product beyond
+    them: a fixed number, so that what a run takes does not depend on the machine."""
     every: int | None
     """Steps between two looks at the error, which bring numbers to the host; `None`: a look costs
     little and is taken where the last ones foresee the end."""
 
 
 CHOICES: dict[Backend, Choices] = {
-    "numpy": Choices(merge_up_to=32, together=2**17, cached=2**15, every=None),
+    "numpy": Choices(
+        merge_up_to=32, together=2**17, cached=2**15, block=2**21, stored=2**28, every=None
+    ),
     # Those of a GPU. On a CPU they are not quick, and there so that tests reach them.
-    "torch": Choices(merge_up_to=256, together=None, cached=None, every=10),
+    "torch": Choices(
+        merge_up_to=256, together=None, cached=None, block=2**28, stored=2**33, every=10
+    ),
 }
 
 

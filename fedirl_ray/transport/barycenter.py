@@ -1,6 +1,5 @@
-"""Entropic Wasserstein barycenters of measures on a product lattice."""
+"""Entropic Wasserstein barycenters of measures on a product lattice or a point cloud."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.advance import in_process
-from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
+from fedirl_ray.transport.axis import CostScale, Floats
 from fedirl_ray.transport.backend import (
     NUMPY,
     Array,
@@ -20,10 +19,12 @@ from fedirl_ray.transport.backend import (
     located,
     namespace_of,
 )
+from fedirl_ray.transport.cloud import FEWER, Cloud, CloudScale
 from fedirl_ray.transport.fixed_point import FixedPoint
+from fedirl_ray.transport.ground import Ground, Lattice, Where, ground_of, in_order
 from fedirl_ray.transport.kernel import axis_order
 from fedirl_ray.transport.measure import checked_measures, checked_weights, reordered
-from fedirl_ray.transport.memory import demand, estimate, slots_for
+from fedirl_ray.transport.memory import ADVICE, demand, slots_for, vectors_bytes
 from fedirl_ray.transport.projection import PLAIN_REACH
 from fedirl_ray.transport.shard import Problem, make_shard
 from fedirl_ray.transport.solver import Dtype, Solution, Solver, solve
@@ -35,7 +36,8 @@ class BarycenterResult:
     """A barycenter and how it was reached."""
 
     measure: Floats
-    """The barycenter `[*shape]`, non-negative, of sum 1; a tensor where the measures were."""
+    """The barycenter `[*shape]` (`[n]` on a cloud), non-negative, of sum 1; a tensor where the
+    measures were."""
     converged: bool
     """Whether `error <= tol`; if not, raise `max_iters` or `epsilon`."""
     iterations: int
@@ -50,15 +52,18 @@ class BarycenterResult:
     `epsilon * sum(plan * log(plan))`, in units of the scaled ground cost."""
     domain: Scaling
     """`"plain"` (scalings) or `"log"` (their logarithms): where the iteration ended."""
+    epsilon: float
+    """Entropic regularisation, in units of the scaled ground cost."""
 
 
 def barycenter(
     measures: ArrayLike | Array,
-    axes: Sequence[ArrayLike],
+    axes: Sequence[ArrayLike] | None = None,
     *,
+    points: ArrayLike | None = None,
     weights: ArrayLike | None = None,
-    epsilon: float,
-    cost_scale: CostScale = "max",
+    epsilon: float | None = None,
+    cost_scale: CostScale | CloudScale | None = None,
     periodic: Sequence[float | Literal[False]] | None = None,
     debiased: bool = False,
     tol: float = 1e-7,
@@ -70,11 +75,13 @@ def barycenter(
     domain: Scaling | None = None,
     anderson: int | None = None,
 ) -> BarycenterResult:
-    """Return the entropic 2-Wasserstein barycenter of measures on a product lattice.
+    """Return the entropic 2-Wasserstein barycenter of measures on a lattice or a point cloud.
 
     Minimises `sum_k alpha_k OT_epsilon(p_k, b)` over `b` by iterative Bregman projections (Benamou
     et al. 2015, section 3.2) on a separable Gibbs kernel: an iteration costs `k n sum(m)` for axes
-    of `m` points, and memory is a few times the measures.
+    of `m` points, and memory is a few times the measures. On a cloud the kernel has no such
+    structure: an iteration costs `k n**2`, and memory is still a few times the measures, beside
+    what the kernel takes where 256 MiB hold it.
 
     Args:
         measures: `[k, *shape]` or `[k, n]`, non-negative; each is normalised to sum 1. With
@@ -82,10 +89,14 @@ def barycenter(
         axes: One entry per lattice axis: strictly increasing coordinates `[m]`, whose cost is the
             squared distance, or a symmetric non-negative matrix `[m, m]` that is itself the cost
             between the axis' categories (and is scaled like the others).
+        points: Instead of axes: a cloud `[n, D]` of different points, whose cost is their squared
+            distance. What transport can use of it: `geometry_of`; to spread it out: `thin`.
         weights: `[k]`, non-negative, normalised to sum 1; equal if `None`.
-        epsilon: Entropic regularisation, in units of the ground cost after its scale.
-        cost_scale: `"max"` (the largest cost over the lattice becomes 1), `"none"`, or one factor
-            per axis.
+        epsilon: Entropic regularisation, in units of the ground cost after its scale; on a cloud
+            by default such that the kernel's median row sums to 5, itself and four neighbours.
+        cost_scale: On a lattice `"max"` (the default: the largest cost becomes 1), `"none"`, or one
+            factor per axis. On a cloud the cost that becomes 1: `"median"` (the default, of all
+            pairs), `"neighbours"` (the default epsilon), `"max"`, or `"none"`.
         periodic: Per axis `False`, or its period in coordinate units (angles).
         debiased: Remove the blur that entropy adds (Janati, Cuturi and Gramfort 2020,
             "Debiased Sinkhorn barycenters", algorithm 1).
@@ -111,9 +122,10 @@ def barycenter(
         ValueError: If an argument breaks its law; the message names it.
         MemoryError: If the machine or its GPU cannot hold the problem.
     """
+    where, epsilon, lattice_scale = where_of(axes, points, epsilon, cost_scale, periodic)
     solver = Solver(
         epsilon=epsilon,
-        cost_scale=cost_scale,
+        cost_scale=lattice_scale,
         periodic=periodic,
         debiased=debiased,
         tol=tol,
@@ -124,12 +136,38 @@ def barycenter(
         domain=domain,
         anderson=anderson,
     )
-    return barycenter_in_process(measures, axes, weights, solver, shards)
+    return barycenter_in_process(measures, where, weights, solver, shards)
+
+
+def where_of(
+    axes: Sequence[ArrayLike] | None,
+    points: ArrayLike | None,
+    epsilon: float | None,
+    cost_scale: CostScale | CloudScale | None,
+    periodic: Sequence[float | Literal[False]] | None,
+) -> tuple[Where, float, CostScale]:
+    """Return the axes or the cloud that measures are on, epsilon, and the scale of a lattice.
+
+    Raises:
+        ValueError: If both or neither are given, or what belongs to the other.
+    """
+    if (axes is None) == (points is None):
+        got = "both" if points is not None else "neither"
+        raise ValueError(f"either axes or points must be given, got {got}")
+    if axes is not None:
+        if epsilon is None:
+            raise ValueError("epsilon must be given with axes, got None")
+        # Axes have scales of their own, and refuse a cloud's.
+        return axes, epsilon, "max" if cost_scale is None else cost_scale  # type: ignore[return-value]
+    if periodic is not None:
+        raise ValueError(f"periodic must be None with points, got {periodic}")
+    cloud = Cloud.of(points, "median" if cost_scale is None else cost_scale)  # type: ignore[arg-type]
+    return cloud, cloud.epsilon if epsilon is None else epsilon, "max"
 
 
 def barycenter_in_process(
     measures: ArrayLike | Array,
-    axes: Sequence[ArrayLike],
+    where: Where,
     weights: ArrayLike | None,
     solver: Solver,
     shards: int = 1,
@@ -139,7 +177,7 @@ def barycenter_in_process(
     if shards < 1:
         raise ValueError(f"shards must be >= 1, got {shards}")
     with solver.refusing_what_does_not_fit():
-        task = prepare(measures, axes, weights, solver)
+        task = prepare(measures, where, weights, solver)
         blocks = split(task.rows, task.weights, shards)
         advance = in_process([make_shard(task.problem, *block) for block in blocks])
         solution = solve(advance, task.problem, task.weights, solver)
@@ -158,16 +196,16 @@ class Task:
     weights: Floats
     """Theirs `[k]`, of sum 1."""
     shape: tuple[int, ...]
-    """Of the lattice."""
+    """Of the lattice, or `[n]` of a cloud."""
     order: tuple[int, ...]
-    """Of its axes inside the problem, for speed."""
+    """Of a lattice's axes inside the problem, for speed."""
     home: Any = None
     """The device of the tensors that the measures were, to which the barycenter goes back."""
 
 
 def prepare(
     measures: ArrayLike | Array,
-    axes: Sequence[ArrayLike],
+    where: Where,
     weights: ArrayLike | None,
     solver: Solver,
 ) -> Task:
@@ -177,21 +215,21 @@ def prepare(
         ValueError: If an argument breaks its law; the message names it.
         MemoryError: If the machine or its GPU cannot hold the problem.
     """
-    costs = ground_costs(axes, cost_scale=solver.cost_scale, periodic=solver.periodic)
-    shape = tuple(len(cost) for cost in costs)
+    ground = ground_of(where, cost_scale=solver.cost_scale, periodic=solver.periodic)
+    shape = ground.shape
     solver.check()
     place = located(measures, solver.backend, solver.device)
     order = axis_order(shape, place.choices.merge_up_to)
-    ordered = tuple(costs[i] for i in order)
+    ground = in_order(ground, order)
     if place.on_gpu:
         # Before the measures are brought there.
-        make_problem(ordered, len(measures), solver, place)  # type: ignore[arg-type]
+        make_problem(ground, len(measures), solver, place)  # type: ignore[arg-type]
     rows = checked_measures(measures, shape, place=place)
     alphas = checked_weights(weights, len(rows))
     counted = alphas > 0
     if not counted.all():
         rows, alphas = rows[np.flatnonzero(counted).tolist()], alphas[counted]
-    problem = make_problem(ordered, len(rows), solver, place)
+    problem = make_problem(ground, len(rows), solver, place)
     first = measures[0] if isinstance(measures, list | tuple) and len(measures) else measures
     home = getattr(first, "device", None) if isinstance(first, type(rows)) else None
     return Task(
@@ -206,7 +244,7 @@ def prepare(
 
 
 def make_problem(
-    costs: tuple[Floats, ...],
+    ground: Ground,
     k: int,
     solver: Solver,
     place: Place = NUMPY,
@@ -224,18 +262,22 @@ def make_problem(
         raise ValueError("dtype must be 'float64' or 'float32' without a GPU, got 'tf32'")
     if anderson is not None and anderson < 0:
         raise ValueError(f"anderson must be >= 0, got {anderson}")
-    precision = solver.precision
-    lengths = [len(cost) for cost in costs]
-    n = math.prod(lengths)
-    reach = sum(float(cost.max()) for cost in costs) / solver.epsilon
+    if dtype == "tf32" and isinstance(ground, Cloud):
+        # Its mantissas would be those of the exponents, too.
+        raise ValueError("dtype must be 'float64' or 'float32' with points, got 'tf32'")
+    precision, n = solver.precision, ground.size
     slots = slots_for(k, n, precision) if anderson is None else anderson + 1
-    needed = estimate(k, lengths, slots, precision, second_kernel=solver.debiased, place=place)
-    demand(needed, f"a barycenter of {k} measures on {n} points", place=place)
+    needed = vectors_bytes(k, n, slots, precision, ground.together(k, place), place)
+    needed += ground.kernel_bytes(precision, second_kernel=solver.debiased, place=place)
+    advice = ADVICE if isinstance(ground, Lattice) else FEWER
+    demand(needed, f"a barycenter of {k} measures on {ground.name}", advice, place)
+    reach = ground.reach / solver.epsilon
     # A bound on |log K'u|: potentials differ by at most the reach; and float64 itself ends at 745.
     bound = 8 * reach + 64
     if reach <= PLAIN_REACH["float64"]:
         bound = min(bound, 1024.0)
-    return Problem(costs, FixedPoint.reaching(bound), slots, place, precision, tf32=dtype == "tf32")
+    tf32 = dtype == "tf32"
+    return Problem(ground, FixedPoint.reaching(bound), slots, place, precision, tf32)
 
 
 def split(rows: Array, weights: Floats, shards: int) -> list[tuple[Array, Floats]]:
@@ -264,4 +306,5 @@ def make_result(task: Task, solution: Solution, seconds: float) -> BarycenterRes
         seconds=seconds,
         objective=task.solver.epsilon * float(task.weights @ asnumpy(solution.duals)),
         domain=solution.domain,
+        epsilon=task.solver.epsilon,
     )

@@ -1,4 +1,4 @@
-"""The squared 2-Wasserstein distance between two measures on a product lattice."""
+"""The squared 2-Wasserstein distance between two measures on a product lattice or a cloud."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedirl_ray.transport.advance import in_process
-from fedirl_ray.transport.axis import CostScale, Floats, ground_costs
-from fedirl_ray.transport.barycenter import make_problem
-from fedirl_ray.transport.kernel import Kernel, axis_order, gibbs_kernel, positive_definite
+from fedirl_ray.transport.axis import CostScale, Floats
+from fedirl_ray.transport.barycenter import make_problem, where_of
+from fedirl_ray.transport.cloud import CloudScale
+from fedirl_ray.transport.ground import GibbsKernel, Ground, Where, ground_of, in_order
+from fedirl_ray.transport.kernel import axis_order
 from fedirl_ray.transport.measure import checked_measures, reordered
 from fedirl_ray.transport.memory import demand
 from fedirl_ray.transport.shard import make_shard
@@ -49,23 +51,25 @@ class Wasserstein2Result:
 def wasserstein2(
     p: ArrayLike,
     q: ArrayLike,
-    axes: Sequence[ArrayLike],
+    axes: Sequence[ArrayLike] | None = None,
     *,
+    points: ArrayLike | None = None,
     epsilon: float | None = None,
-    cost_scale: CostScale = "max",
+    cost_scale: CostScale | CloudScale | None = None,
     periodic: Sequence[float | Literal[False]] | None = None,
     exact: bool = False,
     tol: float = 1e-7,
     max_iters: int = 10_000,
 ) -> Wasserstein2Result:
-    """Return the squared 2-Wasserstein distance between two measures on a product lattice.
+    """Return the squared 2-Wasserstein distance between two measures on a lattice or a cloud.
 
     Args:
         p: `[*shape]` or `[n]`, non-negative; normalised to sum 1.
         q: As `p`.
         axes: As for `barycenter`.
-        epsilon: Entropic regularisation, in units of the ground cost after its scale; needed
-            unless `exact`.
+        points: As for `barycenter`.
+        epsilon: Entropic regularisation, in units of the ground cost after its scale; needed on a
+            lattice unless `exact`, on a cloud by default that of `barycenter`.
         cost_scale: As for `barycenter`.
         periodic: As for `barycenter`.
         exact: Solve the linear program on the measures' supports (POT's `emd2`); its memory is
@@ -82,16 +86,21 @@ def wasserstein2(
         ValueError: If an argument breaks its law; the message names it.
     """
     begin = perf_counter()
-    costs = ground_costs(axes, cost_scale=cost_scale, periodic=periodic)
-    shape = tuple(len(cost) for cost in costs)
+    if epsilon is None and exact:
+        epsilon = 1.0  # not looked at
+    if epsilon is None and axes is not None:
+        raise ValueError("epsilon must be given unless exact")
+    where, epsilon, lattice_scale = where_of(axes, points, epsilon, cost_scale, periodic)
+    ground = ground_of(where, cost_scale=lattice_scale, periodic=periodic)
     one, two = (
-        checked_measures(np.asarray(m)[None], shape, name)[0] for m, name in ((p, "p"), (q, "q"))
+        checked_measures(np.asarray(m)[None], ground.shape, name)[0]
+        for m, name in ((p, "p"), (q, "q"))
     )
-    order = axis_order(shape)
-    costs = tuple(costs[i] for i in order)
-    one, two = reordered(np.stack((one, two)), shape, order)
+    order = axis_order(ground.shape)
+    one, two = reordered(np.stack((one, two)), ground.shape, order)
+    ground = in_order(ground, order)
     if exact:
-        found = _exact(one, two, costs)
+        found = _exact(one, two, ground)
         return Wasserstein2Result(
             divergence=found.cost,
             transport_cost=found.cost,
@@ -101,13 +110,11 @@ def wasserstein2(
             seconds=perf_counter() - begin,
             positive_definite=True,
         )
-    if epsilon is None:
-        raise ValueError("epsilon must be given unless exact")
     log_q = np.log(np.maximum(two, FLOOR))
     solver = Solver(epsilon=epsilon, tol=tol, max_iters=max_iters)
     solver.check()
     # In the memory of a debiased one: the two selves take a kernel, too.
-    problem = make_problem(costs, 1, replace(solver, debiased=True))
+    problem = make_problem(ground, 1, replace(solver, debiased=True))
     alone = np.ones(1)
     advance = in_process([make_shard(problem, one[None], alone)])
     between = solve(advance, problem, alone, solver, held=log_q)
@@ -120,19 +127,19 @@ def wasserstein2(
     error = max(between.error, *(self_error for _, self_error in selves))
     return Wasserstein2Result(
         divergence=epsilon * (entropic - _mean(one, selves[0][0][0]) - _mean(two, selves[1][0][0])),
-        transport_cost=_plan_cost(costs, epsilon, log_u, log_v),
+        transport_cost=ground.plan_cost(epsilon, log_u, log_v),
         converged=error <= tol,
         iterations=between.iterations,
         error=error,
         seconds=perf_counter() - begin,
-        positive_definite=positive_definite(costs, epsilon),
+        positive_definite=ground.positive_definite(epsilon),
     )
 
 
 def divergences_to(
     measures: Floats,
     held: Floats,
-    axes: Sequence[ArrayLike],
+    where: Where,
     *,
     epsilon: float,
     cost_scale: CostScale = "max",
@@ -147,16 +154,16 @@ def divergences_to(
     Args:
         measures: `[k, n]`, rows of sum 1.
         held: `[n]`, of sum 1.
-        axes: As for `barycenter`.
+        where: The lattice's axes as for `barycenter`, or a cloud.
         epsilon: Entropic regularisation.
-        cost_scale: As for `barycenter`.
+        cost_scale: Of a lattice, as for `barycenter`.
         tol: Largest L1 violation of a marginal.
         max_iters: Most iterations.
 
     Returns:
         `[k]`, those below zero by rounding at zero.
     """
-    kernel = gibbs_kernel(ground_costs(axes, cost_scale=cost_scale), epsilon)
+    kernel = ground_of(where, cost_scale=cost_scale).kernel(epsilon)
     log_q = np.log(np.maximum(held, FLOOR))
     with np.errstate(divide="ignore"):
         log_p = np.log(measures)
@@ -180,7 +187,9 @@ def divergences_to(
     return found
 
 
-def _self_scaling(kernel: Kernel, rows: Floats, tol: float, max_iters: int) -> tuple[Floats, float]:
+def _self_scaling(
+    kernel: GibbsKernel, rows: Floats, tol: float, max_iters: int
+) -> tuple[Floats, float]:
     """Return `log d` with `d * (K d) = p` for rows `[k, n]`, and the worst L1 error of it."""
     log_p = np.log(rows)
     log_d = np.zeros_like(rows)
@@ -193,29 +202,16 @@ def _self_scaling(kernel: Kernel, rows: Floats, tol: float, max_iters: int) -> t
     return log_d, error
 
 
-def _plan_cost(costs: Sequence[Floats], epsilon: float, log_u: Floats, log_v: Floats) -> float:
-    """Return `<C, plan>`: per axis, one product with that axis' kernel times its cost."""
-    total = 0.0
-    for i in range(len(costs)):
-        kernel = gibbs_kernel(costs, epsilon, weigh_axis=i)
-        total += float(np.exp(log_u + kernel.apply_log(log_v[None])[0]).sum())
-    return total
-
-
-def _exact(p: Floats, q: Floats, costs: Sequence[Floats]) -> Transport:
+def _exact(p: Floats, q: Floats, ground: Ground) -> Transport:
     """Solve on the measures' supports."""
-    shape = tuple(len(cost) for cost in costs)
     here, there = np.flatnonzero(p), np.flatnonzero(q)
     # The costs, POT's copy of them, its plan and one temporary.
     demand(
         4 * 8 * len(here) * len(there),
         f"an exact distance between measures on {len(here)} and {len(there)} points",
-        "epsilon instead of exact, or a coarser lattice",
+        "epsilon instead of exact, or fewer points",
     )
-    rows, columns = np.unravel_index(here, shape), np.unravel_index(there, shape)
-    total = np.zeros((len(here), len(there)))
-    for cost, row, column in zip(costs, rows, columns, strict=True):
-        total += cost[np.ix_(row, column)]
+    total = ground.between(here, there)
     return exact_transport(p[here], q[there], total)
 
 

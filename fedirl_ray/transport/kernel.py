@@ -289,10 +289,19 @@ def _log_lines(lines: Array, group: AxisKernel, work: Array, out: Array) -> None
     xp.log(out, out=out)
     out += peak.swapaxes(1, 2)
     if weak is not None and bool(weak.any()):
-        _sum_in_logarithms(xp, lines.swapaxes(1, 2), group.log, weak, out)
+        sum_in_logarithms(xp, lines.swapaxes(1, 2), group.log, weak, out)
 
 
-def _sum_in_logarithms(xp: ModuleType, lines: Array, log: Array, weak: Array, out: Array) -> None:
+def sum_in_logarithms(xp: ModuleType, lines: Array, log: Array, weak: Array, out: Array) -> None:
+    """Write `log(sum(exp(line + log)))` to `out` `[k, l, m]` where it is `weak`.
+
+    Args:
+        xp: The array library.
+        lines: `[k, l, n]`.
+        log: `[m, n]`.
+        weak: `[k, l, m]`.
+        out: `[k, l, m]`.
+    """
     row, line, target = (asnumpy(index) for index in np.nonzero(asnumpy(weak)))
     step = max(1, CHUNK // len(log))
     for start in range(0, len(row), step):

@@ -45,6 +45,12 @@ def item_size(precision: Precision) -> int:
     return 8 if precision == "float64" else 4
 
 
+def batch_of(k: int, n: int, place: Place = NUMPY) -> int:
+    """Return how many of `k` clients on a lattice of `n` points are stepped together."""
+    most = place.choices.together
+    return k if most is None else max(1, min(k, most // n))
+
+
 def estimate(
     k: int,
     lengths: Sequence[int],
@@ -54,10 +60,7 @@ def estimate(
     second_kernel: bool,
     place: Place = NUMPY,
 ) -> int:
-    """Return the bytes a barycenter takes beside its input.
-
-    The normalised measures, the kept steps (twice, if they are mixed), the buffers of the clients
-    that are stepped together, a few vectors, and every axis' dense matrices.
+    """Return the bytes a barycenter on a lattice takes beside its input.
 
     Args:
         k: Measures.
@@ -68,16 +71,32 @@ def estimate(
         place: Where it is computed: with torch all clients are stepped together.
     """
     n = math.prod(lengths)
+    axes = axes_bytes(lengths, second_kernel=second_kernel)
+    return vectors_bytes(k, n, slots, precision, batch_of(k, n, place), place) + axes
+
+
+def vectors_bytes(
+    k: int, n: int, slots: int, precision: Precision, together: int, place: Place = NUMPY
+) -> int:
+    """Return the bytes of a barycenter's vectors.
+
+    The normalised measures, the kept steps (twice, if they are mixed), the buffers of the clients
+    that are stepped together, and a few vectors.
+
+    Args:
+        k: Measures.
+        n: Points.
+        slots: Kept steps.
+        precision: Of the scalings.
+        together: Clients that are stepped together.
+        place: Where it is computed.
+    """
     kept = 2 * slots if slots > 1 else 1
-    most = place.choices.together
-    # A look at the error takes temporaries of all clients that are stepped together.
-    together = (WORK + LOOK) * k if most is None else WORK * max(1, min(k, most // n))
+    # With torch a look at the error takes temporaries, where numpy goes through a cache.
+    each = WORK if place.backend == "numpy" else WORK + LOOK
     vectors = 12 + (6 * slots if slots > 1 else 6)
-    return (
-        item_size(precision) * n * (k * (1 + kept) + together)
-        + 8 * n * vectors
-        + axes_bytes(lengths, second_kernel=second_kernel)
-    )
+    numbers = n * (k * (1 + kept) + each * together)
+    return item_size(precision) * numbers + 8 * n * vectors
 
 
 def axes_bytes(lengths: Sequence[int], *, second_kernel: bool = False) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import Array, beside, namespace_of
+from fedirl_ray.transport.ground import GibbsKernel
 from fedirl_ray.transport.kernel import Kernel
 from fedirl_ray.transport.step import Measured, Step
 
@@ -40,7 +41,7 @@ class Block:
     """Numbers worked on at once where several passes over them follow each other."""
 
 
-def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+def project(kernel: GibbsKernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
     """Project a block of clients, and keep the step in the block's slots.
 
     Args:
@@ -54,14 +55,17 @@ def project(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, 
     """
     if step.domain == "plain" and step.slots == 1:
         usual = block.linear and step.rescale == 1.0 and not step.measure
-        factor = kernel.groups[0].factor
-        if usual and factor is not None and block.cached is not None:
-            return _project_fused(kernel, factor, block, b), UNMEASURED
+        if usual and block.cached is not None and isinstance(kernel, Kernel):
+            factor = kernel.groups[0].factor
+            if factor is not None:
+                return _project_fused(kernel, factor, block, b), UNMEASURED
         return _project_unmixed(kernel, block, step, b)
     return _project_kept(kernel, block, step, b)
 
 
-def _project_unmixed(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+def _project_unmixed(
+    kernel: GibbsKernel, block: Block, step: Step, b: Array
+) -> tuple[Array, Measured]:
     """Take the shortest way: no exponential, one logarithm."""
     xp = namespace_of(b)
     v, spare, kept, _ = block.buffers
@@ -134,7 +138,9 @@ def _columns(work: Array, m: int, part: slice) -> Array:
     return work[: m * width].reshape(m, width)
 
 
-def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[Array, Measured]:
+def _project_kept(
+    kernel: GibbsKernel, block: Block, step: Step, b: Array
+) -> tuple[Array, Measured]:
     """Work from and to logarithms, which can be mixed with those of past steps."""
     xp = namespace_of(block.measures)
     one, two, three, four = block.buffers
@@ -170,7 +176,7 @@ def _project_kept(kernel: Kernel, block: Block, step: Step, b: Array) -> tuple[A
 
 
 def _plain_pair(
-    kernel: Kernel, p: Array, v: Array, spare: Array, measure: bool, out: Array
+    kernel: GibbsKernel, p: Array, v: Array, spare: Array, measure: bool, out: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Write `K'u` to `out`; return it and a free buffer, and duals and margins if measured."""
     xp = namespace_of(v)

@@ -5,19 +5,17 @@ transportation problems", section 3.2), ordered `v = b / K'u_old`, `u = p / Kv`,
 `b = prod_k (K'u_k) ** alpha_k`: a step takes `log b` and returns this block's part of the next
 one, so blocks meet only in a sum of vectors `[n]`.
 
-Letters: `k` clients, `n` lattice points, `h` slots of kept steps (1 if steps are not mixed).
+Letters: `k` clients, `n` points, `h` slots of kept steps (1 if steps are not mixed).
 """
 
-import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from fedirl_ray.transport.axis import Floats
 from fedirl_ray.transport.backend import NUMPY, Array, Place, Precision, asnumpy, like
 from fedirl_ray.transport.fixed_point import FixedPoint
-from fedirl_ray.transport.kernel import Kernel, gibbs_kernel
+from fedirl_ray.transport.ground import GibbsKernel, Ground
 from fedirl_ray.transport.projection import Block, project
 from fedirl_ray.transport.step import Step, Term, join
 
@@ -26,8 +24,8 @@ from fedirl_ray.transport.step import Step, Term, join
 class Problem:
     """What all shards of one barycenter share."""
 
-    costs: tuple[Floats, ...]
-    """One matrix `[m, m]` per lattice axis, scaled."""
+    ground: Ground
+    """Where the measures live: its points and the cost between them."""
     fixed_point: FixedPoint
     """The grid on which the shards' terms add exactly."""
     slots: int = 1
@@ -37,27 +35,20 @@ class Problem:
     precision: Precision = "float64"
     tf32: bool = False
     """Whether a GPU takes products of float32 matrices in TF32."""
-    low_rank: bool = True
 
-    @cached_property
+    @property
     def size(self) -> int:
-        """Number of lattice points `n`."""
-        return math.prod(len(cost) for cost in self.costs)
+        """Number of points `n`."""
+        return self.ground.size
 
-    @cached_property
+    @property
     def reach(self) -> float:
-        """Largest cost over the lattice."""
-        return sum(float(cost.max()) for cost in self.costs)
+        """Largest cost."""
+        return self.ground.reach
 
-    def kernel(self, epsilon: float) -> Kernel:
+    def kernel(self, epsilon: float) -> GibbsKernel:
         """Return the Gibbs kernel at `epsilon`."""
-        return gibbs_kernel(
-            self.costs,
-            epsilon,
-            place=self.place,
-            precision=self.precision,
-            low_rank=self.low_rank,
-        )
+        return self.ground.kernel(epsilon, place=self.place, precision=self.precision)
 
 
 @dataclass
@@ -74,7 +65,7 @@ class Shard:
     ratios: Array
     """`[k, h, n]`: kept `log(q / b)`; no slots if steps are not mixed."""
     linear: bool = False
-    kernel: Kernel | None = None
+    kernel: GibbsKernel | None = None
     buffers: tuple[Array, ...] = ()
     """Four arrays to work in, as large as the clients that are stepped together."""
     wide: Array = None
@@ -105,7 +96,7 @@ def advance_shard(shard: Shard, step: Step) -> Term:
         _forget(shard, step.slots)
     elif step.slots > shard.logs.shape[1]:
         _keep_more(shard, step.slots)
-    batch = k if choices.together is None else max(1, min(k, choices.together // n))
+    batch = problem.ground.together(k, place)
     cached = n if choices.cached is None else choices.cached
     if not shard.buffers:
         first = shard.measures[:batch]

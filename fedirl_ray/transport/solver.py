@@ -15,7 +15,8 @@ import numpy as np
 from fedirl_ray.transport.advance import Alone
 from fedirl_ray.transport.axis import CostScale, Floats
 from fedirl_ray.transport.backend import Array, Backend, Precision, beside, namespace, namespace_of
-from fedirl_ray.transport.kernel import LOST, Kernel
+from fedirl_ray.transport.ground import GibbsKernel
+from fedirl_ray.transport.kernel import LOST
 from fedirl_ray.transport.looks import Looks
 from fedirl_ray.transport.mixing import Mixer
 from fedirl_ray.transport.projection import NONE, PLAIN_REACH
@@ -265,7 +266,13 @@ class _Loop:
         return most
 
     def _step(
-        self, epsilon: float, rescale: float, kernel: Kernel | None, *, plain: bool, measure: bool
+        self,
+        epsilon: float,
+        rescale: float,
+        kernel: GibbsKernel | None,
+        *,
+        plain: bool,
+        measure: bool,
     ) -> Measured | None:
         """Ask the shards for one step, keep it, and move `log_b`; `None` if it does not count."""
         mixer, reach = self.mixer, self.problem.reach / epsilon

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from transport.strategies import bumps, problems
 
 from fedirl_ray import barycenter
-from fedirl_ray.transport.axis import ground_costs
 from fedirl_ray.transport.barycenter import make_problem
 from fedirl_ray.transport.fixed_point import FixedPoint
+from fedirl_ray.transport.ground import ground_of
 from fedirl_ray.transport.shard import advance_shard, make_shard, restore, snapshot
 from fedirl_ray.transport.solver import Solver
 from fedirl_ray.transport.step import Step
@@ -43,7 +43,7 @@ def test_shards_leave_no_trace(problem, shards, epsilon):
 
 def test_a_restored_shard_repeats_its_steps():
     axes, k = SMALL, 3
-    problem = make_problem(ground_costs(axes), k, Solver(epsilon=0.05))
+    problem = make_problem(ground_of(axes), k, Solver(epsilon=0.05))
     rows = bumps(axes, k).reshape(k, -1)
     shard, other = (make_shard(problem, rows, np.full(k, 1 / k)) for _ in range(2))
     log_b = np.zeros(problem.size)
