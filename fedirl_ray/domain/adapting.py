@@ -15,6 +15,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.domain.domain import Domain
 from fedirl_ray.domain.job import Arrays, Job, Plan
 from fedirl_ray.domain.kinds import domain_of
+from fedirl_ray.fusion.rules import share_aside
 from fedirl_ray.problem.mdp import Floats
 
 Adaptation = Literal["personal", "fine-tuned"]
@@ -54,7 +55,8 @@ def adapt(
         laid: See `Domain.lay`.
         workers: How many jobs can be done at once.
     """
-    shared = {"config": domain.config, "how": how, "seed": seed, "theta": theta}
+    aside = share_aside(domain.config)
+    shared = {"config": domain.config, "aside": aside, "how": how, "seed": seed, "theta": theta}
     edges = np.linspace(0, len(alone), workers + 1).astype(int).tolist()
     found = yield [
         Job(
@@ -70,6 +72,7 @@ def adapt(
 
 def adapt_clients(
     config: RunConfig,
+    aside: float,
     how: Adaptation,
     seed: int,
     theta: Floats,
@@ -82,7 +85,7 @@ def adapt_clients(
     Returns:
         The fields of `Adapted`, of these clients.
     """
-    domain, m = domain_of(config), len(alone)
+    domain, m = domain_of(config, aside), len(alone)
     clients = range(first, first + m)
     held = domain.hold(seed, clients, dict(zip(clients, laid, strict=True)))
     if how == "personal":

@@ -103,19 +103,19 @@ class Control:
     references = frozenset(REFERENCES) - {"ceiling"}
     sizes = SIZES
 
-    def __init__(self, config: RunConfig) -> None:
-        """Take a run's settings.
+    def __init__(self, config: RunConfig, aside: float | None = None) -> None:
+        """Take a run's settings (`aside`: see `domain.kinds.domain_of`).
 
         Raises:
             ConfigError: One means nothing here, or contradicts another.
         """
         require_meant(config, OF_TABLES, self.references)
         refuse_settings(config)
-        self.config = config
+        self.config, self._told_aside = config, aside
 
     def __getstate__(self) -> dict[str, Any]:
         """The settings alone: what is made of them is made anew."""
-        return {"config": self.config}
+        return {"config": self.config, "_told_aside": self._told_aside}
 
     @property
     def held_out(self) -> int:
@@ -360,7 +360,7 @@ class Control:
     @cached_property
     def _aside(self) -> float:
         """Share of the demonstrations that clients keep aside."""
-        return share_aside(self.config)
+        return share_aside(self.config) if self._told_aside is None else self._told_aside
 
     @cached_property
     def _models(self) -> dict[int, LatticeModel]:

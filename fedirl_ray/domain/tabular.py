@@ -6,6 +6,7 @@ Letters: `k` clients, `m` clients of a block, `j` rewards a client learns, `w` w
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,14 +76,14 @@ class Tabular:
     references = frozenset(REFERENCES)
     sizes = SIZES
 
-    def __init__(self, config: RunConfig) -> None:
-        """Take a run's settings.
+    def __init__(self, config: RunConfig, aside: float | None = None) -> None:
+        """Take a run's settings (`aside`: see `domain.kinds.domain_of`).
 
         Raises:
             ConfigError: One means nothing in tables.
         """
         require_meant(config, ("control",), self.references)
-        self.config = config
+        self.config, self._told_aside = config, aside
         self.held_out = config.evaluation.held_out
         self.channels = tuple(
             Channel(policy, metric)
@@ -113,11 +114,10 @@ class Tabular:
             require_new(target, [target])
         metrics = metrics_named(config.evaluation.metrics)
         recorded = problem.demonstrations_file is not None
-        aside = share_aside(config)
-        if aside > 0.0 and not recorded:
+        if self._aside > 0.0 and not recorded:
             dials = config.heterogeneity
             require_spare(problem, dials, config.clients, config.seed, config.seeds)
-        block = prepare(config, 0, range(config.clients if recorded else 1), aside=aside)
+        block = prepare(config, 0, range(config.clients if recorded else 1), aside=self._aside)
         if config.privacy.unit == "trajectory":
             config.privacy.require_delta(max(block.episodes), "demonstrations of a client")
         if not (metrics or ":" in problem.features):
@@ -201,6 +201,11 @@ class Tabular:
             **{f"axis_{number}": axis for number, axis in enumerate(probe.axes)},
         }
 
+    @cached_property
+    def _aside(self) -> float:
+        """Share of the demonstrations that clients keep aside."""
+        return share_aside(self.config) if self._told_aside is None else self._told_aside
+
     def lay(self) -> Plan[list[Arrays]]:
         """Nothing: worlds are drawn when they are needed."""
         yield from ()
@@ -209,9 +214,8 @@ class Tabular:
     def hold(self, seed: int, clients: Sequence[int], laid: Mapping[int, Arrays]) -> list[Any]:
         """Draw worlds, feature counts of demonstrations, and limits of iterations."""
         held: list[Any] = []
-        aside = share_aside(self.config)
         for some in _batches(clients):
-            block = prepare(self.config, seed, some, laid, aside=aside)
+            block = prepare(self.config, seed, some, laid, aside=self._aside)
             each = (block.worlds, block.counts, block.iterations, block.episodes, block.aside)
             held += [Held(*one) for one in zip(*each, strict=True)]
         return held
@@ -255,7 +259,8 @@ class Tabular:
 
     def pool(self, seed: int, laid: Sequence[Arrays]) -> Plan[Floats]:
         """One job."""
-        (found,) = yield [Job("pooled", pool_clients, {"config": self.config, "seed": seed})]
+        more = {"config": self.config, "seed": seed, "aside": self._aside}
+        (found,) = yield [Job("pooled", pool_clients, more)]
         theta: Floats = found["theta"]
         return theta
 
@@ -291,9 +296,9 @@ class Tabular:
         return Judged(scores, np.empty((self.config.clients, 0)))
 
 
-def pool_clients(config: RunConfig, seed: int) -> Arrays:
-    """Fit one theta `[d]` to the data of all clients."""
-    everyone = prepare(config, seed, range(config.clients), aside=share_aside(config))
+def pool_clients(config: RunConfig, seed: int, aside: float) -> Arrays:
+    """Fit one theta `[d]` to the data of all clients, but for the share that they keep aside."""
+    everyone = prepare(config, seed, range(config.clients), aside=aside)
     theta = fit_pooled(everyone.worlds, everyone.counts, config.irl, horizon(config.problem))
     return {"theta": theta}
 

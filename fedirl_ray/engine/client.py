@@ -20,6 +20,7 @@ from fedirl_ray.engine.seats import Seat, Seats, calling
 from fedirl_ray.engine.shard import PAYS_FROM, barycenter_on_ray
 from fedirl_ray.engine.upload import Answer, Order, Poll
 from fedirl_ray.errors import RunError
+from fedirl_ray.fusion.rules import share_aside
 from fedirl_ray.problem.mdp import Floats
 from fedirl_ray.transport.barycenter import BarycenterResult
 from fedirl_ray.transport.ground import Where
@@ -63,11 +64,13 @@ class RayFleet(Seats):
     def _furnish(self) -> None:
         """Share clients out, and start their actors; none reserves a CPU."""
         config, costs = self._config, domain_of(self._config).costs()
+        aside = share_aside(config)  # looked up here, where rules of the user's own can be imported
         self.placement = place(costs, config.engine.clients_per_actor, self.cpus)
         blocks = self.placement.blocks
         made, starting = ray.remote(num_cpus=0)(self._holder), STARTING + ONE_MORE * len(blocks)
         for i, (block, home) in enumerate(zip(blocks, homes(len(blocks)), strict=True)):
-            hire = partial(made.options(scheduling_strategy=home).remote, config, block)
+            actor = made.options(scheduling_strategy=home)
+            hire = partial(actor.remote, config, block, aside=aside)
             self._seats.append(Seat(i, hire, starting))
         self._report(Event("placed", self.placement.reason))
         self.hire(self._started)
@@ -85,7 +88,7 @@ class RayFleet(Seats):
         for i, (seat, block) in enumerate(zip(self._seats, self.placement.blocks, strict=True)):
             own = ray.put([laid[client] for client in block])
             assert isinstance(seat.hire, partial)
-            seat.hire = partial(seat.hire.func, *seat.hire.args, laid=own)
+            seat.hire = partial(seat.hire, laid=own)
             puts[i] = calling("equip", own)
         self.all(puts, "what clients are given")
 

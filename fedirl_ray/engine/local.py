@@ -38,6 +38,7 @@ class Clients(Worker):
         members: Sequence[int],
         report: Report = ignore,
         laid: Sequence[Arrays] = (),
+        aside: float | None = None,
     ) -> None:
         """Hold nothing yet.
 
@@ -46,11 +47,12 @@ class Clients(Worker):
             members: Their numbers.
             report: Told where barycenters are computed, of those that this process is asked for.
             laid: What the run has made for each of them.
+            aside: Share of demonstrations to keep aside (see `domain.kinds.domain_of`).
         """
         super().__init__()
         self.config = config
         self.members = tuple(members)
-        self._domain = domain_of(config)
+        self._domain = domain_of(config, aside)
         self._laid: dict[int, Arrays] = {}
         self._seed = -1
         self._held: dict[int, Any] = {}

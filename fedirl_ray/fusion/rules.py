@@ -94,8 +94,10 @@ def needs_of(rule: str, config: FusionConfig) -> frozenset[Need]:
 def share_aside(config: RunConfig) -> float:
     """Share of its demonstrations that every client of a run keeps aside; 0: nobody scores."""
     rules = config.fusion.rules
-    polled = any("scores" in needs_of(rule, config.fusion) for rule in fusing(rules))
-    return config.federation.aside if polled or "personal" in rules else 0.0
+    polled = "personal" in rules or any(
+        "scores" in needs_of(rule, config.fusion) for rule in fusing(rules)
+    )
+    return config.federation.aside if polled else 0.0
 
 
 def _mean(given: Given) -> Fused:

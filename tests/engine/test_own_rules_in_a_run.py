@@ -107,7 +107,8 @@ def test_a_rule_of_ones_own_that_does_what_one_of_ours_does_finds_its_bytes():
 
 
 def test_on_ray_they_find_the_bytes_of_this_process(ray_session):
-    config = federation(*RULES)
+    # Clients' processes cannot import them here: what clients do must not take that.
+    config = federation(*RULES, "own_rules:choosy", "fine-tuned", "pooled")
     ((_, ours),) = federate(config, Clients(config, range(3)))
     with open_fleet(config, [].append, unwatched) as fleet:
         ((_, theirs),) = federate(config, fleet)
