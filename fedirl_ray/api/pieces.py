@@ -15,7 +15,7 @@ from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.errors import DataError
 from fedirl_ray.fusion.rules import RULES, needs_of
 from fedirl_ray.fusion.rules import fuse as fuse_given
-from fedirl_ray.fusion.spec import Fused, Given, Score, Support
+from fedirl_ray.fusion.spec import BEST, Fused, Given, Score, Support
 from fedirl_ray.irl.maxent import fit as fit_block
 from fedirl_ray.laws import names_function, require
 from fedirl_ray.problem.demonstrations import (
@@ -189,13 +189,37 @@ def fuse(
             support=Support(features, axes, cloud),
             config=config or FusionConfig(),
             curvatures=None if curvatures is None else _rows("curvatures", curvatures, (k, d, d)),
-            score=score,
+            score=None if score is None else _checked(score, k),
         ),
     )
 
 
+def _checked(score: Score, k: int) -> Score:
+    """The same, whose answers are held to what `Given.score` is to return."""
+    if not callable(score):
+        raise DataError(f"score must be a function of rewards, got {score!r:.80}")
+
+    def ask(thetas: Floats) -> Floats:
+        found = _numbers("score's answer", score(thetas), (k, thetas.shape[-2]))
+        outside = found[(found < 0.0) | (found > BEST)]
+        if outside.size:
+            law = f"in [0, {BEST:g}], NaN of clients without an answer"
+            raise DataError(f"score's answer must be {law}, got {outside[0]:g}")
+        return found
+
+    return ask
+
+
 def _rows(name: str, given: ArrayLike | None, shape: tuple[int | None, ...]) -> Floats:
     """Finite numbers of a shape; None stands for any length but none."""
+    found = _numbers(name, given, shape)
+    if not np.isfinite(found).all():
+        raise DataError(f"{name} must be finite")
+    return found
+
+
+def _numbers(name: str, given: ArrayLike | None, shape: tuple[int | None, ...]) -> Floats:
+    """Numbers of a shape."""
     try:
         found = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
@@ -207,6 +231,4 @@ def _rows(name: str, given: ArrayLike | None, shape: tuple[int | None, ...]) -> 
     if not fits:
         law = ", ".join("any" if want is None else str(want) for want in shape)
         raise DataError(f"{name} must have shape ({law}), got {found.shape}")
-    if not np.isfinite(found).all():
-        raise DataError(f"{name} must be finite")
     return found

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedirl_ray.engine.upload import NUMBER, Answer, Ballot, Floats, Key, Order, Poll, Upload
+from fedirl_ray.fusion.spec import BEST
 
 SLACK = 8
 """An upload of more than this many times the bytes asked for is refused unseen."""
@@ -26,8 +27,6 @@ REASON = 200
 """Characters of a reason that are kept."""
 BLOCK = 256
 """Uploads whose numbers are looked at together."""
-MOST = 2.0
-"""Largest score: two overlaps of one each."""
 
 _LARGEST = 2**63
 
@@ -188,8 +187,8 @@ def _wrong_ballot(ballot: Ballot, poll: Poll) -> str:
     fault = _wrong_array("scores", ballot.scores, poll.thetas.shape[1:2])
     if fault:
         return fault
-    within = (ballot.scores >= 0.0) & (ballot.scores <= MOST)  # NaN is not
-    return "" if within.all() else f"scores are not within 0 and {MOST:g}"
+    within = (ballot.scores >= 0.0) & (ballot.scores <= BEST)  # NaN is not
+    return "" if within.all() else f"scores are not within 0 and {BEST:g}"
 
 
 def _sender(upload: Any, kind: type[Upload] | type[Ballot]) -> int | None:

@@ -98,6 +98,10 @@ class Barycenter(Protocol):
         ...
 
 
+BEST = 2.0
+"""Largest score: two overlaps of one each."""
+
+
 class Score(Protocol):
     """Asks the clients of a round how well rewards do, see `Given.score`."""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedirl_ray.config_problem import HeterogeneityConfig
 from fedirl_ray.fusion.recover import recover_theta
-from fedirl_ray.fusion.spec import Support
+from fedirl_ray.fusion.spec import BEST, Support
 from fedirl_ray.problem.dials import chosen, seen_support
 from fedirl_ray.problem.mdp import Bools, Floats
 from fedirl_ray.seeds import stream
@@ -107,9 +107,9 @@ def vote(
     for i in np.flatnonzero(np.isin(members, liars)).tolist():
         if config.attack == "noise":
             rng = stream(root, "seed", seed, "client", members[i], *question, "noise")
-            said[i] = rng.uniform(0.0, 2.0, size=scores.shape[1])
+            said[i] = rng.uniform(0.0, BEST, size=scores.shape[1])
         else:
-            said[i] = 2.0 - scores[i]
+            said[i] = BEST - scores[i]
     return said
 
 

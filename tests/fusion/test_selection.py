@@ -186,3 +186,23 @@ def test_bad_settings_are_refused_in_one_line(said, settings, tmp_path, monkeypa
 def test_settings_that_nobody_reads_are_not_held_to_who_would():
     RunConfig(clients=2, fusion=FusionConfig(leave_one_out=True))
     RunConfig(evaluation=EvaluationConfig(personal="median"))
+
+
+ANSWERS = {
+    "score must be a function of rewards, got 3": 3,
+    r"score's answer must have shape \(3, 2\), got \(\)": None,
+    "score's answer must be numbers, got 'good'": "good",
+    r"score's answer must have shape \(3, 2\), got \(3, 3\)": np.zeros((3, 3)),
+    r"score's answer must have shape \(3, 2\), got \(2, 2\)": np.zeros((2, 2)),
+    r"score's answer must be in \[0, 2\], NaN of clients without an answer, got -1": [[0, -1]] * 3,
+    r"score's answer must be in \[0, 2\], NaN of clients without an answer, got inf": [[np.inf, 1]]
+    * 3,
+}
+
+
+@pytest.mark.parametrize(("said", "answer"), ANSWERS.items(), ids=range(len(ANSWERS)))
+def test_scores_of_ones_own_are_held_to_what_clients_may_say(said, answer):
+    score = answer if isinstance(answer, int) else lambda thetas: answer
+    config = FusionConfig(candidates=("mean", "median"))
+    with pytest.raises(DataError, match=f"^{said}$"):
+        fuse_alone(support=SUPPORT, thetas=np.eye(N)[:3], rule="select", config=config, score=score)
