@@ -1,5 +1,7 @@
 """Rewards that clients make their own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,6 +109,29 @@ def test_they_are_judged_in_the_clients_own_worlds_alone(result):
     for column in (1, 2):
         assert np.isfinite(result.client_scores[:, column]).all()
         assert np.isnan(result.held_out_scores[:, column]).all()
+
+
+def test_in_every_round_it_is_that_rounds_fused_reward_that_clients_make_their_own(monkeypatch):
+    config = replace(
+        CONFIG,
+        federation=FederationConfig(rounds=2),
+        fusion=FusionConfig(rules=("personal", "mean", "median")),
+        evaluation=replace(CONFIG.evaluation, personal="median"),
+    )
+    begun, states = [], []
+
+    def watched(domain, how, seed, theta, alone, laid, workers):
+        begun.append(np.stack([theta, *alone]))
+        return adapt(domain, how, seed, theta, alone, laid, workers)
+
+    monkeypatch.setattr("fedirl_ray.engine.driver.adapt", watched)
+    fleet = Clients(config, range(3))
+    ((_, found),) = federate(config, fleet, keep=lambda seed, state: states.append(state))
+    (between,) = states
+    last, first = begun  # earlier rounds are judged when all is learnt
+    np.testing.assert_array_equal(last, [found.theta[2], *found.client_theta], strict=True)
+    np.testing.assert_array_equal(first, [between.theta[1], *between.own], strict=True)
+    assert not np.array_equal(first[0], last[0])
 
 
 def test_a_personal_reward_of_no_share_is_judged_as_the_fused_one(result):

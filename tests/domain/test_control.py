@@ -159,11 +159,15 @@ def test_fewer_demonstrations_and_weak_clients_are_dials_here_too(taught):
     np.testing.assert_array_equal(counts[1:2], learnt(dialled, taught, [1]).episodes)
 
 
-def test_to_pool_one_client_is_to_learn_as_it_and_to_pool_all_is_the_minimum_of_their_mean(taught):
-    alone = Control(replace(CONFIG, clients=1))
+@pytest.mark.parametrize("rules", [("mean",), ("mean", "personal")])  # the second keeps some aside
+def test_to_pool_one_client_is_to_learn_as_it_and_to_pool_all_is_the_minimum_of_their_mean(
+    taught, rules
+):
+    config = replace(CONFIG, fusion=FusionConfig(rules=rules))
+    alone = Control(replace(config, clients=1))
     pooled = done(alone.pool(0, [taught[0]]), do)
     np.testing.assert_array_equal(pooled, learnt(alone, taught, [0]).theta[0, 0])
-    domain = Control(CONFIG)
+    domain = Control(config)
     theta = done(domain.pool(0, [taught[i] for i in range(3)]), do)
     slopes = [one.objective(theta)[1] for one in domain.hold(0, range(3), taught)]
     assert np.abs(np.mean(slopes, axis=0) + 0.01 * theta).max() < 1e-5

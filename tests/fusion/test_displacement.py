@@ -79,6 +79,15 @@ def test_spikes_by_hand():
     assert found.found
 
 
+def test_what_little_maps_that_agree_differ_in_says_nothing():
+    maps = bumps([[6, 6]] * 4) + 0.01 * np.random.default_rng(0).normal(size=(4, SIDE**2))
+    fine, coarse = (np.corrcoef(one) for one in (maps, blurred(maps, AXES, 2.0)))
+    apart, near = (1 - (one.sum() - 4) / 12 for one in (fine, coarse))
+    assert apart < 0.05
+    found = displacement(maps, AXES, even(4))
+    assert found.blur_takes == pytest.approx(1 - near / 0.05)
+
+
 def test_maps_that_agree_are_not_displaced():
     maps = np.repeat(bumps([[6, 6]]), 4, axis=0)
     found = displacement(maps, AXES, even(4))

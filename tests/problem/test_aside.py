@@ -9,6 +9,7 @@ from fedirl_ray.config import EvaluationConfig, IRLConfig, RunConfig
 from fedirl_ray.config_fusion import FusionConfig
 from fedirl_ray.config_problem import HeterogeneityConfig, ProblemConfig
 from fedirl_ray.domain.control_learning import parted
+from fedirl_ray.domain.job import done
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.errors import ConfigError
 from fedirl_ray.irl.block import demonstrations_of, prepare
@@ -42,6 +43,19 @@ def test_what_is_kept_is_not_fitted_to_and_nothing_is_lost():
     np.testing.assert_array_equal(kept.actions, shown.actions[away])
     others = feature_expectation(block.worlds[0], kept, config.irl.discount)
     np.testing.assert_allclose(0.7 * block.counts[0] + 0.3 * others, whole.counts[0], rtol=1e-12)
+
+
+def test_data_that_are_pooled_are_without_what_is_kept():
+    base = RunConfig(clients=1, problem=ProblemConfig(size=4, demonstrations=10))
+    found = {}
+    for rules in (("mean",), ("mean", "select")):
+        domain = domain_of(replace(base, fusion=FusionConfig(rules=rules)))
+        found[rules] = done(domain.pool(0, [{}]), lambda jobs: [
+            job.work(**job.arguments) for job in jobs
+        ])  # fmt: skip
+        own = domain.learn(domain.hold(0, [0], {}), np.zeros((1, 1, 2)), np.zeros((1, 1)))
+        np.testing.assert_allclose(found[rules], own.theta[0, 0], atol=1e-4)
+    assert np.abs(found["mean",] - found["mean", "select"]).max() > 1e-3
 
 
 LAW = r"must be at least 2 where clients keep some aside to score rewards by \(federation.aside\)"
