@@ -93,7 +93,7 @@ def barycenter_on_ray(
         with shard_crew(task, workers, deadline, device="cuda" if gpu else None) as crew:
             solution = solve(crew.advance, task.problem, task.weights, solver)
             place = f"on {len(crew.actors)} actors ({size:,} numbers)"
-    _LOG.info("barycenter of %d measures %s", len(task.rows), place)
+    _LOG.debug("barycenter of %d measures %s", len(task.rows), place)
     return Placed(make_result(task, solution, perf_counter() - begin), place)
 
 

@@ -29,7 +29,7 @@ def test_actors_give_the_bytes_of_this_process(ray_session, options):
 def test_small_problems_stay_in_this_process_and_say_so(ray_session, caplog):
     from fedirl_ray.engine.shard import barycenter_on_ray
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         _, where = barycenter_on_ray(ROWS, AXES, None, Solver(epsilon=0.1), workers=2)
     assert where == "in this process (440 numbers, actors pay from 5,000,000)"
     assert where in caplog.text
