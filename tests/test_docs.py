@@ -150,3 +150,14 @@ def test_a_world_of_ones_own_as_an_environment(mine):
     assert found.table().startswith("mine:car, 2 clients, 1 seed")
     paid = found.reward("barycenter")(np.array([-0.5, 0.0]), np.array([1.0]))
     assert np.isfinite(paid)
+
+
+def test_barycenters_on_clouds(capsys):
+    names = {}
+    (block,) = examples("clouds.md")
+    exec(block, names)
+    assert "of 6 dimensions" in capsys.readouterr().out
+    assert names["found"].converged
+    assert names["found"].measure.shape == (300,)
+    assert names["apart"].divergence > 0.0
+    assert names["fused"].theta.shape == (300,)

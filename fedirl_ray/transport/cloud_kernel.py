@@ -1,10 +1,10 @@
 """The Gibbs kernel of a point cloud: all `n x n` entries, stored, or made again for every product.
 
 It has no structure that a product could use: low-rank factors of it (random positive features,
-pivoted Cholesky) were 5 to 100 % wrong where transport means something (docs/clouds.md). So a
-product costs `n**2`, and what can be saved is memory, and passes: blocks of rows are made, or read,
-while they fit the cache, and serve all clients before the next. Stored or not, blocks are the same,
-and so are the bytes of every product.
+pivoted Cholesky) are wrong by percents to multiples (docs/clouds.md). So a product costs `n**2`,
+and what can be saved is memory, and passes: blocks of rows are made, or read, while they fit the
+cache, and serve all clients before the next. Stored or not, blocks are the same, and so are the
+bytes of every product.
 
 Letters: `k` clients, `n` points, `d` dimensions, `r` rows of a block.
 """

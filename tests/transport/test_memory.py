@@ -1,13 +1,16 @@
 """Estimates of memory against peaks that Python's own tracer measures (numpy tells it all)."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from transport.strategies import bumps
 
 from fedirl_ray import barycenter, wasserstein2
+from fedirl_ray.transport import memory
 from fedirl_ray.transport.axis import ground_costs
+from fedirl_ray.transport.backend import CHOICES
 from fedirl_ray.transport.memory import estimate, slots_for
 
 
@@ -76,3 +79,19 @@ def test_a_debiased_measure_stopped_early_still_has_mass_one():
         rows, axes, epsilon=1e-4, debiased=True, max_iters=3, periodic=[300.0, 20.0], domain="log"
     )
     assert found.measure.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("options", [{}, {"anderson": 0}, {"debiased": True}, {"domain": "log"}])
+def test_a_clouds_estimate_is_within_a_factor_of_two_of_the_peak(monkeypatch, stored, options):
+    if not stored:
+        monkeypatch.setitem(CHOICES, "numpy", replace(CHOICES["numpy"], stored=0))
+    monkeypatch.setattr(memory, "WORTH_SAYING", 0)
+    rng = np.random.default_rng(0)
+    points, rows = rng.normal(size=(600, 5)), rng.random((4, 600)) + 0.1
+    options = {"tol": 0.0, "max_iters": 40, **options}
+    told = []
+    monkeypatch.setattr(memory._LOG, "warning", lambda *said: told.append(said[2] * 2**30))
+    taken = peak(lambda: barycenter(rows, points=points, **options))
+    assert len(told) == 2
+    assert 0.5 < taken / max(told) < 1.2
