@@ -190,6 +190,14 @@ def test_the_order_of_the_points_changes_nothing(seed, d):
     np.testing.assert_allclose(two.measure, one.measure[order], atol=1e-9)
 
 
+def test_which_points_are_looked_at_does_not_depend_on_their_order():
+    points, _ = cloud(1500, 3, 1)
+    one = Cloud.of(points)
+    two = Cloud.of(points[np.random.default_rng(0).permutation(1500)])
+    assert two.epsilon == pytest.approx(one.epsilon, rel=1e-9)
+    assert two.median == pytest.approx(one.median, rel=1e-9)
+
+
 def test_float32_is_right_to_its_digits():
     points, rows = cloud(110, 8, 4)
     double = barycenter(rows, points=points, tol=1e-10)
