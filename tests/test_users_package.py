@@ -242,7 +242,7 @@ def test_a_sweep_of_the_users_own(command, tmp_path):
     fixed = {
         name.removeprefix("--"): value.split(",") if name == "--fusion.rules" else value
         for name, value in pairs
-        if not name.startswith("--record") and value
+        if not name.startswith(("--record", "--progress")) and value
     }
     objective = "orchard.learning:rest/held-out/orchard.learning:boldest"
     study = {

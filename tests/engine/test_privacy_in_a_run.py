@@ -39,7 +39,7 @@ CONFIG = RunConfig(
     fusion=FusionConfig(rules=("local", "mean", "barycenter")),
     evaluation=EvaluationConfig(held_out=2, discounts=()),
     engine=EngineConfig(backend="local"),
-    record=RecordConfig(figure=False, progress=False),
+    record=RecordConfig(figure=False),
 )
 CENTRAL = FusionConfig(rules=("mean", "expert"))
 

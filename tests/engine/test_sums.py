@@ -28,7 +28,7 @@ CONFIG = RunConfig(
     federation=FederationConfig(rounds=2),
     evaluation=EvaluationConfig(held_out=2, discounts=()),
     engine=EngineConfig(backend="local"),
-    record=RecordConfig(figure=False, progress=False),
+    record=RecordConfig(figure=False),
 )
 
 

@@ -31,7 +31,9 @@ def row(task, judge, rule, seed, value, **more):
 def page_of(part, rows, folder):
     """The page made of rows that were measured before."""
     tree = {"part": part, "scale": "laptop", "seed": 0}
-    with new_folder(folder, REPRODUCTION, tree, Identity.of({"scale": "laptop", "seed": 0}, {})):
+    with new_folder(
+        folder, REPRODUCTION, tree, Identity.of({"scale": "laptop", "seed": 0}, {}), overwrite=False
+    ):
         write_rows(folder / f"{part}.parquet", rows)
     assert main(["reproduce", "--resume", str(folder), "--progress", "False"]) == 0
     return (folder / "results.md").read_text()
