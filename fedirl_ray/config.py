@@ -179,7 +179,8 @@ class RunConfig:
         held = self.problem.demonstrations if file is None else None
         shared = (self.fusion.measure, self.fusion.sigma) == ("shift", "shared")
         hidden = self.heterogeneity.hidden_support
-        privacy.require_covered(rules, self.clients, held, shared=shared, hidden=hidden)
+        asked, k = self.asked, self.clients
+        privacy.require_covered(rules, k, asked, held, shared=shared, hidden=hidden)
         again = file is not None and privacy.unit in ("client", "central") and self.seeds > 1
         law = f"1 with recorded demonstrations and privacy.unit {privacy.unit}: each looks at them"
         require(not again, "seeds", law, self.seeds)

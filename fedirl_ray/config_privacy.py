@@ -83,6 +83,7 @@ class PrivacyConfig:
         self,
         rules: tuple[str, ...],
         clients: int,
+        asked: int,
         demonstrations: int | None,
         *,
         shared: bool,
@@ -93,6 +94,7 @@ class PrivacyConfig:
         Args:
             rules: `fusion.rules`.
             clients: How many there are.
+            asked: How many of them a round asks.
             demonstrations: Most that a client holds; None: a file says.
             shared: Whether measures are shifted by what everyone's ranges decide together.
             hidden: `heterogeneity.hidden_support`.
@@ -110,12 +112,12 @@ class PrivacyConfig:
         if self.aggregation == "clear":
             return
         law = f"at least privacy.min-cohort {self.min_cohort} with sums of clients alone"
-        require(clients >= self.min_cohort, "clients", law, clients)
+        require(asked >= self.min_cohort, "clients asked in a round", law, asked)
         law = "0 with sums of clients alone: hidden points are filled from single uploads"
         require(hidden == 0.0, "heterogeneity.hidden-support", law, hidden)
         law = "client or a number with sums of clients alone: shared reads everyone's range"
-        asked = shared and any(rule in MEASURED for rule in rules)
-        require(not asked, "fusion.sigma", law, "shared")
+        ranged = shared and any(rule in MEASURED for rule in rules)
+        require(not ranged, "fusion.sigma", law, "shared")
 
     def _not_covered(self, rule: str) -> str:
         """Why a rule or reference would show what is to be hidden; empty if it does not."""
