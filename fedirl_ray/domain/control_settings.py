@@ -204,6 +204,11 @@ def _refuse_unprotected(config: RunConfig) -> None:
     require(control.outside == "clip", "control.outside", law, control.outside)
     law = "without precision here: on lattices it reads demonstrated steps"
     require("precision" not in rules, "fusion.rules", law, ",".join(rules))
+    # Recorded counts carry one noise over all seeds, and so must be the same for all.
+    again = config.problem.demonstrations_file is not None and control.sensor_offset > 0.0
+    law = "1 with recorded demonstrations, privacy.unit trajectory and control.sensor-offset above "
+    law += "0: each looks at them through other sensors"
+    require(not again or config.seeds == 1, "seeds", law, config.seeds)
 
 
 def _refuse_worlds(config: RunConfig) -> None:

@@ -60,7 +60,8 @@ def stage_of(domain: Domain, seed: int, guard: CentralGuard | None = None) -> St
     require_hidden(config)
     terms = Terms(
         d=ground.support.features.shape[1],
-        norm_bound=config.federation.norm_bound,
+        # Who was let in is told, and a trusted server is to tell nothing of a theta: it clips.
+        norm_bound=config.federation.norm_bound if guard is None else np.inf,
         curvature_bound=ground.curvature_bound,
         iterations=config.irl.iterations,
         episodes=ground.episodes,

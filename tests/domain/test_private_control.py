@@ -1,6 +1,7 @@
 """Demonstrations on lattices, protected one by one."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,11 +126,21 @@ def test_clients_hold_noisy_counts_and_no_facts_are_told():
             {"problem": {"name": "LunarLanderContinuous-v3"}, "control": {"points": ()}},
             "equations of motion",
         ),
+        (
+            {
+                "seeds": 2,
+                "problem": {"demonstrations_file": Path("shown-{client}.npz")},
+                "control": {"sensor_offset": 0.3},
+            },
+            "seeds must be 1 with recorded demonstrations",
+        ),
     ],
 )
 def test_what_would_leak_another_way_is_refused(changed, said):
     config = CONFIG
     for group, more in changed.items():
-        config = replace(config, **{group: replace(getattr(config, group), **more)})
+        if isinstance(more, dict):
+            more = replace(getattr(config, group), **more)
+        config = replace(config, **{group: more})
     with pytest.raises(ConfigError, match=said):
         Control(config).check()

@@ -189,6 +189,18 @@ def test_a_trusted_server_adds_noise_to_the_mean_and_keeps_the_rest_to_itself():
         assert not one.fit_iterations.any()
 
 
+def test_who_is_let_in_by_a_trusted_server_tells_nothing_of_a_theta():
+    """Else the record of who was let in would say, without noise, whose theta is long."""
+    events = []
+    config = replace(
+        private("central"), seeds=1, federation=FederationConfig(norm_bound=1.0, quorum=0.1)
+    )
+    assert not results(replace(config, privacy=PrivacyConfig()))[0].admitted[:, 0].all()
+    ((_, found),) = federate(config, Clients(config, range(3)), report=events.append)
+    assert found.admitted[:, 0].all()
+    assert not events
+
+
 def test_rounds_of_a_trusted_server_compose():
     config = replace(private("central"), federation=FederationConfig(rounds=5))
     found = promise_of(config)
