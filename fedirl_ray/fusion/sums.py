@@ -67,9 +67,19 @@ def _shares(given: Given, places: tuple[int, ...]) -> Floats:
     return shares
 
 
+def _parts(given: Given, rows: Floats, places: tuple[int, ...], bits: int) -> NDArray[np.int64]:
+    """What each client that is left adds to the mean of rows `[k, n]`.
+
+    No mean leaves the ring where no row does; parts alone would not tell.
+    """
+    own = rows[list(places)]
+    encode(own, bits)
+    return encode(_shares(given, places)[:, None] * own, bits)
+
+
 def _mean(given: Given, sums: SecureSum) -> Floats:
     def terms(places: tuple[int, ...]) -> NDArray[np.int64]:
-        return encode(_shares(given, places)[:, None] * given.thetas[list(places)], THETA_BITS)
+        return _parts(given, given.thetas, places, THETA_BITS)
 
     return decode(sums(terms), THETA_BITS)
 
@@ -81,9 +91,7 @@ def _through_measures(rule: str, given: Given, sums: SecureSum) -> Fused:
     if rule == "arithmetic":
 
         def terms(places: tuple[int, ...]) -> NDArray[np.int64]:
-            return encode(
-                _shares(given, places)[:, None] * measures.density[list(places)], SHARE_BITS
-            )
+            return _parts(given, measures.density, places, SHARE_BITS)
 
         density = decode(sums(terms), SHARE_BITS)
     else:
@@ -91,9 +99,8 @@ def _through_measures(rule: str, given: Given, sums: SecureSum) -> Fused:
         density, iterations, converged = found.measure.ravel(), found.iterations, found.converged
 
     def levels(places: tuple[int, ...]) -> NDArray[np.int64]:
-        at = list(places)
-        each = np.stack([measures.mass[at], measures.shift[at]], axis=1)
-        return encode(_shares(given, places)[:, None] * each, MASS_BITS)
+        each = np.stack([measures.mass, measures.shift], axis=1)
+        return _parts(given, each, places, MASS_BITS)
 
     mass, shift = decode(sums(levels), MASS_BITS)
     one = Measures(density[None], np.array([shift]), np.array([mass]))

@@ -111,3 +111,13 @@ def test_a_theta_that_does_not_fit_the_ring_is_refused():
     given.thetas[0] = 1e9
     with pytest.raises(RunError, match="finite and below"):
         by_sums("mean", given)
+
+
+def test_a_sum_that_would_leave_the_ring_is_refused_though_every_part_fits():
+    """Else it would come back with another sign."""
+    given = given_of()
+    given.thetas[:] = 1.6e7
+    given = replace(given, weights=np.full(CLIENTS, 1.0 / CLIENTS))
+    assert 1.6e7 / CLIENTS < 2.0**22
+    with pytest.raises(RunError, match="finite and below"):
+        by_sums("mean", given)
