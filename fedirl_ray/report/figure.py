@@ -9,6 +9,7 @@ from fedirl_ray.config import RunConfig
 from fedirl_ray.config_fusion import REFERENCES
 from fedirl_ray.domain.domain import SPLITS, Channel, Domain, Split
 from fedirl_ray.engine.result import SeedResult, judges
+from fedirl_ray.privacy.protection import SIMULATED
 from fedirl_ray.problem.family import draw_world
 from fedirl_ray.problem.greedy import greedy_policy
 from fedirl_ray.problem.kind import kind_of
@@ -65,7 +66,7 @@ def learning_figure(
     seeds = counted(len(scores[SPLITS[0]]), "seed")
     title = (
         f"{printable(config.problem.name)}, {counted(config.clients, 'client')}: {metric} of what "
-        f"is learnt from each reward, mean over {seeds}, 95 % bands"
+        f"is learnt from each reward, mean over {seeds}, 95 % bands{_simulated(config)}"
     )
     return curves_figure(curves, config.fusion.rules, measure_of(metric), title, form)
 
@@ -129,12 +130,17 @@ def reward_maps(
     figure.suptitle(
         f"{config.problem.name}, seed {seed}: reward (bright is high), greedy policy at discount "
         f"{config.evaluation.discount:g};\nunder each panel: {measure.metric} in the client's "
-        "world | range of the reward",
+        f"world | range of the reward{_simulated(config)}",
         fontsize=8,
     )
     data = encoded(figure, form)
     plt.close(figure)
     return data
+
+
+def _simulated(config: RunConfig) -> str:
+    """A line of its own where noise protects nobody."""
+    return f"\n{SIMULATED}" if config.privacy.simulated else ""
 
 
 def _range(world: TabularMDP, theta: Floats) -> tuple[float, float]:

@@ -9,14 +9,16 @@ from matplotlib.figure import Figure
 
 from fedirl_ray.config import EvaluationConfig, RunConfig
 from fedirl_ray.config_fusion import FusionConfig
+from fedirl_ray.config_privacy import PrivacyConfig
 from fedirl_ray.config_problem import ProblemConfig
 from fedirl_ray.domain.kinds import domain_of
 from fedirl_ray.engine.driver import federate
 from fedirl_ray.engine.local import Clients
 from fedirl_ray.evaluate.statistics import interval
+from fedirl_ray.privacy.protection import SIMULATED
 from fedirl_ray.report.curves import curves_of, draw_curves, legend_of
-from fedirl_ray.report.figure import figure_of
-from fedirl_ray.report.measure import Measure
+from fedirl_ray.report.figure import figure_of, reward_maps
+from fedirl_ray.report.measure import SUCCESS, Measure
 
 
 def small(name, **settings):
@@ -49,6 +51,23 @@ def test_the_figure_is_a_picture_with_a_panel_for_each_client_and_fusing_rule(gr
     # Two clients by three rules (pooled and expert are no maps of a client) at 130 dots an inch.
     assert (width, height) == (int(130 * (2.1 * 3 + 0.6)), int(130 * (2.35 * 2 + 0.7)))
     assert np.ptp(pixels(png)[..., :3]) > 0.9
+
+
+@pytest.mark.parametrize(("noise", "said"), [("seeded", True), ("os", False)])
+def test_the_figure_says_where_noise_protects_nobody(grid, monkeypatch, noise, said):
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **more: titles.append(text))
+    domain, results = grid
+    private = PrivacyConfig(unit="trajectory", delta=1e-5, noise=noise)
+    rules = dataclasses.replace(domain.config.fusion, rules=("local", "mean", "barycenter"))
+    config = dataclasses.replace(domain.config, privacy=private, fusion=rules)
+    kept = dataclasses.replace(
+        results[0],
+        theta=results[0].theta[:3],
+        client_scores=results[0].client_scores[:, :3],
+    )
+    reward_maps(config, kept, SUCCESS)
+    assert (SIMULATED in titles[0]) is said
 
 
 def test_the_figure_shows_the_rewards_it_is_given(grid):
